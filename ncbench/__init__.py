@@ -1,0 +1,88 @@
+"""ncbench: benchmarks of debiasing methods and of the neural-collapse geometry they learn.
+
+The names below are all that a plugin or a script needs. They are imported on first use, so that ``import ncbench``
+itself stays fast.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from ncbench import collapse as collapse
+    from ncbench import geometry as geometry
+    from ncbench.contracts.backbone import Backbone as Backbone
+    from ncbench.contracts.cards import BackboneCard as BackboneCard
+    from ncbench.contracts.cards import DatasetCard as DatasetCard
+    from ncbench.contracts.cards import LauncherCard as LauncherCard
+    from ncbench.contracts.cards import MethodCard as MethodCard
+    from ncbench.contracts.cards import MetricCard as MetricCard
+    from ncbench.contracts.dataset import Dataset as Dataset
+    from ncbench.contracts.dataset import Split as Split
+    from ncbench.contracts.errors import ConfigurationError as ConfigurationError
+    from ncbench.contracts.errors import DataError as DataError
+    from ncbench.contracts.errors import NcbenchError as NcbenchError
+    from ncbench.contracts.errors import PluginError as PluginError
+    from ncbench.contracts.errors import SupervisionError as SupervisionError
+    from ncbench.contracts.hookspecs import hookimpl as hookimpl
+    from ncbench.contracts.method import Method as Method
+    from ncbench.contracts.method import Published as Published
+    from ncbench.contracts.method import Stage as Stage
+    from ncbench.contracts.method import require_bias_labels as require_bias_labels
+    from ncbench.contracts.metric import Evaluation as Evaluation
+    from ncbench.contracts.metric import Metric as Metric
+    from ncbench.contracts.parameters import Parameters as Parameters
+    from ncbench.contracts.supervision import Supervision as Supervision
+    from ncbench.contracts.task import Batch as Batch
+    from ncbench.contracts.task import SplitView as SplitView
+    from ncbench.contracts.task import Task as Task
+    from ncbench.results.archive import load_result as load_result
+    from ncbench.training.run import run as run
+
+_HOME = {
+    "Backbone": "contracts.backbone",
+    "BackboneCard": "contracts.cards",
+    "Batch": "contracts.task",
+    "ConfigurationError": "contracts.errors",
+    "DataError": "contracts.errors",
+    "Dataset": "contracts.dataset",
+    "DatasetCard": "contracts.cards",
+    "Evaluation": "contracts.metric",
+    "LauncherCard": "contracts.cards",
+    "Method": "contracts.method",
+    "MethodCard": "contracts.cards",
+    "Metric": "contracts.metric",
+    "MetricCard": "contracts.cards",
+    "NcbenchError": "contracts.errors",
+    "Parameters": "contracts.parameters",
+    "PluginError": "contracts.errors",
+    "Published": "contracts.method",
+    "Split": "contracts.dataset",
+    "SplitView": "contracts.task",
+    "Stage": "contracts.method",
+    "Supervision": "contracts.supervision",
+    "SupervisionError": "contracts.errors",
+    "Task": "contracts.task",
+    "hookimpl": "contracts.hookspecs",
+    "load_result": "results.archive",
+    "require_bias_labels": "contracts.method",
+    "run": "training.run",
+}
+_LIBRARIES = ("collapse", "geometry")
+
+__all__ = ["__version__", *_LIBRARIES, *_HOME]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LIBRARIES:
+        return importlib.import_module(f"ncbench.{name}")
+    if name in _HOME:
+        return getattr(importlib.import_module(f"ncbench.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'ncbench' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

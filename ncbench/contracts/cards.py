@@ -1,0 +1,100 @@
+"""Cards: what a plugin says of itself before anything heavy is imported.
+
+A card names its implementation as ``"package.module:Class"``; the module is imported when the card is used, so that
+``ncbench list`` and ``--help`` stay fast however many plugins are installed. This module imports no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ncbench.contracts.errors import PluginError
+from ncbench.contracts.specs import NAME
+from ncbench.contracts.supervision import Supervision
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What is common to every card.
+
+    Args:
+        name: Lower-case name users type, unique within its kind.
+        summary: One line for ``ncbench list``.
+        factory: Where the implementation is, as ``"package.module:Class"``.
+        citation: Author, title, venue and year of the source; empty if there is none.
+
+    Raises:
+        PluginError: A field is malformed.
+    """
+
+    name: str
+    summary: str
+    factory: str
+    citation: str = ""
+
+    def __post_init__(self) -> None:
+        if not NAME.fullmatch(self.name):
+            raise PluginError(f"The card name {self.name!r} must be lower-case letters, digits and underscores.")
+        if not self.summary or "\n" in self.summary:
+            raise PluginError(f"The card {self.name!r} needs a summary of exactly one line.")
+        module, _, attribute = self.factory.partition(":")
+        if not module or not attribute.isidentifier():
+            raise PluginError(f"The factory {self.factory!r} of {self.name!r} must be 'package.module:Class'.")
+
+    def load(self) -> Any:
+        """Import and return the class named by `factory`.
+
+        Raises:
+            PluginError: The module or the class cannot be imported; the cause is chained.
+        """
+        module, _, attribute = self.factory.partition(":")
+        try:
+            return getattr(importlib.import_module(module), attribute)
+        except Exception as error:  # a plugin may fail in any way while it is imported
+            raise PluginError(f"{self.name!r} cannot be used: importing {self.factory} failed ({error}).") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetCard(Card):
+    """A dataset; `factory` is a :class:`~ncbench.contracts.dataset.Dataset`.
+
+    Args:
+        manifest: Its manifest as ``"package:path/to/file.yaml"``, a resource of an installed package.
+    """
+
+    manifest: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodCard(Card):
+    """A training method; `factory` is a :class:`~ncbench.contracts.method.Method`.
+
+    Args:
+        supervision: The most that the method uses, over all its hyper-parameters.
+    """
+
+    supervision: Supervision
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricCard(Card):
+    """A family of metrics; `factory` is a :class:`~ncbench.contracts.metric.Metric`.
+
+    Args:
+        metrics: Metric name -> whether ``"higher"`` or ``"lower"`` is better, or ``"neither"``.
+    """
+
+    metrics: Mapping[str, Literal["higher", "lower", "neither"]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneCard(Card):
+    """A feature extractor; `factory` is a :class:`~ncbench.contracts.backbone.Backbone`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LauncherCard(Card):
+    """A way to run a sweep: on this machine, on a cluster."""

@@ -1,0 +1,106 @@
+"""The contract of a dataset: source files in, splits of images and labels out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from ncbench.contracts.errors import DataError
+from ncbench.contracts.parameters import Parameters
+
+if TYPE_CHECKING:
+    from ncbench.geometry import Hierarchy
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """One split, as the dataset reads it from its sources.
+
+    Args:
+        images: (N, H, W, C) uint8, or N paths of image files that the store decodes to the dataset's `image_size`.
+        target: (N,) int64 classes 0..K-1.
+        bias: (N,) int64 bias attribute 0..B-1, or None where it is unknown.
+        ids: N identifiers, unique within the split, that lead back to the source.
+    """
+
+    images: np.ndarray | Sequence[Path]
+    target: np.ndarray
+    bias: np.ndarray | None
+    ids: Sequence[str]
+
+
+class Dataset:
+    """A dataset in its original layout on disk.
+
+    Subclasses set the class attributes and implement :meth:`source_files` and :meth:`read`; a dataset that can write
+    a twin of itself implements :meth:`synthesize`.
+
+    Args:
+        params: Validated parameters.
+        root: The data root that holds `folder`; None for an embedded dataset.
+
+    Attributes:
+        folder: Where the sources lie below a data root; None if the dataset is embedded in a package.
+        class_names: K names.
+        bias_names: B names; empty if the attribute is unknown.
+        image_size: (H, W) of the stored images.
+        hierarchy: Of the classes, or None.
+    """
+
+    Parameters: ClassVar[type[Parameters]] = Parameters
+    folder: ClassVar[str | None]
+
+    class_names: Sequence[str]
+    bias_names: Sequence[str] = ()
+    image_size: tuple[int, int]
+    hierarchy: Hierarchy | None = None
+
+    def __init__(self, params: Any, root: Path | None) -> None:
+        self.params = params
+        self.root = root
+
+    @property
+    def source(self) -> Path:
+        """The folder with the sources.
+
+        Raises:
+            DataError: The dataset is embedded, or no data root was given.
+        """
+        if self.root is None or self.folder is None:
+            raise DataError(f"{type(self).__name__} has no folder on disk.")
+        return self.root / self.folder
+
+    @property
+    def aligned_bias(self) -> Sequence[int] | None:
+        """For each class, the bias value that goes along with it in training: its own index where K = B."""
+        return range(len(self.class_names)) if len(self.class_names) == len(self.bias_names) else None
+
+    def source_files(self) -> Sequence[Path]:
+        """Return every source file the splits depend on; an embedded dataset has none.
+
+        Raises:
+            DataError: A file or folder of the layout is missing; the message names it.
+        """
+        raise NotImplementedError
+
+    def read(self) -> Mapping[str, Split]:
+        """Read the splits: ``"train"``, ``"test"`` and, where the protocol has one, ``"val"``.
+
+        Raises:
+            DataError: A source is damaged or not what the manifest promises; the message names it.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def synthesize(cls, root: Path) -> None:
+        """Write a twin below `root`: the real layout with generated images that carry a learnable target and a
+        stronger bias. An embedded dataset has no need of one.
+
+        Raises:
+            DataError: The dataset has no twin.
+        """
+        raise DataError(f"{cls.__name__} has no synthetic twin.")

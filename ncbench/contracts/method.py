@@ -1,0 +1,151 @@
+"""The contract of a training method.
+
+The runner knows nothing of any particular method. It builds the method, asks it for its stages, and in each stage's
+epochs takes the training images in the method's order, minimises the method's loss and evaluates its ``forward``.
+Whatever else a method needs it keeps to itself: frozen classifiers and group weights are buffers, second networks are
+submodules, state a training image is a buffer of N entries; all of it travels with ``state_dict``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ncbench.contracts.backbone import Backbone
+from ncbench.contracts.errors import ConfigurationError
+from ncbench.contracts.parameters import Parameters
+from ncbench.contracts.supervision import Supervision
+from ncbench.contracts.task import Batch, SplitView, Task
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the training with an optimizer and a learning-rate schedule of its own.
+
+    Args:
+        name: Shown in the history, for example ``"identify"``.
+        epochs: How many epochs it takes.
+    """
+
+    name: str
+    epochs: int
+
+
+@dataclass(frozen=True)
+class Published:
+    """The settings a method's source reports for one dataset; they become the defaults of that pair.
+
+    Args:
+        source: Where they are published.
+        parameters: Values for the method's parameters.
+        recipe: Values for the recipe.
+        backbone: Spec of the backbone, if the source's differs from the dataset's default.
+    """
+
+    source: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    backbone: str | None = None
+
+
+class Method(nn.Module):
+    """A training method.
+
+    Every method implements :meth:`loss`. The defaults make it a backbone with a linear classifier, trained in one
+    stage on the training images in random order; override what differs.
+
+    Args:
+        task: The problem, without the labels the method did not declare.
+        params: Validated parameters.
+        make_backbone: Creates a freshly initialised backbone each time it is called.
+    """
+
+    Parameters: ClassVar[type[Parameters]] = Parameters
+    published: ClassVar[Mapping[str, Published]] = {}
+    """Dataset name -> published settings."""
+
+    def __init__(self, task: Task, params: Any, make_backbone: Callable[[], Backbone]) -> None:
+        super().__init__()
+        self.task = task
+        self.params = params
+        self.make_backbone = make_backbone
+        self.build()
+
+    @classmethod
+    def supervision(cls, params: Any, declared: Supervision) -> Supervision:
+        """Return what a method with these parameters uses; never more than its card declares."""
+        return declared
+
+    def build(self) -> None:
+        """Create the modules from scratch. A method that retrains calls this again at the start of a stage."""
+        self.backbone = self.make_backbone()
+        self.classifier = nn.Linear(self.backbone.feature_dim, self.task.num_classes)
+
+    # Training
+
+    def stages(self, epochs: int) -> Sequence[Stage]:
+        """Return the stages; `epochs` is the recipe's number. The model is selected among the last one's epochs."""
+        return [Stage("train", epochs)]
+
+    def start_stage(self, stage: Stage, train: SplitView) -> None:
+        """Prepare for `stage`: score the training images, build new modules, fill buffers. Default: nothing."""
+
+    def order(self, train: SplitView, generator: torch.Generator) -> Tensor:
+        """Return the training images of one epoch as (M,) int64 positions; batches are consecutive runs of it.
+
+        The default visits each image once in random order. Draw from `generator` (on the CPU) alone.
+        """
+        return torch.randperm(len(train), generator=generator)
+
+    def loss(self, batch: Batch) -> Tensor | dict[str, Tensor]:
+        """Return the scalar to minimise, or its named terms, which the runner adds up and logs."""
+        raise NotImplementedError(f"{type(self).__name__} must implement loss(batch).")
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return the optimizer's groups; a group's ``"lr_scale"`` multiplies the recipe's learning rate."""
+        return [{"params": [parameter for parameter in self.parameters() if parameter.requires_grad]}]
+
+    def finish(self, train: SplitView, val: SplitView | None) -> None:
+        """Fit what is fitted after training, on the selected model. Default: nothing."""
+
+    # Prediction
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return the penultimate features: (N, C, H, W) -> (N, d)."""
+        features: Tensor = self.backbone(images)
+        return features
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Return the logits: (N, d) -> (N, K)."""
+        logits: Tensor = self.classifier(features)
+        return logits
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits: (N, C, H, W) -> (N, K)."""
+        return self.classify(self.features(images))
+
+    def classifier_parameters(self) -> tuple[Tensor, Tensor | None] | None:
+        """Return the classifier's weight (K, d) and bias (K,) in the space of :meth:`features`, for NC2 to NC4.
+
+        Returns:
+            The pair, with None for a classifier without bias; None if the classifier is not linear.
+        """
+        if isinstance(self.classifier, nn.Linear):
+            return self.classifier.weight, self.classifier.bias
+        return None
+
+
+def require_bias_labels(task: Task, method: str, alternative: str) -> None:
+    """Refuse a task whose training images carry no bias attribute.
+
+    Raises:
+        ConfigurationError: The attribute is unknown; the message says what to use instead.
+    """
+    if not task.bias_known_on_train:
+        raise ConfigurationError(
+            f"{method} needs the bias attribute of the training images, and this dataset has none. {alternative}"
+        )
