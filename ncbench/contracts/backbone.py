@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -23,7 +23,7 @@ class Backbone(nn.Module):
 
     feature_dim: int
 
-    def __init__(self, image_shape: tuple[int, int, int], params: Parameters) -> None:
+    def __init__(self, image_shape: tuple[int, int, int], params: Any) -> None:
         super().__init__()
         self.image_shape = image_shape
         self.params = params

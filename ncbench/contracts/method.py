@@ -125,7 +125,10 @@ class Method(nn.Module):
         return logits
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the logits: (N, C, H, W) -> (N, K)."""
+        """Return the logits: (N, C, H, W) -> (N, K).
+
+        Always ``classify(features(images))``, so that one pass gives predictions and features; override those two.
+        """
         return self.classify(self.features(images))
 
     def classifier_parameters(self) -> tuple[Tensor, Tensor | None] | None:

@@ -1,0 +1,33 @@
+"""``ncbench compare``: runs side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--fail",
+    "limits",
+    multiple=True,
+    metavar="METRIC:POINTS",
+    help="Exit with 1 if METRIC on test is more than POINTS percentage points below the first configuration's.",
+)
+def compare(runs: tuple[Path, ...], limits: tuple[str, ...]) -> int:
+    """Compare runs; runs that differ in the seed alone are averaged.
+
+    RUN is a run folder or a result.json. The first configuration is the reference.
+    """
+    from ncbench.results.archive import load_result
+    from ncbench.results.comparison import parse_limit, print_comparison, shortfalls
+
+    parsed = [parse_limit(limit) for limit in limits]
+    results = [load_result(run) for run in runs]
+    print_comparison(results)
+    found = shortfalls(results, parsed)
+    for line in found:
+        click.echo(line, err=True)
+    return 1 if found else 0

@@ -1,0 +1,51 @@
+"""``ncbench list``: what the installed plugins bring."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import click
+
+from ncbench.contracts.cards import MethodCard, MetricCard
+from ncbench.plugins.discovery import KINDS, registry
+
+
+@click.command("list")
+@click.argument("kind", type=click.Choice(list(KINDS)))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_cards(kind: str, as_json: bool) -> None:
+    """List the datasets, methods, metrics, backbones or launchers that are installed."""
+    rows = [
+        {
+            **asdict(registered.card),
+            "plugin": {"distribution": registered.plugin.distribution, "version": registered.plugin.version},
+        }
+        for name in registry().names(kind)
+        for registered in registry().cards[kind][name]
+    ]
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+        return
+    if not rows:
+        click.echo(f"No {kind} are installed.")
+        return
+    width = max(len(row["name"]) for row in rows)
+    for name in registry().names(kind):
+        for registered in registry().cards[kind][name]:
+            card = registered.card
+            note = _note(card)
+            origin = "" if registered.plugin.distribution == "ncbench" else f"  [{registered.plugin.distribution}]"
+            click.echo(f"{card.name:<{width}}  {card.summary}{note}{origin}")
+    if kind == "methods":
+        click.echo("\n(train=..., val=...: where the method uses the bias attribute, at most.)")
+
+
+def _note(card: object) -> str:
+    if isinstance(card, MethodCard):
+        used = [f"{split}=bias" for split in ("train", "val") if getattr(card.supervision, split) == "bias"]
+        used += ["hierarchy"] if card.supervision.hierarchy else []
+        return f" ({', '.join(used)})" if used else ""
+    if isinstance(card, MetricCard):
+        return f": {', '.join(card.metrics)}"
+    return ""

@@ -1,0 +1,98 @@
+"""The command ``ncbench``.
+
+Modules of this package import nothing heavy at the top: ``--help`` and ``list`` must stay fast.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+
+import click
+
+import ncbench
+from ncbench.contracts.errors import NcbenchError
+from ncbench.plugins.discovery import registry
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+@click.group(context_settings=CONTEXT)
+@click.version_option(ncbench.__version__, prog_name="ncbench")
+@click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error; works anywhere.")
+def cli() -> None:
+    """Train and compare debiasing methods, and measure the geometry of neural collapse."""
+
+
+def _add_commands() -> None:
+    from ncbench.cli.compare import compare
+    from ncbench.cli.data import data
+    from ncbench.cli.listing import list_cards
+    from ncbench.cli.plot import plot
+    from ncbench.cli.plugins import plugins
+    from ncbench.cli.run import run
+
+    for command in (run, list_cards, data, plugins, compare, plot):
+        cli.add_command(command)
+
+    def warn(message: str) -> None:
+        click.echo(message, err=True)
+
+    found = registry()
+    for problem in (*found.broken, *found.conflicts()):
+        warn(f"Warning: {problem}")
+    found.notify("ncbench_commands", warn, cli=_Guarded(cli))
+
+
+class _Guarded(click.Group):
+    """The group as plugins see it: they may add commands, not replace one."""
+
+    def __init__(self, group: click.Group) -> None:
+        super().__init__(group.name)
+        self._group = group
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        chosen = name or cmd.name or ""
+        if chosen in self._group.commands:
+            raise ValueError(f"the command {chosen!r} exists already")
+        self._group.add_command(cmd, chosen)
+
+
+def main() -> None:
+    """Run the command line and exit: 0 done, 2 usage, 3 data, 4 diverged, 130 interrupted, 1 any other failure."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1
+    try:
+        _add_commands()
+        code = cli.main(arguments, standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.exceptions.Abort:
+        _interrupted()
+    except KeyboardInterrupt:
+        _interrupted()
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except NcbenchError as error:
+        if debug:
+            traceback.print_exc()
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader of our output is gone, as in `ncbench list methods | head -1`.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        click.echo(
+            f"Error: {type(error).__name__}: {error}. This is a fault in ncbench or a plugin; --debug shows where.",
+            err=True,
+        )
+        sys.exit(1)
+
+
+def _interrupted() -> None:
+    click.echo("Interrupted.", err=True)
+    sys.exit(130)

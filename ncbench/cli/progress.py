@@ -1,0 +1,92 @@
+"""Showing how a run goes: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from ncbench.training.loop import Reporter
+from ncbench.training.run import Silent
+
+LINES = 20  # of plain output a run, at most about
+
+
+class PlainLines:
+    """Prints about twenty lines a run, for logs and pipes."""
+
+    def __init__(self) -> None:
+        self.epochs = 1
+
+    def plan(self, epochs: int, done: int) -> None:
+        """Note the number of epochs, and say where a resumed run goes on."""
+        self.epochs = epochs
+        if done:
+            click.echo(f"Going on after epoch {done} of {epochs}.", err=True)
+
+    def step(self, fraction: float) -> None:
+        """Print nothing inside an epoch."""
+
+    def epoch(self, entry: dict[str, Any]) -> None:
+        """Print the first epoch, the last, and every twentieth part between."""
+        number = entry["epoch"]
+        if number == 1 or number == self.epochs or number % max(self.epochs // LINES, 1) == 0:
+            click.echo(f"epoch {number}/{self.epochs}  {describe(entry)}", err=True)
+
+
+class Bar:
+    """A rich progress bar with the newest figures beside it."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.task = progress.add_task("training", total=None, figures="")
+        self.done = 0
+
+    def plan(self, epochs: int, done: int) -> None:
+        """Set the length of the bar."""
+        self.done = done
+        self.progress.update(self.task, total=epochs, completed=done)
+
+    def step(self, fraction: float) -> None:
+        """Move on within the epoch."""
+        self.progress.update(self.task, completed=self.done + fraction)
+
+    def epoch(self, entry: dict[str, Any]) -> None:
+        """Move on to the next epoch and show its figures."""
+        self.done = entry["epoch"]
+        self.progress.update(self.task, completed=self.done, figures=describe(entry))
+
+
+def describe(entry: dict[str, Any]) -> str:
+    """Return an epoch's figures in one line."""
+    loss = entry["losses"]["loss"]
+    parts = [f"loss {loss:.4f}" if loss is not None else "loss not finite"]
+    test = entry["metrics"].get("val") or entry["metrics"].get("test") or {}
+    names = {"accuracy": "accuracy", "group_mean_accuracy": "group mean", "worst_group_accuracy": "worst group"}
+    parts += [f"{label} {100 * test[name]:.1f}" for name, label in names.items() if name in test]
+    return "  ".join(parts)
+
+
+@contextlib.contextmanager
+def make_reporter(quiet: bool) -> Iterator[Reporter]:
+    """Yield the reporter that fits where standard error goes."""
+    if quiet:
+        yield Silent()
+    elif not sys.stderr.isatty():
+        yield PlainLines()
+    else:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[figures]}"),
+        )
+        with Progress(*columns, console=Console(stderr=True)) as progress:
+            yield Bar(progress)

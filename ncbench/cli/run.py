@@ -1,0 +1,95 @@
+"""``ncbench run``: train one method on one dataset with one seed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option(
+    "--method", default="shortcut_prime", show_default=True, metavar="SPEC", help="Method, NAME[:key=value,...]."
+)
+@click.option(
+    "--dataset", default="colored_digits", show_default=True, metavar="SPEC", help="Dataset, NAME[:key=value,...]."
+)
+@click.option("--backbone", metavar="SPEC", help="Backbone; default: the published one, or the dataset's.")
+@click.option("--seed", default=0, show_default=True, help="Everything random follows from it.")
+@click.option("--set", "settings", multiple=True, metavar="recipe.KEY=VALUE", help="Change the recipe; repeatable.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ...")
+@click.option(
+    "--output", type=click.Path(path_type=Path), default="runs", show_default=True, help="Folder of the run folders."
+)
+@click.option(
+    "--data-root",
+    type=click.Path(path_type=Path),
+    help="Where datasets lie. Default: $NCBENCH_DATA, then the platform's cache folder.",
+)
+@click.option("--resume", is_flag=True, help="Go on with this run from its newest checkpoint, or start it.")
+@click.option("--force", is_flag=True, help="Discard what is there of this run and start it anew.")
+@click.option("--synthetic", is_flag=True, help="Use the dataset's generated twin; such records are never ranked.")
+@click.option(
+    "--checkpoint-seconds",
+    type=click.FloatRange(min=0),
+    default=30.0,
+    show_default=True,
+    help="Least time between two checkpoints; no result depends on it.",
+)
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
+def run(
+    method: str,
+    dataset: str,
+    backbone: str | None,
+    seed: int,
+    settings: tuple[str, ...],
+    device: str,
+    output: Path,
+    data_root: Path | None,
+    resume: bool,
+    force: bool,
+    synthetic: bool,
+    checkpoint_seconds: float,
+    quiet: bool,
+) -> int:
+    """Train one method on one dataset and write the run's record.
+
+    A run's folder follows from its configuration and seed. A finished run is not run again: the same command points to
+    its record.
+    """
+    from ncbench.cli.progress import make_reporter
+    from ncbench.results.plots import plot_curves
+    from ncbench.results.table import print_result
+    from ncbench.training.configuration import parse_settings
+    from ncbench.training.run import run as run_once
+
+    with make_reporter(quiet) as reporter:
+        try:
+            result = run_once(
+                method,
+                dataset,
+                seed=seed,
+                backbone=backbone,
+                set=parse_settings(list(settings)),
+                output=output,
+                device=device,
+                data_root=data_root,
+                resume=resume,
+                force=force,
+                synthetic=synthetic,
+                checkpoint_seconds=checkpoint_seconds,
+                reporter=reporter,
+                warn=lambda message: click.echo(message, err=True),
+            )
+        except KeyboardInterrupt:
+            click.echo("\nInterrupted. The same command with --resume goes on from the last checkpoint.", err=True)
+            sys.exit(130)
+    plots = plot_curves([result], result.folder) if result.record.history else []
+    if not quiet:
+        print_result(result, plots)
+    if result.status == "diverged":
+        click.echo(f"Error: the run diverged: {result.record.reason}. Try a smaller recipe.lr.", err=True)
+        return 4
+    return 0

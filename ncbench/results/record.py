@@ -1,0 +1,131 @@
+"""The record: one JSON file a run, the same for every method and dataset.
+
+The JSON Schema of :class:`Record` is committed beside this module (``record.schema.json``); a test keeps them equal.
+"""
+
+from __future__ import annotations
+
+import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+Status = Literal["completed", "diverged", "interrupted", "failed"]
+Split = Literal["train", "val", "test"]
+Count = Annotated[int, Field(ge=0)]
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+Numbers = dict[str, float]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class PluginPart(_Part):
+    """The distribution that brought a card, and its version."""
+
+    distribution: Name
+    version: Name
+
+
+class SupervisionPart(_Part):
+    """The labels beyond the target that the run used, model selection included."""
+
+    train: Literal["none", "bias"]
+    val: Literal["none", "bias"]
+    hierarchy: bool
+
+
+class MethodPart(_Part):
+    """The method: canonical spec, every parameter, what it declared."""
+
+    name: Name
+    spec: Name
+    parameters: dict[str, JsonValue]
+    supervision: SupervisionPart
+    plugin: PluginPart
+
+
+class DatasetPart(_Part):
+    """The dataset: canonical spec, every parameter, and the SHA-256 of its pixels and labels."""
+
+    name: Name
+    spec: Name
+    parameters: dict[str, JsonValue]
+    synthetic: bool
+    fingerprint: Name
+    plugin: PluginPart
+
+
+class BackbonePart(_Part):
+    """The backbone: canonical spec and every parameter."""
+
+    name: Name
+    spec: Name
+    parameters: dict[str, JsonValue]
+    plugin: PluginPart
+
+
+class Group(_Part):
+    """One cell (target, bias) of a split; bias is null where the attribute is unknown."""
+
+    target: Count
+    bias: Count | None
+    count: Count
+    correct: Count
+
+    @model_validator(mode="after")
+    def _no_more_correct_than_images(self) -> Group:
+        if self.correct > self.count:
+            raise ValueError(f"group ({self.target}, {self.bias}) has {self.correct} correct of {self.count} images")
+        return self
+
+
+class Selected(_Part):
+    """The epoch one criterion chose, and the metrics of its model as they stood at that epoch."""
+
+    epoch: Count
+    metrics: dict[Split, Numbers]
+
+
+class Epoch(_Part):
+    """One epoch of the history: losses are means over the epoch's images, null if not finite."""
+
+    epoch: Annotated[int, Field(ge=1)]
+    stage: Name
+    lr: float
+    losses: dict[str, float | None]
+    metrics: dict[Split, Numbers]
+    seconds: Numbers
+
+
+class Record(BaseModel):
+    """The standard record of a run.
+
+    Accuracies are fractions in [0, 1]; every one of them can be recomputed from the integers in `groups`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+
+    schema_version: Literal[1] = 1
+    run_id: Name
+    status: Status
+    reason: str | None = Field(None, description="why the run is not completed, in one line")
+    method: MethodPart
+    dataset: DatasetPart
+    backbone: BackbonePart
+    seed: int
+    recipe: dict[str, JsonValue]
+    primary_metric: Name
+    selection: dict[str, Selected]
+    metrics: dict[Split, Numbers]
+    groups: dict[Split, list[Group]]
+    history: list[Epoch]
+    environment: dict[str, JsonValue]
+    timing: Numbers
+    created: datetime.datetime
+
+    @classmethod
+    def json_schema(cls) -> dict[str, Any]:
+        """Return the JSON Schema that is committed beside this module."""
+        return cls.model_json_schema()

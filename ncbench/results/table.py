@@ -1,0 +1,73 @@
+"""A finished run as a table a person can read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from ncbench.results.archive import RunResult
+from ncbench.results.record import Group, Record
+
+SHARES = (
+    "accuracy",
+    "group_mean_accuracy",
+    "worst_group_accuracy",
+    "aligned_accuracy",
+    "conflicting_accuracy",
+    "adjusted_accuracy",
+    "class_mean_accuracy",
+)
+"""Metrics shown in per cent, in this order; the others follow under their own names."""
+
+COLLAPSE = ("nc1", "bias_nc1", "nc2_angle_std", "nc3_self_duality", "nc4_disagreement")
+
+
+def print_result(result: RunResult, plots: Sequence[Path]) -> None:
+    """Print a run's metrics, its worst group, and where the record and the plots are."""
+    console = Console()
+    record = result.record
+    console.print(
+        f"\n{record.method.spec} on {record.dataset.spec}, seed {record.seed}: {record.status}",
+        style="bold",
+        markup=False,
+        highlight=False,
+    )
+    splits = [split for split in ("train", "val", "test") if split in record.metrics]
+    if splits:
+        console.print(_metrics_table(record, splits))
+    worst = worst_group(record)
+    if worst is not None:
+        console.print(
+            f"Worst test group: target {worst.target}, bias {worst.bias}: "
+            f"{worst.correct} of {worst.count} images correct.",
+            highlight=False,
+        )
+    if record.timing.get("train_seconds"):
+        console.print(f"Training took {record.timing['train_seconds']:.1f} s.", highlight=False)
+    console.print(f"Record: {result.path}", highlight=False, soft_wrap=True)
+    for path in plots:
+        console.print(f"Plot:   {path}", highlight=False, soft_wrap=True)
+
+
+def worst_group(record: Record) -> Group | None:
+    """Return the test group with the smallest share of correct images; None where groups are not known."""
+    groups = [group for group in record.groups.get("test", []) if group.count and group.bias is not None]
+    return min(groups, key=lambda group: group.correct / group.count, default=None)
+
+
+def _metrics_table(record: Record, splits: Sequence[str]) -> Table:
+    table = Table("metric", *splits, box=None, pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    numbers: dict[str, dict[str, float]] = {str(split): values for split, values in record.metrics.items()}
+    for name in (*SHARES, *COLLAPSE):
+        if not any(name in numbers[split] for split in splits):
+            continue
+        style = "{:.2%}" if name in SHARES else "{:.4g}"
+        cells = [style.format(numbers[split][name]) if name in numbers[split] else "" for split in splits]
+        mark = " (primary)" if name == record.primary_metric else ""
+        table.add_row(name + mark, *cells)
+    return table

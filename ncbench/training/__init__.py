@@ -1,0 +1,1 @@
+"""Training: one loop, its stages, checkpoints, selection and seeding."""

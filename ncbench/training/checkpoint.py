@@ -1,0 +1,58 @@
+"""Checkpoints: written atomically, verified before use, and never unpickled as arbitrary objects.
+
+A checkpoint is torch's format followed by the SHA-256 of all bytes before it. The last two are kept, so that a damaged
+one leaves a way on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ncbench.contracts.errors import DataError
+from ncbench.contracts.files import write_atomically
+
+KEPT = 2
+_DIGEST_SIZE = hashlib.sha256().digest_size
+
+
+def save_checkpoint(folder: Path, epoch: int, state: dict[str, Any]) -> Path:
+    """Write the state after `epoch` and remove all but the last two checkpoints.
+
+    Args:
+        folder: The run's folder of checkpoints; created if needed.
+        epoch: Epochs done, over all stages.
+        state: Tensors and plain values.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    payload = buffer.getvalue()
+    path = folder / f"epoch-{epoch:05d}.pt"
+    write_atomically(path, payload + hashlib.sha256(payload).digest())
+    for old in sorted(folder.glob("epoch-*.pt"))[:-KEPT]:
+        old.unlink()
+    return path
+
+
+def load_latest_checkpoint(folder: Path, device: torch.device) -> dict[str, Any] | None:
+    """Return the newest checkpoint's state, or None if there is none.
+
+    Raises:
+        DataError: The newest checkpoint is damaged; the message names it and the one before it.
+    """
+    paths = sorted(folder.glob("epoch-*.pt"))
+    if not paths:
+        return None
+    newest = paths[-1]
+    content = newest.read_bytes()
+    payload, digest = content[:-_DIGEST_SIZE], content[-_DIGEST_SIZE:]
+    if hashlib.sha256(payload).digest() != digest:
+        way_on = f"to go on from {paths[-2].name}" if len(paths) > 1 else "to start from the beginning"
+        raise DataError(f"The checkpoint {newest} is damaged (its checksum differs). Delete it {way_on}.")
+    state: dict[str, Any] = torch.load(io.BytesIO(payload), map_location=device, weights_only=True)
+    return state

@@ -1,0 +1,192 @@
+"""From what the user typed to everything a run needs, with every default resolved."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ncbench.contracts.backbone import Backbone
+from ncbench.contracts.errors import ConfigurationError, PluginError, unknown_name
+from ncbench.contracts.method import Method
+from ncbench.contracts.metric import Metric
+from ncbench.contracts.parameters import Parameters
+from ncbench.contracts.specs import Spec
+from ncbench.contracts.supervision import Supervision
+from ncbench.data.manifest import Manifest, load_manifest
+from ncbench.plugins.discovery import Registered, registry
+from ncbench.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A spec with its card, its class and its validated parameters."""
+
+    registered: Registered
+    factory: Any
+    params: Any
+
+    @property
+    def name(self) -> str:
+        """The card's name."""
+        return str(self.registered.card.name)
+
+    @property
+    def spec(self) -> str:
+        """The canonical spec: sorted keys, defaults left out."""
+        return str(self.params.spec(self.name))
+
+    def describe(self) -> dict[str, Any]:
+        """Return the entry that the record keeps."""
+        plugin = self.registered.plugin
+        return {
+            "name": self.name,
+            "spec": self.spec,
+            "parameters": self.params.as_dict(),
+            "plugin": {"distribution": plugin.distribution, "version": plugin.version},
+        }
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """Everything that determines a run's result.
+
+    Args:
+        method: With published parameters for the dataset filled in.
+        dataset: The dataset.
+        backbone: The backbone.
+        recipe: Defaults, then the dataset's manifest, then the method's published settings, then the user's.
+        manifest: The dataset's manifest.
+        supervision: What the method uses with these parameters.
+        seed: The seed.
+        synthetic: Whether the dataset's generated twin is used.
+    """
+
+    method: Resolved
+    dataset: Resolved
+    backbone: Resolved
+    recipe: Recipe
+    manifest: Manifest
+    supervision: Supervision
+    seed: int
+    synthetic: bool
+
+    @property
+    def run_id(self) -> str:
+        """An identifier that follows from the configuration and the seed alone."""
+        identity = {
+            "method": [self.method.name, self.method.params.as_dict()],
+            "dataset": [self.dataset.name, self.dataset.params.as_dict()],
+            "backbone": [self.backbone.name, self.backbone.params.as_dict()],
+            "recipe": self.recipe.as_dict(),
+            "seed": self.seed,
+            "synthetic": self.synthetic,
+        }
+        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        return f"{self.method.name}-{self.dataset.name}-s{self.seed}-{digest[:10]}"
+
+    def make_backbone(self, image_shape: tuple[int, int, int]) -> Callable[[], Backbone]:
+        """Return what creates freshly initialised backbones for images of this (C, H, W)."""
+
+        def make() -> Backbone:
+            backbone: Backbone = self.backbone.factory(image_shape, self.backbone.params)
+            if self.recipe.compile:
+                backbone.compile()
+            return backbone
+
+        return make
+
+
+def resolve(
+    method: str,
+    dataset: str,
+    backbone: str | None,
+    seed: int,
+    settings: Mapping[str, Any],
+    synthetic: bool,
+) -> Configuration:
+    """Look up every name and validate every value.
+
+    Args:
+        method: Spec of the method.
+        dataset: Spec of the dataset.
+        backbone: Spec of the backbone, or None for the published or the dataset's default.
+        seed: The seed.
+        settings: ``"recipe.KEY"`` -> value, the user's changes to the recipe.
+        synthetic: Whether to use the dataset's generated twin.
+
+    Raises:
+        ConfigurationError: A name, a key or a value is not valid.
+        PluginError: A plugin cannot be imported or breaks its contract.
+    """
+    dataset_spec, method_spec = Spec.parse(dataset), Spec.parse(method)
+    resolved_dataset = _resolve("datasets", dataset_spec, {})
+    manifest = load_manifest(resolved_dataset.registered.card.manifest)
+
+    method_class = registry().find("methods", method_spec.name).card.load()
+    if not (isinstance(method_class, type) and issubclass(method_class, Method)):
+        raise PluginError(f"The factory of the method {method_spec.name!r} is not a subclass of ncbench.Method.")
+    published = method_class.published.get(dataset_spec.name)
+    resolved_method = _resolve("methods", method_spec, published.parameters if published else {})
+
+    backbone_text = backbone or (published.backbone if published else None) or manifest.backbone
+    resolved_backbone = _resolve("backbones", Spec.parse(backbone_text), {})
+
+    recipe_values = {**manifest.recipe, **(published.recipe if published else {}), **_recipe_settings(settings)}
+    declared = resolved_method.registered.card.supervision
+    supervision = method_class.supervision(resolved_method.params, declared)
+    if not declared.covers(supervision):
+        raise PluginError(f"The method {method_spec.name!r} uses more supervision than its card declares.")
+    return Configuration(
+        method=resolved_method,
+        dataset=resolved_dataset,
+        backbone=resolved_backbone,
+        recipe=Recipe.build(recipe_values, owner="the recipe"),
+        manifest=manifest,
+        supervision=supervision,
+        seed=seed,
+        synthetic=synthetic,
+    )
+
+
+def load_metrics() -> list[Metric]:
+    """Import every registered metric family, in the order of their names.
+
+    Raises:
+        PluginError: One cannot be imported, or two claim one name.
+    """
+    return [registry().find("metrics", name).card.load()() for name in registry().names("metrics")]
+
+
+def _resolve(kind: str, spec: Spec, defaults: Mapping[str, Any]) -> Resolved:
+    registered = registry().find(kind, spec.name)
+    factory = registered.card.load()
+    model: type[Parameters] = factory.Parameters
+    return Resolved(registered, factory, model.build({**defaults, **spec.parameters}, owner=spec.name))
+
+
+def _recipe_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    valid = [f"recipe.{key}" for key in Recipe.model_fields]
+    for key in settings:
+        if key not in valid:
+            raise unknown_name("setting", key, valid)
+    return {key.removeprefix("recipe."): value for key, value in settings.items()}
+
+
+def parse_settings(texts: list[str]) -> dict[str, Any]:
+    """Read ``KEY=VALUE`` texts, values as YAML scalars.
+
+    Raises:
+        ConfigurationError: A text has another form.
+    """
+    from ncbench.contracts.specs import parse_scalar
+
+    settings: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigurationError(f"{text!r} is not of the form KEY=VALUE, as in --set recipe.epochs=5.")
+        settings[key.strip()] = parse_scalar(value.strip(), where=text)
+    return settings

@@ -1,0 +1,151 @@
+"""Evaluating a model: one pass over a split, integer counts for every group, and the metric families on top."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ncbench.contracts.method import Method
+from ncbench.contracts.metric import Evaluation, Metric
+from ncbench.data.loader import Loader
+from ncbench.data.store import Store
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluatedSplit:
+    """A split ready to be evaluated, its labels on the run's device.
+
+    Args:
+        name: ``"train"``, ``"val"`` or ``"test"``.
+        loader: Of its images.
+        target: (N,) int64.
+        bias: (N,) int64, or None where unknown.
+    """
+
+    name: str
+    loader: Loader
+    target: Tensor
+    bias: Tensor | None
+
+
+@dataclass(frozen=True, eq=False)
+class SplitResult:
+    """What evaluating a split gave.
+
+    Args:
+        metrics: By name; only finite numbers.
+        count: (K, B) int64, images a group; (K, 1) where the bias attribute is unknown.
+        correct: The same of correctly classified images.
+    """
+
+    metrics: dict[str, float]
+    count: np.ndarray
+    correct: np.ndarray
+
+    def groups(self, bias_known: bool) -> list[dict[str, int | None]]:
+        """Return the cells as the record lists them."""
+        return [
+            {
+                "target": target,
+                "bias": bias if bias_known else None,
+                "count": int(self.count[target, bias]),
+                "correct": int(self.correct[target, bias]),
+            }
+            for target in range(self.count.shape[0])
+            for bias in range(self.count.shape[1])
+        ]
+
+
+class Evaluator:
+    """Evaluates a method on the splits of one store.
+
+    Args:
+        store: Where class and attribute names, alignment and hierarchy come from.
+        metrics: The metric families.
+        batch_size: Images a batch; no result depends on it.
+        autocast: Data type of the forward pass, or None for float32.
+    """
+
+    def __init__(self, store: Store, metrics: Sequence[Metric], batch_size: int, autocast: torch.dtype | None) -> None:
+        self.store = store
+        self.metrics = metrics
+        self.batch_size = batch_size
+        self.autocast = autocast
+        train = store.splits["train"]
+        num_bias = len(store.bias_names)
+        self.train_count = (
+            None if train.bias is None else group_counts(train.target, train.bias, len(store.class_names), num_bias)
+        )
+
+    @torch.no_grad()
+    def evaluate(self, method: Method, split: EvaluatedSplit, scheduled: bool) -> SplitResult:
+        """Pass over `split` once and compute its metrics.
+
+        Args:
+            method: The model; left in evaluation mode.
+            split: The images and labels.
+            scheduled: Whether families with ``when="scheduled"`` are computed too.
+        """
+        families = [
+            family for family in self.metrics if split.name in family.splits and (scheduled or family.when == "always")
+        ]
+        needs = frozenset[str]().union(*(family.needs for family in families))
+        method.eval()
+        predicted, logits, features = [], [], []
+        device_type = split.target.device.type
+        for images, _ in split.loader.batches(torch.arange(len(split.target)), self.batch_size, None):
+            with torch.autocast(device_type, dtype=self.autocast, enabled=self.autocast is not None):
+                batch_features = method.features(images)
+                batch_logits = method.classify(batch_features)
+            predicted.append(batch_logits.argmax(dim=1))
+            if "logits" in needs:
+                logits.append(batch_logits.float())
+            if "features" in needs:
+                features.append(batch_features.float())
+
+        num_classes, num_bias = len(self.store.class_names), len(self.store.bias_names)
+        prediction = torch.cat(predicted)  # (N,)
+        hit = prediction == split.target
+        labels = split.target.cpu().numpy()
+        bias = None if split.bias is None else split.bias.cpu().numpy()
+        hits = hit.cpu().numpy()
+        count = group_counts(labels, bias, num_classes, num_bias)
+        correct = group_counts(labels[hits], None if bias is None else bias[hits], num_classes, num_bias)
+        classifier = method.classifier_parameters() if "features" in needs else None
+        evaluation = Evaluation(
+            split=split.name,
+            num_classes=num_classes,
+            num_bias=num_bias,
+            target=split.target,
+            bias=split.bias,
+            predicted=prediction,
+            count=count,
+            correct=correct,
+            train_count=self.train_count,
+            aligned_bias=self.store.aligned_bias,
+            hierarchy=self.store.hierarchy,
+            logits=torch.cat(logits) if logits else None,
+            features=torch.cat(features) if features else None,
+            weight=None if classifier is None else classifier[0].float(),
+            classifier_bias=None if classifier is None or classifier[1] is None else classifier[1].float(),
+        )
+        numbers: dict[str, float] = {}
+        for family in families:
+            numbers.update(_finite(family.compute(evaluation).items()))
+        return SplitResult(numbers, count, correct)
+
+
+def group_counts(target: np.ndarray, bias: np.ndarray | None, num_classes: int, num_bias: int) -> np.ndarray:
+    """Return how many entries each group (y, a) has: (K, B) int64, or (K, 1) where `bias` is None."""
+    if bias is None:
+        return np.bincount(target, minlength=num_classes).reshape(num_classes, 1)
+    return np.bincount(target * num_bias + bias, minlength=num_classes * num_bias).reshape(num_classes, num_bias)
+
+
+def _finite(numbers: Iterable[tuple[str, float]]) -> dict[str, float]:
+    return {name: float(value) for name, value in numbers if math.isfinite(value)}

@@ -1,0 +1,294 @@
+"""The training loop, from the first epoch to the last, in one piece.
+
+Nothing here knows a particular method: frozen classifiers, primes, second networks, retraining and group weights are
+the method's own (see :mod:`ncbench.contracts.method`).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from ncbench.contracts.method import Method
+from ncbench.contracts.task import Batch, SplitView, Task, derived_seed, seeded_generator, withheld
+from ncbench.data.loader import Loader
+from ncbench.data.store import Store
+from ncbench.training.checkpoint import load_latest_checkpoint, save_checkpoint
+from ncbench.training.configuration import Configuration, load_metrics
+from ncbench.training.evaluation import EvaluatedSplit, Evaluator, SplitResult, group_counts
+from ncbench.training.seeding import seed_global_generators
+from ncbench.training.selection import Best, available_criteria, check_criterion, improved
+
+# A running sum of losses is looked at this often (in steps), so that a run that diverges ends within an epoch, without
+# waiting for the device at every step.
+FINITE_CHECK_EVERY = 50
+
+
+class DivergedError(Exception):
+    """The training loss is not finite any more."""
+
+
+class Reporter(Protocol):
+    """Who is told how a run goes."""
+
+    def plan(self, epochs: int, done: int) -> None:
+        """Hear that the run has `epochs` epochs in all, of which `done` are restored from a checkpoint."""
+
+    def step(self, fraction: float) -> None:
+        """Hear that this fraction of the current epoch is done."""
+
+    def epoch(self, entry: dict[str, Any]) -> None:
+        """Hear that an epoch is done; `entry` is its part of the history."""
+
+
+@dataclass
+class Progress:
+    """What a run has to show so far; the part of it that a checkpoint keeps beside the model.
+
+    Args:
+        history: One entry an epoch, as in the record.
+        best: Criterion -> best epoch so far.
+        snapshot: State of the primary criterion's best model; None while that is the current model.
+    """
+
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best: dict[str, Best] = field(default_factory=dict)
+    snapshot: dict[str, Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained method and the evaluation of every split at the primary criterion."""
+
+    method: Method
+    results: dict[str, SplitResult]
+
+
+def fit(
+    configuration: Configuration,
+    store: Store,
+    device: torch.device,
+    progress: Progress,
+    *,
+    checkpoints: Path,
+    checkpoint_seconds: float,
+    resume: bool,
+    reporter: Reporter,
+) -> Fitted:
+    """Train, select and evaluate.
+
+    Args:
+        configuration: What to train.
+        store: The dataset's decoded splits.
+        device: Where to train.
+        progress: Filled as the run goes, so that a run that ends early still has its history.
+        checkpoints: Folder of this run's checkpoints.
+        checkpoint_seconds: Least time between two checkpoints; no result depends on it.
+        resume: Whether to go on from the newest checkpoint, if there is one.
+        reporter: Told of every epoch.
+
+    Raises:
+        DivergedError: The loss is not finite.
+        SupervisionError: The method read a label it did not declare.
+        ConfigurationError: The recipe or the method does not fit the dataset.
+        DataError: The newest checkpoint is damaged.
+    """
+    recipe, seed = configuration.recipe, configuration.seed
+    autocast = autocast_dtype(recipe.precision, device)
+    splits = {name: _split(configuration, store, name, device) for name in store.splits}
+    train = splits["train"]
+    val_bias_known = "val" in splits and splits["val"].bias is not None
+    criteria = available_criteria("val" in splits, val_bias_known)
+    check_criterion(recipe.selection, criteria, configuration.dataset.spec)
+    evaluator = Evaluator(store, load_metrics(), max(recipe.batch_size, 256), autocast)
+
+    seed_global_generators(seed, "initialisation")
+    task = _task(configuration, store)
+    make_backbone = configuration.make_backbone(task.image_shape)
+    method: Method = configuration.method.factory(task, configuration.method.params, make_backbone)
+    method.to(device)
+    views = {name: _view(configuration, splits[name]) for name in ("train", "val") if name in splits}
+    train_bias, bias_withheld = views["train"]._bias, views["train"]._withheld
+
+    stages = [stage for stage in method.stages(recipe.epochs) if stage.epochs > 0]
+    total_epochs = sum(stage.epochs for stage in stages)
+    measured = recipe.measured_epochs(total_epochs)
+    restored = load_latest_checkpoint(checkpoints, device) if resume else None
+    if restored is not None:
+        progress.history[:] = restored["history"]
+        progress.best.update({name: Best(**best) for name, best in restored["best"].items()})
+        progress.snapshot = restored["snapshot"]
+        method.load_state_dict(restored["method"])
+    reporter.plan(total_epochs, len(progress.history))
+    last_checkpoint = time.monotonic()
+
+    first_epoch = 0  # of the stage, counted over the whole run
+    for stage in stages:
+        begun = len(progress.history) - first_epoch  # epochs of this stage that a checkpoint restored
+        first_epoch += stage.epochs
+        if begun >= stage.epochs and first_epoch < total_epochs:
+            continue
+        if begun <= 0:
+            seed_global_generators(seed, "stage", stage.name)
+            method.start_stage(stage, views["train"])
+            method.to(device)
+        if device.type == "cuda":
+            method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        optimizer = recipe.make_optimizer(method)
+        if restored is not None and begun > 0:
+            optimizer.load_state_dict(restored["optimizer"])
+
+        for stage_epoch in range(max(begun, 0), stage.epochs):
+            epoch = len(progress.history) + 1
+            started = time.perf_counter()
+            seed_global_generators(seed, "epoch", epoch)
+            learning_rate = recipe.learning_rate(stage_epoch, stage.epochs)
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate * group["lr_scale"]
+            order = method.order(views["train"], seeded_generator(seed, "order", epoch))
+            augmentation = torch.Generator(device).manual_seed(derived_seed(seed, "augmentation", epoch))
+
+            method.train()
+            sums: dict[str, Tensor] = {}
+            seen, steps = 0, 0
+            for images, index in train.loader.batches(order, recipe.batch_size, augmentation):
+                bias = None if train_bias is None else train_bias[index]
+                batch = Batch(images, train.target[index], index, bias, bias_withheld)
+                with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
+                    terms = method.loss(batch)
+                if isinstance(terms, Tensor):
+                    terms = {"loss": terms}
+                else:
+                    terms = {"loss": torch.stack(list(terms.values())).sum(), **terms}
+                optimizer.zero_grad(set_to_none=True)
+                terms["loss"].backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                for name, term in terms.items():
+                    weighted = term.detach() * len(batch)
+                    sums[name] = sums[name] + weighted if name in sums else weighted
+                seen, steps = seen + len(batch), steps + 1
+                if steps % FINITE_CHECK_EVERY == 0:
+                    if not math.isfinite(sums["loss"].item()):
+                        break
+                    reporter.step(seen / len(order))
+            losses = {name: value.item() / seen for name, value in sums.items()}
+            trained = time.perf_counter()
+
+            entry: dict[str, Any] = {
+                "epoch": epoch,
+                "stage": stage.name,
+                "lr": learning_rate,
+                "losses": {name: value if math.isfinite(value) else None for name, value in losses.items()},
+                "metrics": {},
+                "seconds": {"train": trained - started},
+            }
+            progress.history.append(entry)
+            if not math.isfinite(losses["loss"]):
+                raise DivergedError(f"the loss of epoch {epoch} is {losses['loss']}")
+
+            last_epoch = epoch == total_epochs
+            if epoch in measured:
+                entry["metrics"]["train"] = evaluator.evaluate(method, train, scheduled=True).metrics
+            if epoch % recipe.evaluate_every == 0 or last_epoch:
+                for name in ("val", "test"):
+                    if name in splits:
+                        entry["metrics"][name] = evaluator.evaluate(method, splits[name], epoch in measured).metrics
+                if stage is stages[-1]:
+                    _select(recipe.selection, criteria, epoch, method, progress)
+            entry["seconds"]["evaluate"] = time.perf_counter() - trained
+            reporter.epoch(entry)
+
+            if last_epoch or time.monotonic() - last_checkpoint >= checkpoint_seconds:
+                save_checkpoint(
+                    checkpoints,
+                    epoch,
+                    {
+                        "method": method.state_dict(),
+                        "optimizer": optimizer.state_dict(),
+                        "history": progress.history,
+                        "best": {name: vars(best) for name, best in progress.best.items()},
+                        "snapshot": progress.snapshot,
+                    },
+                )
+                last_checkpoint = time.monotonic()
+
+    if progress.snapshot is not None:
+        method.load_state_dict(progress.snapshot)
+    seed_global_generators(seed, "finish")
+    method.finish(views["train"], views.get("val"))
+    return Fitted(method, {name: evaluator.evaluate(method, split, scheduled=True) for name, split in splits.items()})
+
+
+def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
+    """Return the data type of the forward pass under the recipe's precision; None stands for float32."""
+    if precision == "bfloat16" or (precision == "auto" and device.type == "cuda"):
+        return torch.bfloat16
+    return None
+
+
+def _select(primary: str, criteria: list[str], epoch: int, method: Method, progress: Progress) -> None:
+    """Note the epoch under every criterion it is best by, and keep the primary criterion's model."""
+    for criterion in criteria:
+        best = improved(progress.best.get(criterion), epoch, criterion, progress.history[-1]["metrics"].get("val", {}))
+        if best is not None:
+            progress.best[criterion] = best
+            if criterion == primary and primary != "last":
+                progress.snapshot = {name: value.clone() for name, value in method.state_dict().items()}
+
+
+def _split(configuration: Configuration, store: Store, name: str, device: torch.device) -> EvaluatedSplit:
+    stored = store.splits[name]
+    loader = Loader(
+        stored,
+        device,
+        input_scaling=configuration.recipe.input_scaling,
+        augmentation=configuration.recipe.augmentation,
+        mean=configuration.manifest.channel_mean,
+        std=configuration.manifest.channel_std,
+    )
+    bias = None if stored.bias is None else torch.as_tensor(stored.bias, device=device)
+    return EvaluatedSplit(name, loader, torch.as_tensor(stored.target, device=device), bias)
+
+
+def _task(configuration: Configuration, store: Store) -> Task:
+    train = store.splits["train"]
+    height, width, channels = train.images.shape[1:]
+    num_classes, num_bias = len(store.class_names), len(store.bias_names)
+    supervision = configuration.supervision
+    counts = None
+    if train.bias is not None and supervision.train == "bias":
+        counts = torch.from_numpy(group_counts(train.target, train.bias, num_classes, num_bias))
+    return Task(
+        num_classes=num_classes,
+        num_bias=num_bias,
+        class_names=tuple(store.class_names),
+        bias_names=tuple(store.bias_names),
+        image_shape=(channels, height, width),
+        num_train=len(train.target),
+        class_counts=torch.from_numpy(group_counts(train.target, None, num_classes, 0)[:, 0]),
+        seed=configuration.seed,
+        bias_known_on_train=train.bias is not None,
+        supervision=supervision,
+        _group_counts=counts,
+        _hierarchy=store.hierarchy if supervision.hierarchy else None,
+    )
+
+
+def _view(configuration: Configuration, split: EvaluatedSplit) -> SplitView:
+    """Return what the method may see of a split."""
+    reason = withheld(split.name, configuration.supervision, known=split.bias is not None)
+    bias = None if reason else split.bias
+    batch_size = max(configuration.recipe.batch_size, 256)
+
+    def batches() -> Iterator[Batch]:
+        for images, index in split.loader.batches(torch.arange(len(split.target)), batch_size, None):
+            yield Batch(images, split.target[index], index, None if bias is None else bias[index], reason)
+
+    return SplitView(split.name, split.target, batches, bias, reason)

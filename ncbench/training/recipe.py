@@ -1,0 +1,73 @@
+"""The recipe: everything about the optimisation that is neither the method nor the data."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from pydantic import Field
+
+from ncbench.contracts.method import Method
+from ncbench.contracts.parameters import Parameters
+
+
+class Recipe(Parameters):
+    """How a method is trained; the same keys in manifests, in ``--set recipe.KEY=VALUE`` and in records."""
+
+    epochs: int = Field(100, ge=1, description="passes over the training images in the method's main stage")
+    batch_size: int = Field(128, ge=1, description="images a step")
+    optimizer: Literal["sgd", "adam", "adamw"] = Field("sgd", description="the optimizer")
+    lr: float = Field(0.1, gt=0, description="learning rate at the start of a stage")
+    weight_decay: float = Field(5e-4, ge=0, description="L2 penalty (decoupled for adamw)")
+    momentum: float = Field(0.9, ge=0, lt=1, description="momentum of sgd")
+    schedule: Literal["constant", "cosine", "step"] = Field("constant", description="course of the learning rate")
+    schedule_every: int = Field(30, ge=1, description="epochs between the steps of the step schedule")
+    schedule_factor: float = Field(0.1, gt=0, description="factor at each step of the step schedule")
+    input_scaling: Literal["unit", "standard", "unit_twice"] = Field(
+        "standard", description="x/255; (x/255 - mean)/std; or x/255/255, as published code for colored MNIST has it"
+    )
+    augmentation: Literal["none", "crop_flip", "resized_crop_flip"] = Field(
+        "none", description="of training images, in batches on the device"
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="autocast type of the forward pass; auto: bfloat16 on CUDA, float32 elsewhere"
+    )
+    compile: bool = Field(False, description="torch.compile the backbones")
+    evaluate_every: int = Field(1, ge=1, description="epochs between evaluations of val and test")
+    measure_points: int = Field(20, ge=1, description="how many epochs, log-spaced, also measure the training split")
+    selection: Literal["last", "val_accuracy", "val_group_mean_accuracy", "val_worst_group_accuracy"] = Field(
+        "last", description="the primary criterion: which epoch's model the record's metrics are of"
+    )
+
+    def learning_rate(self, epoch: int, epochs: int) -> float:
+        """Return the learning rate of one epoch of a stage.
+
+        A pure function of the position, so that resuming restores it by construction.
+
+        Args:
+            epoch: Epochs of the stage already done.
+            epochs: Length of the stage.
+        """
+        if self.schedule == "cosine":
+            return self.lr * 0.5 * (1 + math.cos(math.pi * epoch / epochs))
+        if self.schedule == "step":
+            return self.lr * self.schedule_factor ** (epoch // self.schedule_every)
+        return self.lr
+
+    def measured_epochs(self, epochs: int) -> frozenset[int]:
+        """Return the log-spaced epochs, counted from 1 and ending with the last, that measure the training split."""
+        points = self.measure_points
+        exponents = [index / max(points - 1, 1) for index in range(points)]
+        return frozenset({*(round(epochs**exponent) for exponent in exponents), epochs})
+
+    def make_optimizer(self, method: Method) -> torch.optim.Optimizer:
+        """Create the optimizer for the method's parameter groups."""
+        groups = [{"lr_scale": 1.0, **group} for group in method.parameter_groups()]
+        # One kernel for all parameters: on a small net the optimizer is a third of the step otherwise.
+        shared = {"lr": self.lr, "weight_decay": self.weight_decay, "fused": True}
+        if self.optimizer == "sgd":
+            return torch.optim.SGD(groups, momentum=self.momentum, **shared)
+        if self.optimizer == "adam":
+            return torch.optim.Adam(groups, **shared)
+        return torch.optim.AdamW(groups, **shared)

@@ -1,0 +1,385 @@
+"""One run: from names to a record on disk, however the run ends."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import errno
+import json
+import os
+import platform
+import shutil
+import signal
+import statistics
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from types import FrameType, MappingProxyType
+from typing import Any
+
+import filelock
+import torch
+
+import ncbench
+from ncbench.contracts.errors import ConfigurationError, NcbenchError
+from ncbench.data.prepare import prepare
+from ncbench.data.store import Store
+from ncbench.plugins.discovery import registry
+from ncbench.results.archive import RESULT_FILE, RunResult, load_result, write_result
+from ncbench.results.record import Record
+from ncbench.training.configuration import Configuration, resolve
+from ncbench.training.loop import DivergedError, Fitted, Progress, Reporter, fit
+from ncbench.training.selection import effective_supervision
+
+CHECKPOINTS = "checkpoints"
+LOG_FILE = "log.jsonl"
+MODEL_FILE = "model.pt"
+LOCK_FILE = ".lock"
+
+
+class Silent:
+    """A reporter that tells nobody."""
+
+    def plan(self, epochs: int, done: int) -> None:
+        """Ignore the plan."""
+
+    def step(self, fraction: float) -> None:
+        """Ignore the step."""
+
+    def epoch(self, entry: dict[str, Any]) -> None:
+        """Ignore the epoch."""
+
+
+def run(
+    method: str = "shortcut_prime",
+    dataset: str = "colored_digits",
+    seed: int = 0,
+    backbone: str | None = None,
+    set: Mapping[str, Any] = MappingProxyType({}),  # noqa: A002 (the command line's --set)
+    output: str | Path = "runs",
+    *,
+    device: str = "auto",
+    data_root: str | Path | None = None,
+    resume: bool = False,
+    force: bool = False,
+    synthetic: bool = False,
+    checkpoint_seconds: float = 30.0,
+    reporter: Reporter | None = None,
+    warn: Callable[[str], None] = lambda message: print(message, file=sys.stderr),
+) -> RunResult:
+    """Train a method on a dataset and write the run's record.
+
+    The record is ``<output>/<run_id>/result.json``; the run's id follows from the configuration and the seed. A
+    finished run is not run again: its record is returned.
+
+    Args:
+        method: Spec of the method, for example ``"shortcut_prime:clean_weight=0.5"``.
+        dataset: Spec of the dataset, for example ``"colored_mnist:conflict=0.005"``.
+        seed: Everything random follows from it.
+        backbone: Spec of the backbone; None for the published or the dataset's default.
+        set: Changes to the recipe, for example ``{"recipe.epochs": 5}``.
+        output: Folder of the run folders.
+        device: ``"auto"`` (CUDA if there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...
+        data_root: Where datasets lie; before ``$NCBENCH_DATA`` and the platform's cache folder.
+        resume: Go on with the run of this id from its newest checkpoint, or start it.
+        force: Discard what is there of this run and start it anew.
+        synthetic: Use the dataset's generated twin; the record is marked.
+        checkpoint_seconds: Least time between two checkpoints.
+        reporter: Told of every epoch.
+        warn: Told, in one line, what a person should know.
+
+    Returns:
+        The record and its folder. Its status tells how the run ended; a run that diverged returns normally.
+
+    Raises:
+        ConfigurationError: A name, key, value or device is not valid, or the run was cut off before and neither
+            `resume` nor `force` is given.
+        DataError: Data or a checkpoint is missing or damaged.
+        NcbenchError: The run failed in another way that the record explains.
+        KeyboardInterrupt: The run was interrupted; its record says so.
+    """
+    configuration = resolve(method, dataset, backbone, seed, set, synthetic)
+    if resume and force:
+        raise ConfigurationError("--resume goes on with a run and --force discards it; give one of them.")
+    torch_device = find_device(device)
+    folder = _make_folder(Path(output) / configuration.run_id)
+    with _locked(folder):
+        finished = _existing(folder, resume, force)
+        if finished is not None:
+            return finished
+        started = time.perf_counter()
+        store = prepare(
+            configuration.dataset.registered.card,
+            configuration.dataset.params,
+            data_root=None if data_root is None else Path(data_root),
+            synthetic=synthetic,
+            report=warn,
+        )
+        prepared = time.perf_counter()
+        session = _Session(configuration, store, torch_device, folder, warn)
+        session.start(resume)
+        try:
+            with _terminated_as_interrupted():
+                fitted = fit(
+                    configuration,
+                    store,
+                    torch_device,
+                    session.progress,
+                    checkpoints=folder / CHECKPOINTS,
+                    checkpoint_seconds=checkpoint_seconds,
+                    resume=resume,
+                    reporter=_Logging(session, reporter or Silent()),
+                )
+                torch.save(fitted.method.state_dict(), folder / MODEL_FILE)
+        except DivergedError as error:
+            return session.end("diverged", str(error), prepared - started)
+        except KeyboardInterrupt:
+            session.end("interrupted", "interrupted by the user", prepared - started)
+            raise
+        except ConfigurationError:
+            raise
+        except OSError as error:
+            raise _explain_write_error(error, folder) from error
+        except Exception as error:
+            reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
+            session.end("failed", reason, prepared - started)
+            if isinstance(error, NcbenchError):
+                raise
+            raise NcbenchError(
+                f"{configuration.method.name} failed with {reason}. The record is {folder / RESULT_FILE}; "
+                "--debug shows the traceback."
+            ) from error
+        result = session.end("completed", None, prepared - started, fitted)
+        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+        return result
+
+
+def find_device(name: str) -> torch.device:
+    """Return the device of this name.
+
+    Raises:
+        ConfigurationError: There is no such device on this machine.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        here = ["auto", "cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+        raise ConfigurationError(f"There is no device {name!r} here. Use one of: {', '.join(here)}.") from error
+    return device
+
+
+class _Session:
+    """One attempt at a run: what is known before it starts, its log, and its record at the end."""
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        store: Store,
+        device: torch.device,
+        folder: Path,
+        warn: Callable[[str], None],
+    ) -> None:
+        self.configuration = configuration
+        self.store = store
+        self.device = device
+        self.folder = folder
+        self.warn = warn
+        self.progress = Progress()
+        supervision = effective_supervision(configuration.supervision, configuration.recipe.selection)
+        self.known: Mapping[str, Any] = MappingProxyType(
+            {
+                "run_id": configuration.run_id,
+                "method": {**configuration.method.describe(), "supervision": supervision.as_dict()},
+                "dataset": {
+                    **configuration.dataset.describe(),
+                    "synthetic": configuration.synthetic,
+                    "fingerprint": store.fingerprint,
+                },
+                "backbone": configuration.backbone.describe(),
+                "seed": configuration.seed,
+                "recipe": configuration.recipe.as_dict(),
+                "primary_metric": configuration.manifest.primary_metric,
+            }
+        )
+
+    def start(self, resume: bool) -> None:
+        self.log("resumed" if resume else "started", run_id=self.configuration.run_id)
+        registry().notify("ncbench_run_started", self.warn, run=self.known)
+
+    def log(self, event: str, **content: Any) -> None:
+        line = {"time": _now().isoformat(), "event": event, **content}
+        with (self.folder / LOG_FILE).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def end(self, status: str, reason: str | None, prepare_seconds: float, fitted: Fitted | None = None) -> RunResult:
+        """Write the record, tell the observers and return it."""
+        progress = self.progress
+        history = progress.history
+        results = fitted.results if fitted else {}
+        record = Record.model_validate(
+            {
+                **self.known,
+                "status": status,
+                "reason": reason,
+                "selection": {
+                    criterion: {
+                        "epoch": best.epoch,
+                        "metrics": {
+                            split: numbers
+                            for split, numbers in history[best.epoch - 1]["metrics"].items()
+                            if split != "train"
+                        },
+                    }
+                    for criterion, best in progress.best.items()
+                },
+                "metrics": {split: result.metrics for split, result in results.items()},
+                "groups": {
+                    split: result.groups(self.store.splits[split].bias is not None) for split, result in results.items()
+                },
+                "history": history,
+                "environment": _environment(self.device),
+                "timing": _timing(history, prepare_seconds, self.device),
+                "created": _now(),
+            }
+        )
+        result = RunResult(record, self.folder)
+        write_result(result)
+        self.log("ended", status=status, reason=reason)
+        registry().notify("ncbench_run_finished", self.warn, run=self.known, result=record.model_dump(mode="json"))
+        return result
+
+
+class _Logging:
+    """Passes what the loop reports on to the log, the observers and the caller's reporter."""
+
+    def __init__(self, session: _Session, reporter: Reporter) -> None:
+        self.session = session
+        self.plan = reporter.plan
+        self.step = reporter.step
+        self.reporter = reporter
+
+    def epoch(self, entry: dict[str, Any]) -> None:
+        self.session.log("epoch", **entry)
+        registry().notify(
+            "ncbench_epoch_finished", self.session.warn, run=self.session.known, epoch=entry["epoch"], logs=entry
+        )
+        self.reporter.epoch(entry)
+
+
+def _make_folder(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".{os.getpid()}.probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise _explain_write_error(error, folder) from error
+    return folder
+
+
+def _explain_write_error(error: OSError, folder: Path) -> NcbenchError:
+    where = error.filename or folder
+    if error.errno == errno.ENOSPC:
+        return NcbenchError(f"The disk is full: {where} cannot be written. Free some space and go on with --resume.")
+    return ConfigurationError(f"{where} cannot be written ({error.strerror or error}). Choose another --output.")
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    lock = filelock.FileLock(folder / LOCK_FILE)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise ConfigurationError(f"Another process is working on {folder}; wait for it or change the seed.") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _existing(folder: Path, resume: bool, force: bool) -> RunResult | None:
+    """Return the finished record that is already there, or make way for a new attempt.
+
+    Raises:
+        ConfigurationError: The run was cut off before, and the user has not said how to go on.
+    """
+    if force:
+        for path in (folder / RESULT_FILE, folder / LOG_FILE, folder / MODEL_FILE):
+            path.unlink(missing_ok=True)
+        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+        return None
+    status = None
+    if (folder / RESULT_FILE).exists():
+        result = load_result(folder)
+        if result.status in {"completed", "diverged"}:
+            return result
+        status = result.status
+    if resume or status == "failed":
+        return None
+    if status == "interrupted" or any((folder / CHECKPOINTS).glob("epoch-*.pt")):
+        raise ConfigurationError(
+            f"The run in {folder} was cut off before its end. Give --resume to go on with it, or --force to start anew."
+        )
+    return None
+
+
+@contextlib.contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Treat SIGTERM, which schedulers send before they kill, as Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+
+
+def _environment(device: torch.device) -> dict[str, Any]:
+    return {
+        "ncbench": ncbench.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": metadata.version("torchvision"),
+        "numpy": metadata.version("numpy"),
+        "platform": platform.platform(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else (_processor() or device.type),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def _timing(history: list[dict[str, Any]], prepare_seconds: float, device: torch.device) -> dict[str, float]:
+    train = [entry["seconds"].get("train", 0.0) for entry in history]
+    evaluate = [entry["seconds"].get("evaluate", 0.0) for entry in history]
+    timing = {
+        "prepare_seconds": prepare_seconds,
+        "train_seconds": sum(train),
+        "evaluate_seconds": sum(evaluate),
+        "median_epoch_train_seconds": statistics.median(train) if train else 0.0,
+    }
+    if device.type == "cuda":
+        timing["peak_device_bytes"] = float(torch.cuda.max_memory_allocated(device))
+    return timing
