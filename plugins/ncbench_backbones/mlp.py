@@ -1,0 +1,42 @@
+"""A fully connected network on the flattened image."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from math import prod
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from ncbench import Backbone, Parameters
+
+
+class MLPParameters(Parameters):
+    """Parameters of :class:`MLP`."""
+
+    hidden: int = Field(100, ge=1, description="width of every hidden layer, and of the features")
+    depth: int = Field(3, ge=1, description="number of hidden layers")
+
+
+class MLP(Backbone):
+    """Flatten, then [Linear, ReLU] `depth` times; the features are those after the last ReLU.
+
+    The defaults are the published Colored MNIST network (Nam et al., NeurIPS 2020: three hidden layers of 100 units);
+    the classifier on top is the method's. Images of any size and any number of channels.
+    """
+
+    Parameters = MLPParameters
+
+    def __init__(self, image_shape: tuple[int, int, int], params: MLPParameters) -> None:
+        super().__init__(image_shape, params)
+        widths = [prod(image_shape), *[params.hidden] * params.depth]
+        self.layers = nn.Sequential(nn.Flatten())
+        for inputs, outputs in pairwise(widths):
+            self.layers.append(nn.Linear(inputs, outputs))
+            self.layers.append(nn.ReLU())
+        self.feature_dim = params.hidden
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the features: (N, C, H, W) -> (N, hidden)."""
+        features: Tensor = self.layers(images)
+        return features

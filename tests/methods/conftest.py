@@ -1,0 +1,114 @@
+"""A toy problem: a few random images with targets and a bias attribute, and the views a runner hands to a method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ncbench import Backbone, Batch, Method, Parameters, SplitView, Supervision, Task
+
+IMAGE_SHAPE = (3, 4, 4)
+WITHHELD = "withheld by the test"
+
+
+class ToyBackbone(Backbone):
+    """One hidden layer with BatchNorm, the features after a ReLU."""
+
+    def __init__(self, feature_dim: int, norm: bool = True) -> None:
+        super().__init__(IMAGE_SHAPE, Parameters())
+        self.feature_dim = feature_dim
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(48, 12), nn.BatchNorm1d(12) if norm else nn.Identity())
+        self.layers.extend([nn.ReLU(), nn.Linear(12, feature_dim), nn.ReLU()])
+
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = self.layers(images)
+        return features
+
+
+@dataclass(frozen=True, eq=False)
+class Toy:
+    """Labelled images, and what a method may see of them."""
+
+    images: Tensor
+    target: Tensor
+    bias: Tensor
+    num_classes: int
+    num_bias: int
+
+    def task(self, supervision: Supervision, bias_known: bool = True, seed: int = 0) -> Task:
+        cells = torch.bincount(self.target * self.num_bias + self.bias, minlength=self.num_classes * self.num_bias)
+        use_bias = bias_known and supervision.train == "bias"
+        return Task(
+            num_classes=self.num_classes,
+            num_bias=self.num_bias if bias_known else 0,
+            class_names=[f"class {k}" for k in range(self.num_classes)],
+            bias_names=[f"bias {b}" for b in range(self.num_bias)] if bias_known else [],
+            image_shape=IMAGE_SHAPE,
+            num_train=len(self.target),
+            class_counts=torch.bincount(self.target, minlength=self.num_classes),
+            seed=seed,
+            bias_known_on_train=bias_known,
+            supervision=supervision,
+            _group_counts=cells.reshape(self.num_classes, self.num_bias) if use_bias else None,
+        )
+
+    def batch(self, index: Tensor | None = None, bias: bool = True) -> Batch:
+        index = torch.arange(len(self.target)) if index is None else index
+        return Batch(
+            self.images[index], self.target[index], index, self.bias[index] if bias else None, "" if bias else WITHHELD
+        )
+
+    def split(self, name: str = "train", bias: bool = True, size: int = 5) -> SplitView:
+        def batches() -> Iterator[Batch]:
+            for index in torch.arange(len(self.target)).split(size):
+                yield self.batch(index, bias)
+
+        return SplitView(name, self.target, batches, self.bias if bias else None, "" if bias else WITHHELD)
+
+
+def make_toy(num_images: int = 24, num_classes: int = 3, num_bias: int = 3, seed: int = 0) -> Toy:
+    generator = torch.Generator().manual_seed(seed)
+    return Toy(
+        images=torch.randn(num_images, *IMAGE_SHAPE, generator=generator, dtype=torch.float64),
+        target=torch.arange(num_images) % num_classes,
+        bias=torch.randint(num_bias, (num_images,), generator=generator),
+        num_classes=num_classes,
+        num_bias=num_bias,
+    )
+
+
+@pytest.fixture
+def toy() -> Toy:
+    return make_toy()
+
+
+@pytest.fixture
+def toy_of() -> Callable[..., Toy]:
+    return make_toy
+
+
+@pytest.fixture
+def make() -> Callable[..., Method]:
+    """Build a method in float64 on a toy, with the supervision that its parameters need."""
+
+    def build(
+        method_class: type[Method],
+        toy: Toy,
+        declared: Supervision | None = None,
+        *,
+        bias_known: bool = True,
+        feature_dim: int = 7,
+        norm: bool = True,
+        **values: object,
+    ) -> Method:
+        params = method_class.Parameters.build(values, owner="the method")
+        supervision = method_class.supervision(params, declared or Supervision())
+        torch.manual_seed(0)
+        method = method_class(toy.task(supervision, bias_known), params, lambda: ToyBackbone(feature_dim, norm))
+        return method.double()
+
+    return build
