@@ -1,0 +1,5 @@
+"""``python -m ncbench``."""
+
+from ncbench.cli.main import main
+
+main()

@@ -1,0 +1,30 @@
+"""Fixtures and markers shared by all tests."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keep prepared stores out of the user's cache, and share them between the tests of one session."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NCBENCH_CACHE", str(folder))
+        yield folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip, with a reason, what this machine cannot run."""
+    for item in items:
+        if item.get_closest_marker("real_data") and not os.environ.get("NCBENCH_DATA"):
+            item.add_marker(pytest.mark.skip(reason="set NCBENCH_DATA to a folder with the real datasets"))
+        if item.get_closest_marker("gpu"):
+            import torch
+
+            if not torch.cuda.is_available():
+                item.add_marker(pytest.mark.skip(reason="there is no CUDA device"))

@@ -1,0 +1,171 @@
+"""Discovery is tested on real distributions: folders with modules and dist-info on the path of a fresh interpreter."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+METHOD = """
+from ncbench import MethodCard, Supervision, hookimpl
+
+@hookimpl
+def ncbench_methods():
+    return [MethodCard(name="{name}", summary="Of a third party.", factory="{module}:Missing", supervision=Supervision())]
+"""
+
+
+def install(site: Path, distribution: str, version: str, code: str) -> None:
+    """Lay out an installed distribution with one entry point."""
+    module = distribution.replace("-", "_")
+    (site / f"{module}.py").write_text(textwrap.dedent(code))
+    info = site / f"{module}-{version}.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
+    (info / "entry_points.txt").write_text(f"[ncbench]\nplugin = {module}\n")
+
+
+def ncbench(site: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "ncbench", *arguments],
+        env={**os.environ, "PYTHONPATH": str(site), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def listed(site: Path, **environment: str) -> set[str]:
+    result = ncbench(site, "list", "methods", "--json", **environment)
+    assert result.returncode == 0, result.stderr
+    return {row["name"] for row in json.loads(result.stdout)}
+
+
+def test_a_third_partys_method_shows_up_with_its_provenance(tmp_path: Path) -> None:
+    install(tmp_path, "their-method", "1.2", METHOD.format(name="theirs", module="their_method"))
+    rows = json.loads(ncbench(tmp_path, "list", "methods", "--json").stdout)
+    theirs = next(row for row in rows if row["name"] == "theirs")
+    assert theirs["plugin"] == {"distribution": "their-method", "version": "1.2"}
+    assert {"erm", "shortcut_prime"} <= {row["name"] for row in rows}
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("raise RuntimeError('no GPU here')", "RuntimeError: no GPU here"),
+        ("import nowhere", "No module named 'nowhere'"),
+        (METHOD.replace("ncbench_methods()", "ncbench_methods(wrong_argument)"), "wrong_argument"),
+        (METHOD.replace("ncbench_methods()", "ncbench_metods()"), "ncbench_metods"),
+        (METHOD.replace("MethodCard(", "dict("), "not a MethodCard"),
+        (METHOD.replace('name="{name}"', 'name="Not A Name"'), "lower-case"),
+        (METHOD.replace("return [", "yield 1/0; return ["), "division by zero"),
+    ],
+)
+def test_a_broken_plugin_is_reported_and_the_rest_goes_on(tmp_path: Path, code: str, reason: str) -> None:
+    install(tmp_path, "broken-one", "0.3", code.replace("{name}", "broken").replace("{module}", "broken_one"))
+    install(tmp_path, "good-one", "1.0", METHOD.format(name="good", module="good_one"))
+    result = ncbench(tmp_path, "list", "methods")
+    assert result.returncode == 0
+    assert "good " in result.stdout
+    assert "Of a third party.  [broken-one]" not in result.stdout
+    warning = next(line for line in result.stderr.splitlines() if "broken-one 0.3" in line)
+    assert reason in warning
+
+    report = json.loads(ncbench(tmp_path, "plugins", "--json").stdout)
+    skipped = [row for row in report["plugins"] if row["status"] == "skipped"]
+    assert [(row["distribution"], row["version"]) for row in skipped] == [("broken-one", "0.3")]
+
+    strict = ncbench(tmp_path, "list", "methods", NCBENCH_STRICT="1")
+    assert strict.returncode == 2
+    assert "broken-one 0.3" in strict.stderr
+    assert "Traceback" not in strict.stderr
+
+
+def test_two_plugins_with_one_name_are_an_error_that_names_both(tmp_path: Path) -> None:
+    install(tmp_path, "one", "1.0", METHOD.format(name="contested", module="one"))
+    install(tmp_path, "two", "2.0", METHOD.format(name="contested", module="two"))
+    result = ncbench(tmp_path, "run", "--method", "contested", "--output", str(tmp_path / "runs"))
+    assert result.returncode == 2
+    assert "one 1.0" in result.stderr.splitlines()[-1]
+    assert "two 2.0" in result.stderr.splitlines()[-1]
+    # Every other name still works.
+    assert "erm" in listed(tmp_path)
+
+
+def test_the_allow_list_names_distributions(tmp_path: Path) -> None:
+    install(tmp_path, "one", "1.0", METHOD.format(name="first", module="one"))
+    install(tmp_path, "Two_B", "2.0", METHOD.format(name="second", module="Two_B"))
+    assert {"first", "second", "erm"} <= listed(tmp_path)
+    assert {"first", "second"} & listed(tmp_path, NCBENCH_PLUGINS="two-b") == {"second"}
+    built_in = listed(tmp_path, NCBENCH_PLUGINS="")
+    assert not {"first", "second"} & built_in
+    assert "erm" in built_in
+
+
+def test_a_factory_that_is_missing_is_one_line_when_used(tmp_path: Path) -> None:
+    install(tmp_path, "their-method", "1.2", METHOD.format(name="theirs", module="their_method"))
+    result = ncbench(tmp_path, "run", "--method", "theirs", "--output", str(tmp_path / "runs"))
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert "'theirs' cannot be used" in result.stderr
+
+
+def test_a_plugin_may_add_a_command_but_not_replace_one(tmp_path: Path) -> None:
+    code = """
+    import click
+    from ncbench import hookimpl
+
+    @hookimpl
+    def ncbench_commands(cli):
+        @cli.command("{name}")
+        def command():
+            click.echo("hello from a plugin")
+    """
+    install(tmp_path, "polite", "1.0", code.replace("{name}", "greet"))
+    assert ncbench(tmp_path, "greet").stdout == "hello from a plugin\n"
+    install(tmp_path, "rude", "1.0", code.replace("{name}", "run"))
+    result = ncbench(tmp_path, "run", "--help")
+    assert "hello from a plugin" not in result.stdout
+    assert "rude 1.0" in result.stderr
+
+
+def test_observers_hear_of_a_run_and_cannot_stop_it(tmp_path: Path) -> None:
+    code = """
+    import json
+    from pathlib import Path
+    from ncbench import hookimpl
+
+    LOG = Path(__file__).with_name("heard.jsonl")
+
+    def note(*content):
+        with LOG.open("a") as file:
+            file.write(json.dumps(content) + "\\n")
+
+    @hookimpl
+    def ncbench_run_started(run):
+        note("started", run["run_id"], run["seed"])
+
+    @hookimpl
+    def ncbench_epoch_finished(run, epoch, logs):
+        note("epoch", epoch, sorted(logs))
+        raise RuntimeError("observers must not matter")
+
+    @hookimpl
+    def ncbench_run_finished(result):
+        note("finished", result["status"])
+    """
+    install(tmp_path, "observer", "1.0", code)
+    runs = tmp_path / "runs"
+    arguments = ("run", "--set", "recipe.epochs=2", "--output", str(runs), "--seed", "5")
+    result = ncbench(tmp_path, *arguments)
+    assert result.returncode == 0, result.stderr
+    assert "observers must not matter" in result.stderr
+    heard = [json.loads(line) for line in (tmp_path / "heard.jsonl").read_text().splitlines()]
+    run_id = next(runs.iterdir()).name
+    assert [heard[0], heard[-1]] == [["started", run_id, 5], ["finished", "completed"]]
+    assert [entry[1] for entry in heard[1:-1]] == [1, 2]
