@@ -1,0 +1,256 @@
+"""How far a set of class vectors is from an ideal configuration, read off its Gram matrix.
+
+Every distance here is || G/|G|_F - R/|R|_F ||_F, with G the Gram matrix measured and R the ideal one. Only the upper
+half of G is computed, in blocks of rows and in float64: K = 10,000 classes never need the K x K matrix at once, and
+one that is almost at its ideal does not lose its distance to rounding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+_BLOCK_ENTRIES = 1 << 22  # Gram entries at a time: 32 MiB of float64
+
+
+def gram_distance(gram: torch.Tensor, reference: torch.Tensor) -> float:
+    """Distance between two Gram matrices, blind to their scale.
+
+    Args:
+        gram: (K, K), any floating dtype.
+        reference: (K, K), the ideal.
+
+    Returns:
+        || G/|G|_F - R/|R|_F ||_F, between 0 and 2; nan when either matrix is zero.
+
+    Raises:
+        ValueError: on shapes that differ or are not square, or on non-finite entries.
+
+    Source: Thrampoulidis et al., "Imbalance trouble" (NeurIPS 2022), section 5; Papyan et al. (PNAS 2020) for the ETF.
+
+    >>> import torch
+    >>> etf = torch.eye(3) - 1 / 3
+    >>> gram_distance(8.0 * etf, etf)
+    0.0
+    >>> round(gram_distance(torch.eye(3), etf), 6)
+    0.605811
+    """
+    for name, matrix in (("gram", gram), ("reference", reference)):
+        if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+            raise ValueError(f"{name} must be square, got shape {tuple(matrix.shape)}")
+        if not bool(torch.isfinite(matrix).all()):
+            row, column = (~torch.isfinite(matrix)).nonzero()[0].tolist()
+            raise ValueError(f"{name}[{row}, {column}] is {float(matrix[row, column])}, not finite")
+    if gram.shape != reference.shape:
+        raise ValueError(f"reference must have gram's shape {tuple(gram.shape)}, got {tuple(reference.shape)}")
+    g, r = gram.double(), reference.double().to(gram.device)
+    g_norm, r_norm = torch.linalg.matrix_norm(g), torch.linalg.matrix_norm(r)
+    if float(g_norm) == 0 or float(r_norm) == 0:
+        return math.nan
+    return float(torch.linalg.matrix_norm(g / g_norm - r / r_norm))
+
+
+def etf_floor(num_classes: int, dim: int) -> float:
+    """The smallest distance to the simplex ETF that K vectors in d dimensions can have.
+
+    A simplex ETF of K vectors needs K - 1 dimensions. With fewer, the nearest Gram matrix has d equal eigenvalues in
+    the place of K - 1, at distance sqrt(2 - 2 sqrt(d / (K - 1))).
+
+    Args:
+        num_classes: K >= 2.
+        dim: d >= 1.
+
+    Returns:
+        The floor; 0.0 when K <= d + 1.
+
+    >>> etf_floor(10, 64)
+    0.0
+    >>> round(etf_floor(1000, 512), 6)
+    0.753791
+    """
+    if num_classes < 2:
+        raise ValueError(f"num_classes must be at least 2, got {num_classes}")
+    if dim < 1:
+        raise ValueError(f"dim must be at least 1, got {dim}")
+    if num_classes <= dim + 1:
+        return 0.0
+    return math.sqrt(2 - 2 * math.sqrt(dim / (num_classes - 1)))
+
+
+@dataclass(frozen=True)
+class IdealGram:
+    """A K x K ideal Gram matrix of unit Frobenius norm that depends on a class's level only, kept as D x D numbers.
+
+    R[i, j] = between[level[i], level[j]] for i != j, and R[i, i] = between[level[i], level[i]] + own[level[i]]. The
+    simplex ETF has one level; SELI has one for each distinct class count.
+    """
+
+    level: torch.Tensor  # (K,) int64
+    own: torch.Tensor  # (D,) float64
+    between: torch.Tensor  # (D, D) float64
+
+    def block(self, i: slice, j: slice) -> torch.Tensor:
+        """R[i, j] away from the diagonal, broadcastable to a block of rows i and columns j."""
+        if len(self.own) == 1:
+            return self.between
+        return self.between[self.level[i]][:, self.level[j]]
+
+    def inner(self, vectors: torch.Tensor) -> torch.Tensor:
+        """<V V^T, R> for vectors (K, d), in O(K d) operations."""
+        sums = vectors.new_zeros(len(self.own), vectors.shape[1]).index_add_(0, self.level, vectors)  # (D, d)
+        diagonal = vectors.square().sum(1) @ self.own[self.level]
+        return diagonal + ((sums @ sums.T) * self.between).sum()
+
+
+def simplex_gram(num_classes: int, device: torch.device) -> IdealGram:
+    """(I - J/K) / sqrt(K - 1): the simplex ETF's Gram matrix (Papyan et al. 2020, Definition 1)."""
+    scale = 1 / math.sqrt(num_classes - 1)
+    return IdealGram(
+        level=torch.zeros(num_classes, dtype=torch.int64, device=device),
+        own=torch.full((1,), scale, dtype=torch.float64, device=device),
+        between=torch.full((1, 1), -scale / num_classes, dtype=torch.float64, device=device),
+    )
+
+
+def seli_gram(class_counts: torch.Tensor, power: float) -> IdealGram:
+    """SELI's Gram matrix, up to scale: (Z Z^T)^power with Z = (I - J/K) Y, Y the (K, N) one-hot labels.
+
+    Thrampoulidis et al. (NeurIPS 2022), section 3: power 1/2 is the classifier's, -1/2 (of the pseudo-inverse) the
+    class means'. Z Z^T = P diag(n) P with P = I - J/K. Differences within a group of m classes that share a count n
+    are eigenvectors with eigenvalue n, so only the D x D part on vectors constant over each group is left to solve.
+
+    Args:
+        class_counts: (K,) positive, images a class.
+        power: 0.5 or -0.5.
+    """
+    counts, level, size = torch.unique(class_counts.double(), return_inverse=True, return_counts=True)
+    size = size.double()
+    mean_direction = (size / size.sum()).sqrt()  # (D,) the all-ones vector, in the orthonormal basis 1_group / sqrt(m)
+    projector = torch.eye(len(counts), dtype=torch.float64, device=counts.device)
+    projector -= torch.outer(mean_direction, mean_direction)
+    eigenvalues, basis = torch.linalg.eigh(projector @ torch.diag(counts) @ projector)  # ascending; the first is 0
+    powered = torch.cat([eigenvalues.new_zeros(1), eigenvalues[1:].clamp_min(torch.finfo(torch.float64).tiny) ** power])
+    core = (basis * powered) @ basis.T / torch.outer(size, size).sqrt()  # (D, D) entries in the basis of classes
+    own = counts**power
+    between = core - torch.diag(own / size)
+    norm = torch.sqrt((own.square() * (size - 1)).sum() + powered.square().sum())
+    return IdealGram(level=level, own=own / norm, between=between / norm)
+
+
+@dataclass(frozen=True)
+class PairMoments:
+    """Count, mean and summed squared deviation of a stream of numbers; merged by Chan's formula."""
+
+    count: int = 0
+    mean: float = 0.0
+    squares: float = 0.0
+
+    def with_values(self, values: torch.Tensor) -> PairMoments:
+        """These moments with more values, of any shape, added."""
+        n = values.numel()
+        if n == 0:
+            return self
+        variance, mean = torch.var_mean(values, correction=0)
+        delta, total = float(mean) - self.mean, self.count + n
+        return PairMoments(
+            count=total,
+            mean=self.mean + delta * n / total,
+            squares=self.squares + float(variance) * n + delta * delta * self.count * n / total,
+        )
+
+    def std(self) -> float:
+        """Population standard deviation; nan of nothing."""
+        return math.sqrt(self.squares / self.count) if self.count else math.nan
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What the Gram matrix of K vectors says about them."""
+
+    norm_cv: float  # std / mean of the norms
+    angle_std: float  # std over pairs of the cosine
+    angle_mean: float  # mean over pairs of |cosine + 1/(K-1)|
+    distances: tuple[float, ...]  # to each ideal that was asked for
+    cdnv: float  # class-distance normalised variance; nan without variances
+
+
+def configuration(
+    vectors: torch.Tensor, ideals: Sequence[IdealGram], variances: torch.Tensor | None = None
+) -> Configuration:
+    """Measure equal norms, equal angles and the distances to ideal configurations in one pass over the Gram matrix.
+
+    Args:
+        vectors: (K, d) float64: centred class means, or classifier rows.
+        ideals: the configurations to compare with.
+        variances: (K,) float64, the mean squared distance of a class's features to their mean, for CDNV.
+
+    Returns:
+        The measures; nan where fewer than two classes, or zero vectors, leave one undefined.
+    """
+    k = len(vectors)
+    norms = torch.linalg.vector_norm(vectors, dim=1)  # (K,)
+    mean_norm = float(norms.mean())
+    norm_cv = float(norms.std(correction=0)) / mean_norm if mean_norm > 0 else math.nan
+    if k < 2:
+        return Configuration(norm_cv, math.nan, math.nan, (math.nan,) * len(ideals), math.nan)
+    projections = [float(ideal.inner(vectors)) for ideal in ideals]  # a = <G, R>: known before G is
+    # The part of G across each ideal, sum (G - a R)^2, is summed entry by entry: 2 - 2 cos would cancel near an ideal.
+    across = [
+        float((norms.square() - a * (ideal.own + ideal.between.diagonal())[ideal.level]).square().sum())
+        for ideal, a in zip(ideals, projections, strict=True)
+    ]
+    cosines, deviation, ratio = PairMoments(), PairMoments(), PairMoments()
+    for i, j in _upper_blocks(k):
+        gram = vectors[i] @ vectors[j].T  # (a, b)
+        kept = torch.ones_like(gram, dtype=torch.bool).triu_(1) if i == j else slice(None)  # each pair once, i < j
+        cosine = (gram / (norms[i, None] * norms[None, j]))[kept]
+        cosines = cosines.with_values(cosine)
+        deviation = deviation.with_values((cosine + 1 / (k - 1)).abs())
+        for number, (ideal, a) in enumerate(zip(ideals, projections, strict=True)):
+            across[number] += 2 * float((gram - a * ideal.block(i, j)).square()[kept].sum())
+        if variances is not None:
+            squared = _squared_distances(vectors, norms, gram, i, j)
+            ratio = ratio.with_values(((variances[i, None] + variances[None, j]) / (2 * squared))[kept])
+    return Configuration(
+        norm_cv=norm_cv,
+        angle_std=cosines.std(),
+        angle_mean=deviation.mean,
+        distances=tuple(_distance(a, p) for a, p in zip(projections, across, strict=True)),
+        cdnv=math.nan if variances is None else ratio.mean,
+    )
+
+
+def _upper_blocks(num_classes: int) -> Iterator[tuple[slice, slice]]:
+    """Blocks (rows, columns) that cover every pair i < j once: squares on the diagonal, and what is right of them."""
+    rows = max(1, min(num_classes, _BLOCK_ENTRIES // num_classes))
+    for start in range(0, num_classes, rows):
+        stop = min(start + rows, num_classes)
+        yield slice(start, stop), slice(start, stop)
+        if stop < num_classes:
+            yield slice(start, stop), slice(stop, num_classes)
+
+
+def _squared_distances(
+    vectors: torch.Tensor, norms: torch.Tensor, gram: torch.Tensor, i: slice, j: slice
+) -> torch.Tensor:
+    """|v_i - v_j|^2 for a block of pairs, from |v_i|^2 + |v_j|^2 - 2 v_i.v_j where that keeps seven digits."""
+    total = norms[i, None].square() + norms[None, j].square()
+    squared = torch.sub(total, gram, alpha=2)
+    close = (squared < 1e-9 * total).nonzero()  # nearly merged classes: subtract the vectors themselves
+    for few in torch.split(close, max(1, _BLOCK_ENTRIES // vectors.shape[1])):
+        difference = vectors[i][few[:, 0]] - vectors[j][few[:, 1]]
+        squared[few[:, 0], few[:, 1]] = difference.square().sum(1)
+    return squared
+
+
+def _distance(along: float, across: float) -> float:
+    """|| G/|G| - R || for |R| = 1, from a = <G, R> and |G - a R|^2: 2 - 2 a/|G| rearranged so that it cannot cancel."""
+    norm = math.sqrt(along * along + across)
+    if norm == 0:
+        return math.nan
+    if along <= 0:
+        return math.sqrt(2 - 2 * along / norm)
+    return math.sqrt(2 * across / (norm * (norm + along)))

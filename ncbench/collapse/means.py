@@ -1,0 +1,97 @@
+"""Class means, the first of the two passes over the features."""
+
+from __future__ import annotations
+
+import torch
+
+from ncbench.collapse.checks import check_batch, raise_non_finite
+from ncbench.collapse.precision import accumulator_device, full_precision
+
+_BLOCK_ENTRIES = 1 << 19  # features converted at a time on a CPU: 4 MiB of float64, which stays in the cache
+_DEVICE_BLOCK_ENTRIES = 1 << 26  # on an accelerator: 512 MiB, large enough to keep it busy
+
+
+def block_rows(width: int, device: torch.device, entries: int = _BLOCK_ENTRIES) -> int:
+    """Rows of `width` numbers to work on at a time: few enough for the cache, enough to outweigh the call.
+
+    Args:
+        width: numbers a row.
+        device: where the work is done.
+        entries: numbers in a block on a CPU.
+    """
+    return max(256, (entries if device.type == "cpu" else _DEVICE_BLOCK_ENTRIES) // width)
+
+
+class ClassMeans:
+    """Counts and float64 means of labelled features, batch by batch; mergeable.
+
+    The means decide how much of an ill-conditioned between-class covariance survives, so the sums are float64: with
+    features of any narrower type that is exact enough for every offset.
+
+    Args:
+        num_classes: K.
+        dim: d.
+        device: where the sums are held; the CPU when that device has no float64.
+
+    >>> import torch
+    >>> means = ClassMeans(2, 1)
+    >>> means.update(torch.tensor([[1.0], [2.0]]), torch.tensor([0, 0]))
+    >>> means.means.tolist()
+    [[1.5], [nan]]
+    """
+
+    def __init__(self, num_classes: int, dim: int, device: torch.device | str = "cpu") -> None:
+        for name, size in (("num_classes", num_classes), ("dim", dim)):
+            if size < 1:
+                raise ValueError(f"{name} must be at least 1, got {size}")
+        held = accumulator_device(torch.device(device))
+        self._counts = torch.zeros(num_classes, dtype=torch.int64, device=held)
+        self._sums = torch.zeros(num_classes, dim, dtype=torch.float64, device=held)
+
+    def update(self, features: torch.Tensor, labels: torch.Tensor) -> None:
+        """Add a batch of any size.
+
+        Args:
+            features: (n, d) floating point.
+            labels: (n,) integer in 0..K-1.
+
+        Raises:
+            ValueError: naming the argument and the offending entry.
+        """
+        num_classes, dim = self._sums.shape
+        check_batch(features, labels, num_classes, dim)
+        device = self._sums.device
+        with full_precision(device):
+            y = labels.to(device, torch.int64)
+            rows = block_rows(dim, device)
+            converted = torch.empty(min(rows, len(y)), dim, dtype=torch.float64, device=device)
+            for start in range(0, len(y), rows):
+                batch = features[start : start + rows]
+                block = converted[: len(batch)].copy_(batch)
+                self._sums.index_add_(0, y[start : start + rows], block)
+            self._counts += torch.bincount(y, minlength=num_classes)
+            # A sum of finite numbers of a narrower type is finite, so one look at the sums clears every feature.
+            if not bool(torch.isfinite(self._sums).all()):
+                raise_non_finite(features)
+                raise ValueError("features are so large that a class sum overflows float64")
+
+    def merge(self, other: ClassMeans) -> None:
+        """Add what another object saw; `other` is left as it is.
+
+        Raises:
+            ValueError: when K or d differ.
+        """
+        if other._sums.shape != self._sums.shape:
+            raise ValueError(f"other has shape {tuple(other._sums.shape)}, expected {tuple(self._sums.shape)}")
+        self._counts += other._counts.to(self._counts.device)
+        self._sums += other._sums.to(self._sums.device)
+
+    @property
+    def counts(self) -> torch.Tensor:
+        """(K,) int64, images seen a class."""
+        return self._counts.clone()
+
+    @property
+    def means(self) -> torch.Tensor:
+        """(K, d) float64; nan for a class without images."""
+        return self._sums / self._counts[:, None]  # 0 / 0 is nan: an absent class must not become a zero mean
