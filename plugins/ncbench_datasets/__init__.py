@@ -1,1 +1,35 @@
-"""placeholder"""
+"""The built-in datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ncbench import DatasetCard, hookimpl
+
+_LFF = "Nam et al., Learning from Failure: Training Debiased Classifier from Biased Classifier, NeurIPS 2020"
+
+
+def _card(name: str, summary: str, kind: str, citation: str) -> DatasetCard:
+    return DatasetCard(
+        name=name,
+        summary=summary,
+        factory=f"ncbench_datasets.{name}:{kind}",
+        citation=citation,
+        manifest=f"ncbench:datasets_manifest/{name}.yaml",
+    )
+
+
+@hookimpl
+def ncbench_datasets() -> Iterable[DatasetCard]:
+    """Return the cards of the built-in datasets."""
+    return [
+        _card(
+            "colored_digits",
+            "1,797 real 8x8 digits in ten colours that give the digit away; embedded, works offline",
+            "ColoredDigits",
+            "Alpaydin & Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, 1998; "
+            "coloured as in " + _LFF,
+        ),
+        _card("colored_mnist", "MNIST in ten colours that give the digit away (LfF protocol)", "ColoredMnist", _LFF),
+        _card("bar", "Biased Action Recognition: actions at their usual places, tested at unusual ones", "Bar", _LFF),
+    ]

@@ -1,0 +1,158 @@
+"""Random augmentation of whole batches on their device.
+
+Each function takes raw images (B, C, H, W), uint8 or float32 in 0..255, and a generator; all random numbers of a
+batch are drawn at once on the generator's device, so a run's augmentation depends on its seed alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import torch
+from torch import Tensor
+
+PADDING = 4
+SCALE = (0.08, 1.0)  # share of the area, torchvision's RandomResizedCrop
+RATIO = (3 / 4, 4 / 3)  # width : height, likewise
+_TRIES = 10
+
+
+def none(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Return the images as they are."""
+    return images
+
+
+def crop_flip(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Pad by 4 black pixels, crop back at a random place, flip half of the images left to right.
+
+    The augmentation of CIFAR-size images (He et al., CVPR 2016, section 4.2).
+    """
+    batch, _, height, width = images.shape
+    offsets = torch.randint(2 * PADDING + 1, (2, batch), generator=generator, device=generator.device)
+    flipped = _half(batch, generator).to(images.device)
+    top, left = offsets.to(images.device)
+    padded = torch.nn.functional.pad(images, (PADDING,) * 4)
+    windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # view (B, C, 9, 9, H, W)
+    cropped = windows[torch.arange(batch, device=images.device), :, top, left]  # (B, C, H, W)
+    return torch.where(flipped[:, None, None, None], cropped.flip(3), cropped)
+
+
+def resized_crop_flip(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Crop a random region, resize it to the full size, flip half of the images left to right.
+
+    The augmentation of ImageNet-size images (Szegedy et al., CVPR 2015), with torchvision's defaults.
+    """
+    batch, _, height, width = images.shape
+    regions = random_regions(batch, (height, width), generator)
+    flipped = _half(batch, generator)
+    return resized_crop(images, regions.to(images.device), flipped.to(images.device))
+
+
+AUGMENTATIONS: Mapping[str, Callable[[Tensor, torch.Generator], Tensor]] = MappingProxyType(
+    {"none": none, "crop_flip": crop_flip, "resized_crop_flip": resized_crop_flip}
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Regions:
+    """One rectangle an image.
+
+    Args:
+        top: (B,) int64, first row.
+        left: (B,) int64, first column.
+        height: (B,) int64.
+        width: (B,) int64.
+    """
+
+    top: Tensor
+    left: Tensor
+    height: Tensor
+    width: Tensor
+
+    def to(self, device: torch.device) -> Regions:
+        """Return the same regions on another device."""
+        return Regions(self.top.to(device), self.left.to(device), self.height.to(device), self.width.to(device))
+
+
+def random_regions(
+    batch: int,
+    size: tuple[int, int],
+    generator: torch.Generator,
+    scale: tuple[float, float] = SCALE,
+    ratio: tuple[float, float] = RATIO,
+) -> Regions:
+    """Draw regions with the distribution of torchvision's RandomResizedCrop.
+
+    Up to ten regions are drawn for each image and the first that fits is taken; if none fits, the largest central one
+    whose aspect ratio is within bounds.
+
+    Args:
+        batch: B.
+        size: (H, W) of the images.
+        generator: Source of the random numbers; the regions are on its device.
+        scale: Bounds of the region's share of the area.
+        ratio: Bounds of its width : height, drawn uniformly in the logarithm.
+    """
+    height, width = size
+    draws = torch.rand(4, batch, _TRIES, generator=generator, device=generator.device, dtype=torch.float64)
+    area = height * width * (scale[0] + (scale[1] - scale[0]) * draws[0])
+    aspect = torch.exp(math.log(ratio[0]) + (math.log(ratio[1]) - math.log(ratio[0])) * draws[1])
+    widths, heights = (area * aspect).sqrt().round(), (area / aspect).sqrt().round()  # (B, tries)
+    fits = (widths > 0) & (widths <= width) & (heights > 0) & (heights <= height)
+    first = fits.to(torch.uint8).argmax(dim=1, keepdim=True)  # the first True, or 0 where there is none
+    found = fits.any(dim=1)
+    central_height, central_width = _central(height, width, ratio)
+    region_height = torch.where(found, heights.gather(1, first).squeeze(1), central_height).long()
+    region_width = torch.where(found, widths.gather(1, first).squeeze(1), central_width).long()
+    place = draws[2:].gather(2, first.expand(2, batch, 1)).squeeze(2)  # (2, B)
+    top = torch.where(found, (place[0] * (height - region_height + 1)).long(), (height - central_height) // 2)
+    left = torch.where(found, (place[1] * (width - region_width + 1)).long(), (width - central_width) // 2)
+    return Regions(top, left, region_height, region_width)
+
+
+def _central(height: int, width: int, ratio: tuple[float, float]) -> tuple[int, int]:
+    if width / height < ratio[0]:
+        return round(width / ratio[0]), width
+    if width / height > ratio[1]:
+        return height, round(height * ratio[1])
+    return height, width
+
+
+def resized_crop(images: Tensor, regions: Regions, flipped: Tensor) -> Tensor:
+    """Resize one region of each image to the image's own size, bilinearly and with antialiasing.
+
+    The same as torchvision's ``resized_crop(..., antialias=True)`` on float images, a batch at a time: the filter is
+    separable, so it is one matrix a direction and image, and two batched products; a flip reverses a matrix's rows.
+
+    Args:
+        images: (B, C, H, W), values in 0..255.
+        regions: B regions.
+        flipped: (B,) bool, which images to flip left to right.
+
+    Returns:
+        (B, C, H, W) float32 in 0..255, not rounded.
+    """
+    _, _, height, width = images.shape
+    rows = _resampling(regions.top, regions.height, height)  # (B, H, H)
+    columns = _resampling(regions.left, regions.width, width)  # (B, W, W)
+    columns = torch.where(flipped[:, None, None], columns.flip(1), columns)
+    across = images.float() @ columns.transpose(1, 2).unsqueeze(1)
+    return rows.unsqueeze(1) @ across
+
+
+def _resampling(start: Tensor, length: Tensor, size: int) -> Tensor:
+    """Return the matrices (B, size, size) that resample ``start .. start + length`` to `size` by a triangle filter."""
+    grid = torch.arange(size, device=start.device, dtype=torch.float32) + 0.5
+    scale = (length.float() / size)[:, None, None]
+    centre = scale * grid[None, :, None]  # (B, out, 1), in pixels of the region
+    pixel = grid[None, None, :] - start.float()[:, None, None]  # (B, 1, in), likewise
+    weights = (1 - (pixel - centre).abs() / scale.clamp(min=1)).clamp(min=0)
+    weights = weights * ((pixel > 0) & (pixel < length.float()[:, None, None]))
+    return weights / weights.sum(dim=2, keepdim=True)
+
+
+def _half(batch: int, generator: torch.Generator) -> Tensor:
+    return torch.rand(batch, generator=generator, device=generator.device) < 0.5

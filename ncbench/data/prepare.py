@@ -1,0 +1,125 @@
+"""From a card and parameters to an open store."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from ncbench.contracts.cards import DatasetCard
+from ncbench.contracts.dataset import Dataset
+from ncbench.contracts.errors import ConfigurationError, DataError
+from ncbench.contracts.parameters import Parameters
+from ncbench.data.manifest import Manifest, load_manifest
+from ncbench.data.roots import cache_folder, find_root, how_to_get, unwritable
+from ncbench.data.store import Store, open_store
+
+
+def prepare(
+    card: DatasetCard,
+    params: Parameters | Mapping[str, Any],
+    *,
+    data_root: Path | None = None,
+    synthetic: bool = False,
+    report: Callable[[str], None] | None = None,
+) -> Store:
+    """Open a dataset's store, building it first where needed.
+
+    Args:
+        card: Names the dataset, its class and its manifest.
+        params: Validated parameters, or values to validate.
+        data_root: Searched before ``$NCBENCH_DATA`` and the cache folder.
+        synthetic: Use a generated twin with the real layout instead of the real data.
+        report: Called with one line about each thing that takes long.
+
+    Raises:
+        ConfigurationError: A parameter is unknown or invalid; or a twin was asked of an embedded dataset.
+        DataError: The data are missing, damaged, or not what the manifest promises; or the cache folder cannot be
+            written to.
+    """
+    manifest = load_manifest(card.manifest)
+    dataset = locate(card, params, manifest, data_root=data_root, synthetic=synthetic, report=report)
+    spec = dataset.params.spec(card.name)
+    if synthetic:
+        return open_store(dataset, spec, manifest.for_twin(), report)
+    return open_store(dataset, spec, manifest, report)
+
+
+def locate(
+    card: DatasetCard,
+    params: Parameters | Mapping[str, Any],
+    manifest: Manifest,
+    *,
+    data_root: Path | None = None,
+    synthetic: bool = False,
+    report: Callable[[str], None] | None = None,
+) -> Dataset:
+    """Return the dataset on the root that holds it; its sources are all there, but not read yet.
+
+    Raises:
+        ConfigurationError: As :func:`prepare`.
+        DataError: The data are missing; the message says where they were looked for and how to get them.
+    """
+    kind: type[Dataset] = card.load()
+    built = params if isinstance(params, Parameters) else kind.Parameters.build(params, owner=card.name)
+    if kind.folder is None:
+        if synthetic:
+            raise ConfigurationError(f"{card.name!r} is embedded and works everywhere: leave out --synthetic.")
+        return kind(built, None)
+    if synthetic:
+        return kind(built, twin_root(card, kind, report))
+    dataset = kind(built, find_root(kind.folder, manifest, data_root))
+    try:
+        dataset.source_files()
+    except DataError as error:
+        raise DataError(f"{error} {how_to_get(manifest)}") from error
+    return dataset
+
+
+def twin_root(card: DatasetCard, kind: type[Dataset], report: Callable[[str], None] | None = None) -> Path:
+    """Return the data root of a dataset's synthetic twin, written on first use.
+
+    Raises:
+        DataError: The dataset has no twin, or the cache folder cannot be written to.
+    """
+    # A twin is named after the code that draws it, so that a changed generator draws a new one.
+    source = inspect.getsourcefile(kind)
+    code = Path(source).read_bytes() if source is not None and Path(source).is_file() else b""
+    root = cache_folder() / "synthetic" / f"{card.name}-{hashlib.sha256(code).hexdigest()[:12]}"
+    if not root.is_dir():
+        try:
+            root.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(root.with_name(f".{root.name}.lock")):
+                if not root.is_dir():
+                    if report is not None:
+                        report(f"Writing the synthetic twin of {card.name} to {root}.")
+                    write_twin(kind, root)
+        except OSError as error:
+            raise unwritable(cache_folder(), error) from error
+    return root
+
+
+def write_twin(kind: type[Dataset], root: Path) -> None:
+    """Write a dataset's twin, whole or not at all.
+
+    Args:
+        kind: The dataset's class.
+        root: The data root to make; it must not exist yet.
+
+    Raises:
+        DataError: The dataset has no twin.
+        OSError: The folder cannot be written to.
+    """
+    partial = Path(tempfile.mkdtemp(prefix=f".{root.name}.partial-", dir=root.parent))
+    try:
+        kind.synthesize(partial)
+        partial.chmod(0o755)
+        partial.replace(root)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
