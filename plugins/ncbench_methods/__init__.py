@@ -6,6 +6,11 @@ from collections.abc import Iterable
 
 from ncbench import MethodCard, Supervision, hookimpl
 
+_IDRISSI = (
+    "Idrissi, Arjovsky, Pezeshki, Lopez-Paz. Simple Data Balancing Achieves Competitive Worst-Group-Accuracy. "
+    "CLeaR 2022."
+)
+
 
 @hookimpl
 def ncbench_methods() -> Iterable[MethodCard]:
@@ -16,6 +21,14 @@ def ncbench_methods() -> Iterable[MethodCard]:
             summary="Cross-entropy on a linear classifier: the baseline",
             factory="ncbench_methods.erm:ERM",
             citation="Vapnik. Principles of Risk Minimization for Learning Theory. NeurIPS 1991.",
+            supervision=Supervision(),
+        ),
+        MethodCard(
+            name="fixed_etf",
+            summary="Classifier frozen to a random simplex ETF; cross-entropy or dot regression",
+            factory="ncbench_methods.fixed_etf:FixedETF",
+            citation="Yang, Chen, Li, Xie, Lin, Tao. Inducing Neural Collapse in Imbalanced Learning: Do We Really "
+            "Need a Learnable Classifier at the End of Deep Neural Network? NeurIPS 2022.",
             supervision=Supervision(),
         ),
         MethodCard(
@@ -32,6 +45,20 @@ def ncbench_methods() -> Iterable[MethodCard]:
             factory="ncbench_methods.group_dro:GroupDRO",
             citation="Sagawa, Koh, Hashimoto, Liang. Distributionally Robust Neural Networks for Group Shifts. "
             "ICLR 2020.",
+            supervision=Supervision(train="bias"),
+        ),
+        MethodCard(
+            name="reweight",
+            summary="Cross-entropy weighted so that every group (or class) counts the same",
+            factory="ncbench_methods.reweight:Reweight",
+            citation=_IDRISSI,
+            supervision=Supervision(train="bias"),
+        ),
+        MethodCard(
+            name="resample",
+            summary="Cross-entropy on images drawn so that every group (or class) is seen equally often",
+            factory="ncbench_methods.resample:Resample",
+            citation=_IDRISSI,
             supervision=Supervision(train="bias"),
         ),
         MethodCard(

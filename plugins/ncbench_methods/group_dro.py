@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ncbench import Batch, Method, Parameters, Published, SplitView, require_bias_labels
+from ncbench_methods.cells import balanced_draws, cell_counts, cell_of
 from ncbench_methods.settings import RESNET50
 
 
@@ -56,7 +57,7 @@ class GroupDRO(Method):
         """Create the network and the group weights, uniform over the groups that exist."""
         require_bias_labels(self.task, "group_dro", "Use a method that needs none: lff or jtt.")
         super().build()
-        counts = self.task.group_counts.flatten().cpu()  # (K * B,)
+        counts = cell_counts(self.task, "group")  # (K * B,)
         exists = counts > 0
         adjustment = torch.where(exists, self.params.adjustment / counts.clamp_min(1).sqrt(), 0.0)
         self.register_buffer("weights", exists / exists.sum())  # (K * B,) q
@@ -66,22 +67,17 @@ class GroupDRO(Method):
         """Return N images, drawn with replacement so that each group is equally likely."""
         if self.params.sample == "image":
             return super().order(train, generator)
-        counts = self.task.group_counts.flatten().cpu()
-        share = 1 / counts[self.group(train).cpu()].double()  # (N,)
-        return torch.multinomial(share, len(train), replacement=True, generator=generator)
+        return balanced_draws(train, self.task, "group", generator)
 
     def loss(self, batch: Batch) -> Tensor:
         """Update the group weights by the batch and return the weighted loss."""
         losses = F.cross_entropy(self(batch.images), batch.target, reduction="none").to(self.weights)
-        group = self.group(batch)
+        group = cell_of(batch, self.task, "group")
         count = torch.bincount(group, minlength=len(self.weights))
         group_loss = torch.zeros_like(self.weights).index_add(0, group, losses) / count.clamp_min(1)  # (K * B,)
         adjusted = group_loss + self.adjustment
         with torch.no_grad():
             self.weights *= torch.exp(self.params.step_size * adjusted)
             self.weights /= self.weights.sum()
-        return self.weights.clone() @ adjusted
-
-    def group(self, labels: Batch | SplitView) -> Tensor:
-        """Return the group y * B + a of each image: (N,) int64."""
-        return labels.target * self.task.num_bias + labels.bias
+        # Not a matrix product, which autocast would round to bfloat16.
+        return (self.weights.clone() * adjusted).sum()

@@ -6,6 +6,26 @@ from collections.abc import Iterable
 
 from ncbench import MetricCard, hookimpl
 
+_OF_FEATURES = (
+    "nc1",
+    "nc1_cdnv",
+    "nc2_norm_cv",
+    "nc2_angle_std",
+    "nc2_angle_mean",
+    "nc2_etf_distance",
+    "nc2_etf_floor",
+    "seli_distance_means",
+)
+_OF_CLASSIFIER = (
+    "nc2_norm_cv_classifier",
+    "nc2_angle_std_classifier",
+    "nc2_angle_mean_classifier",
+    "nc2_etf_distance_classifier",
+    "nc3_self_duality",
+    "nc4_disagreement",
+    "seli_distance_classifier",
+)
+
 
 @hookimpl
 def ncbench_metrics() -> Iterable[MetricCard]:
@@ -27,5 +47,23 @@ def ncbench_metrics() -> Iterable[MetricCard]:
                 "class_mean_accuracy": "higher",
                 "balanced_error": "lower",
             },
+        ),
+        MetricCard(
+            name="calibration",
+            summary="Expected calibration error (15 bins), Brier score, and AUROC for two classes",
+            factory="ncbench_metrics.calibration:CalibrationMetrics",
+            citation="Guo, Pleiss, Sun, Weinberger. On Calibration of Modern Neural Networks. ICML 2017.",
+            metrics={"ece": "lower", "brier": "lower", "auroc": "higher"},
+        ),
+        MetricCard(
+            name="collapse",
+            summary="Neural collapse of the training features, onto the target and onto the bias attribute",
+            factory="ncbench_metrics.collapse:CollapseMetrics",
+            citation="Papyan, Han, Donoho. Prevalence of Neural Collapse during the Terminal Phase of Deep Learning "
+            "Training. PNAS 2020.",
+            # Neither good nor bad in itself: onto the target it accompanies a fit, onto the bias a shortcut.
+            metrics=dict.fromkeys(
+                [*_OF_FEATURES, *_OF_CLASSIFIER, *(f"bias_{name}" for name in _OF_FEATURES)], "neither"
+            ),
         ),
     ]

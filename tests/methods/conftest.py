@@ -103,12 +103,14 @@ def make() -> Callable[..., Method]:
         bias_known: bool = True,
         feature_dim: int = 7,
         norm: bool = True,
+        seed: int = 0,
+        global_seed: int = 0,
         **values: object,
     ) -> Method:
         params = method_class.Parameters.build(values, owner="the method")
         supervision = method_class.supervision(params, declared or Supervision())
-        torch.manual_seed(0)
-        method = method_class(toy.task(supervision, bias_known), params, lambda: ToyBackbone(feature_dim, norm))
+        torch.manual_seed(global_seed)
+        method = method_class(toy.task(supervision, bias_known, seed), params, lambda: ToyBackbone(feature_dim, norm))
         return method.double()
 
     return build

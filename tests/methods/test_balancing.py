@@ -1,0 +1,88 @@
+"""reweight and resample, by group and by class, against weights counted by hand."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from ncbench import ConfigurationError, Supervision, SupervisionError
+from ncbench_methods.resample import Resample
+from ncbench_methods.reweight import Reweight
+
+BIAS = Supervision(train="bias")
+METHODS = pytest.mark.parametrize("method_class", [Reweight, Resample])
+
+
+@pytest.fixture
+def uneven(toy_of):
+    """Cells of 40, 10, 0 (y = 0) and 0, 5, 5 (y = 1) images."""
+    toy = toy_of(num_images=60, num_classes=2, num_bias=3)
+    toy.target[:], toy.bias[:] = 0, 0
+    toy.bias[40:50] = 1
+    toy.target[50:] = 1
+    toy.bias[50:] = torch.tensor([1, 2] * 5)
+    return toy
+
+
+def cells(toy, by):
+    return list(zip(toy.target.tolist(), toy.bias.tolist(), strict=True)) if by == "group" else toy.target.tolist()
+
+
+@pytest.mark.parametrize("by", ["group", "class"])
+def test_reweight_gives_every_cell_the_same_total_weight(uneven, make, by):
+    method = make(Reweight, uneven, BIAS, by=by, norm=False)
+    batch = uneven.batch(torch.arange(0, 60, 3), bias=by == "group")
+    of_image = cells(uneven, by)
+    counts = Counter(of_image)
+    weight = torch.tensor([60 / (len(counts) * counts[of_image[i]]) for i in batch.index.tolist()]).double()
+    losses = F.cross_entropy(method(batch.images), batch.target, reduction="none")
+    assert method.loss(batch).item() == pytest.approx((weight * losses).mean().item(), rel=1e-6)
+    # Over the whole training set the weights have mean 1.
+    total = sum(60 / (len(counts) * counts[cell]) for cell in of_image)
+    assert total == pytest.approx(60)
+
+
+@pytest.mark.parametrize("by", ["group", "class"])
+def test_resample_draws_every_cell_equally_often_and_its_images_too(uneven, make, by):
+    method = make(Resample, uneven, BIAS, by=by)
+    split = uneven.split(bias=by == "group")
+    draws = [method.order(split, torch.Generator().manual_seed(seed)) for seed in range(400)]
+    assert all(len(draw) == 60 for draw in draws)
+    of_image = cells(uneven, by)
+    counts = Counter(of_image)
+    share = torch.bincount(torch.cat(draws), minlength=60) / (400 * 60)
+    expected = [1 / (len(counts) * counts[cell]) for cell in of_image]
+    # 24,000 draws: the standard error of a share s is sqrt(s / 24000), 0.0015 for the largest, 0.05.
+    assert share.tolist() == pytest.approx(expected, abs=0.007)
+
+
+def test_resample_minimises_plain_cross_entropy(uneven, make):
+    method = make(Resample, uneven, BIAS, norm=False)
+    batch = uneven.batch(bias=False)
+    assert torch.equal(method.loss(batch), F.cross_entropy(method(batch.images), batch.target))
+
+
+@METHODS
+def test_by_class_needs_and_declares_no_bias_labels(toy, make, method_class):
+    params = method_class.Parameters.build({"by": "class"}, owner="it")
+    assert method_class.supervision(params, BIAS) == Supervision()
+    method = make(method_class, toy, BIAS, by="class", bias_known=False)
+    method.loss(toy.batch(bias=False))
+    method.order(toy.split(bias=False), torch.Generator())
+
+
+@METHODS
+def test_by_group_declares_them_and_refuses_to_do_without(toy, make, method_class):
+    assert method_class.supervision(method_class.Parameters(), BIAS) == BIAS
+    with pytest.raises(ConfigurationError, match="by=class"):
+        make(method_class, toy, BIAS, bias_known=False)
+
+
+def test_by_group_reads_the_bias_it_declared(toy, make):
+    with pytest.raises(SupervisionError):
+        make(Reweight, toy, BIAS).loss(toy.batch(bias=False))
+    with pytest.raises(SupervisionError):
+        make(Resample, toy, BIAS).order(toy.split(bias=False), torch.Generator())

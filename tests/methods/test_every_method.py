@@ -1,0 +1,97 @@
+"""What must hold for every built-in method, whatever it does."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+import torch
+
+import ncbench_methods
+from ncbench import Method, Supervision
+from ncbench.training.recipe import Recipe
+
+CARDS = {card.name: card for card in ncbench_methods.ncbench_methods()}
+each_method = pytest.mark.parametrize("name", sorted(CARDS))
+
+
+@pytest.fixture
+def build(toy, make):
+    def build_method(name: str, **values: object) -> Method:
+        return make(CARDS[name].load(), toy, CARDS[name].supervision, **values)
+
+    return build_method
+
+
+@each_method
+def test_it_cites_its_source_and_documents_its_parameters(name):
+    method_class = CARDS[name].load()
+    assert CARDS[name].citation
+    assert inspect.getdoc(method_class) != inspect.getdoc(Method)
+    for key, _, _, description in method_class.Parameters.describe():
+        assert description, key
+
+
+@each_method
+def test_its_published_settings_are_valid(name):
+    method_class = CARDS[name].load()
+    for dataset, published in method_class.published.items():
+        assert published.source
+        method_class.Parameters.build(published.parameters, owner=name)
+        Recipe.build(published.recipe, owner=dataset)
+
+
+@each_method
+def test_it_trains_through_all_its_stages_and_learns_the_toy(name, toy, build):
+    method = build(name, **({"upweight": 2} if name == "jtt" else {}))
+    split = toy.split(bias=CARDS[name].supervision.train == "bias")
+    generator = torch.Generator().manual_seed(0)
+    for stage in method.stages(30):
+        method.start_stage(stage, split)
+        method.double().train()
+        optimizer = torch.optim.Adam(method.parameter_groups(), lr=0.01)
+        for _ in range(stage.epochs):
+            for index in method.order(split, generator).split(12):
+                terms = method.loss(toy.batch(index, bias=CARDS[name].supervision.train == "bias"))
+                loss = terms if isinstance(terms, torch.Tensor) else torch.stack(list(terms.values())).sum()
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+        method.finish(split, None)
+    assert (method.eval()(toy.images).argmax(1) == toy.target).float().mean() > 0.8
+
+
+@each_method
+def test_predictions_and_the_classifier_agree(name, toy, build):
+    method = build(name).eval()
+    features = method.features(toy.images)
+    torch.testing.assert_close(method.classify(features), method(toy.images))
+    weight, bias = method.classifier_parameters()
+    torch.testing.assert_close(features @ weight.T + (0 if bias is None else bias), method(toy.images))
+
+
+@each_method
+def test_the_same_seed_builds_the_same_method(name, build):
+    first, second = build(name).state_dict(), build(name).state_dict()
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+@each_method
+def test_its_loss_keeps_float32_state_under_autocast(name, toy, build):
+    method = build(name).float()
+    batch = toy.batch(bias=CARDS[name].supervision.train == "bias")
+    batch = type(batch)(batch.images.float(), batch.target, batch.index, batch._bias)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        terms = method.loss(batch)
+    for term in [terms] if isinstance(terms, torch.Tensor) else terms.values():
+        assert term.dtype == torch.float32
+        assert torch.isfinite(term)
+    assert all(value.dtype != torch.bfloat16 for value in method.state_dict().values())
+
+
+def test_supervision_is_what_the_literature_says():
+    with_bias = {name for name, card in CARDS.items() if card.supervision == Supervision(train="bias")}
+    without = {name for name, card in CARDS.items() if card.supervision == Supervision()}
+    assert with_bias == {"shortcut_prime", "group_dro", "reweight", "resample"}
+    assert without == {"erm", "fixed_etf", "lff", "jtt"}
