@@ -87,7 +87,7 @@ class Hierarchy:
         cls,
         parents: Sequence[int],
         node_names: Sequence[str],
-        heights: Sequence[float] = (),
+        heights: Sequence[float | None] = (),
         classes: Sequence[str] | None = None,
         name: str = "",
     ) -> Hierarchy:
@@ -96,7 +96,8 @@ class Hierarchy:
         Args:
             parents: index of each node's parent, -1 for the root.
             node_names: a name a node; empty names are allowed for inner nodes.
-            heights: a height a node; the longest path down to a leaf when empty.
+            heights: a height a node; the longest path down to a leaf when empty. A node with a single child is never a
+                lowest common ancestor: its height may be None, and is then put evenly between its neighbours'.
             classes: the class names in the order wanted; the leaves in node order when None.
             name: what the hierarchy is called.
 
@@ -120,10 +121,12 @@ class Hierarchy:
         for node, parent in enumerate(parents):
             if parent != -1 and parent not in place:
                 raise ValueError(f"parents[{node}] is {parent}, not a node (0..{n - 1}, or -1 for the root)")
+        ordered = tuple(-1 if parents[old] == -1 else place[parents[old]] for old in order)
+        names = tuple(node_names[old] for old in order)
         return cls(
-            node_names=tuple(node_names[old] for old in order),
-            parents=tuple(-1 if parents[old] == -1 else place[parents[old]] for old in order),
-            heights=tuple(float(heights[old]) for old in order) if heights else (),
+            node_names=names,
+            parents=ordered,
+            heights=_completed_heights(ordered, [heights[old] for old in order], names) if heights else (),
             name=name,
         )
 
@@ -585,6 +588,29 @@ def _children_first(parents: Sequence[int], names: Sequence[str]) -> tuple[int, 
             node = parents[node]
         raise ValueError(f"parents has a cycle: {' -> '.join([*cycle, names[start]][:8])}")
     return tuple(order)
+
+
+def _completed_heights(
+    parents: Sequence[int], heights: Sequence[float | None], names: Sequence[str]
+) -> tuple[float, ...]:
+    """The heights, with those of single-child nodes that are None spread evenly over their chain."""
+    children = Counter(parents)
+    for node, height in enumerate(heights):
+        if height is None and children[node] != 1:
+            raise ValueError(f"heights: {names[node]!r} has {children[node]} children, so its height cannot be None")
+    completed = list(heights)
+    for node, height in enumerate(heights):
+        if height is None:
+            continue
+        chain, above = [], parents[node]
+        while above != -1 and heights[above] is None:  # ends: a chain that closed on itself would have a fork
+            chain.append(above)
+            above = parents[above]
+        upper = heights[above] if above != -1 else None
+        step = 1.0 if upper is None else (upper - height) / (len(chain) + 1)
+        for number, member in enumerate(chain, start=1):
+            completed[member] = height + number * step
+    return tuple(math.nan if height is None else float(height) for height in completed)
 
 
 def _checked_heights(
