@@ -23,8 +23,15 @@ def trainable(module: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
 
 
-@pytest.mark.parametrize("image_shape", [(3, 32, 32), (1, 28, 28), (3, 65, 40)])
-@pytest.mark.parametrize("name", sorted(CARDS))
+# ResNet-50 shares its code with ResNet-18 and takes ten times as long, so it sees one shape of each stem.
+SHAPES = [
+    (name, image_shape)
+    for name in sorted(CARDS)
+    for image_shape in ([(3, 32, 32), (1, 28, 28), (3, 65, 40)] if name != "resnet50" else [(1, 16, 16), (3, 65, 40)])
+]
+
+
+@pytest.mark.parametrize(("name", "image_shape"), SHAPES)
 def test_features_have_the_promised_shape_and_depend_on_every_pixel(name, image_shape):
     backbone = build(name, image_shape).eval()
     images = torch.randn(2, *image_shape, requires_grad=True)

@@ -81,6 +81,15 @@ def make_toy(num_images: int = 24, num_classes: int = 3, num_bias: int = 3, seed
     )
 
 
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Toy tensors are slower on two threads than on one, and much slower when others use the cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture
 def toy() -> Toy:
     return make_toy()

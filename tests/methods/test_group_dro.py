@@ -63,19 +63,19 @@ def test_a_group_without_training_images_never_has_weight(toy_of, make):
     toy.bias[toy.target == 2] = 0  # the cells (2, 1) and (2, 2) are empty
     method = make(GroupDRO, toy, BIAS, adjustment=3.0, norm=False)
     assert torch.isfinite(method.adjustment).all()
-    for _ in range(50):
+    for _ in range(10):
         assert torch.isfinite(method.loss(toy.batch()))
     assert method.weights[7:].tolist() == [0.0, 0.0]
     assert method.weights.sum().item() == pytest.approx(1)
 
 
 def test_the_worst_group_gains_weight(toy, make):
-    method = make(GroupDRO, toy, BIAS, step_size=0.1, norm=False)
+    method = make(GroupDRO, toy, BIAS, step_size=0.5, norm=False)
     batch = toy.batch()
     group = batch.target * 3 + batch.bias
     losses = F.cross_entropy(method(batch.images), batch.target, reduction="none")
     means = [losses[group == g].mean().item() if bool((group == g).any()) else -1.0 for g in range(9)]
-    for _ in range(200):
+    for _ in range(40):
         method.loss(batch)
     assert method.weights.argmax().item() == max(range(9), key=means.__getitem__)
 
