@@ -20,10 +20,14 @@ def plot(runs: tuple[Path, ...], kind: str, output: Path | None) -> None:
 
     RUN is a run folder or a result.json. Runs that differ in the seed alone share a colour.
     """
+    from ncbench.contracts.errors import ConfigurationError
     from ncbench.results.archive import load_result
     from ncbench.results.plots import plot_curves
 
     results = [load_result(run) for run in runs]
     folder = output or (results[0].folder if len(results) == 1 else Path.cwd())
-    for path in plot_curves(results, folder):
+    paths = plot_curves(results, folder)
+    if not paths:
+        raise ConfigurationError("There is nothing to draw: no run has finished an epoch.")
+    for path in paths:
         click.echo(path)

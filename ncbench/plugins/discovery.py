@@ -142,8 +142,7 @@ def registry() -> Registry:
             cards = _load(entry_point, plugin, manager)
         except Exception as error:  # a plugin may fail in any way while it is imported
             manager.unregister(name=str(plugin))
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            found.broken.append(Broken(plugin, f"{type(error).__name__}: {reason}"))
+            found.broken.append(Broken(plugin, f"{type(error).__name__}: {' '.join(str(error).split())}"))
             continue
         found.plugins.append(plugin)
         for kind, card in cards:

@@ -75,10 +75,10 @@ def plot_curves(results: Sequence[RunResult], folder: Path) -> list[Path]:
         folder: Where the files go; created if needed.
 
     Returns:
-        The two paths.
+        The two paths; none if no run has finished an epoch.
 
     Raises:
-        ConfigurationError: The runs have no history, or the folder cannot be written.
+        ConfigurationError: The folder cannot be written.
     """
     import matplotlib
 
@@ -91,7 +91,7 @@ def plot_curves(results: Sequence[RunResult], folder: Path) -> list[Path]:
         panel for panel in PANELS if any(_points(result, *curve[:2]) for result in results for curve in panel.curves)
     ]
     if not panels:
-        raise ConfigurationError("There is nothing to draw: no run has finished an epoch.")
+        return []
     columns = min(len(panels), 3)
     rows = -(-len(panels) // columns)
     style: Any = {"svg.hashsalt": "ncbench", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +52,11 @@ def load_latest_checkpoint(folder: Path, device: torch.device) -> dict[str, Any]
     newest = paths[-1]
     content = newest.read_bytes()
     payload, digest = content[:-_DIGEST_SIZE], content[-_DIGEST_SIZE:]
+    way_on = f"Delete it to go on from {paths[-2].name}." if len(paths) > 1 else "Delete it to start from the beginning."
     if hashlib.sha256(payload).digest() != digest:
-        way_on = f"to go on from {paths[-2].name}" if len(paths) > 1 else "to start from the beginning"
-        raise DataError(f"The checkpoint {newest} is damaged (its checksum differs). Delete it {way_on}.")
-    state: dict[str, Any] = torch.load(io.BytesIO(payload), map_location=device, weights_only=True)
+        raise DataError(f"The checkpoint {newest} is damaged (its checksum differs). {way_on}")
+    try:
+        state: dict[str, Any] = torch.load(io.BytesIO(payload), map_location=device, weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError) as error:
+        raise DataError(f"The checkpoint {newest} is not one that ncbench wrote. {way_on}") from error
     return state

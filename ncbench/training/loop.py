@@ -252,9 +252,10 @@ def _split(configuration: Configuration, store: Store, name: str, device: torch.
         augmentation=configuration.recipe.augmentation,
         mean=configuration.manifest.channel_mean,
         std=configuration.manifest.channel_std,
+        channels_last=device.type == "cuda",
     )
-    bias = None if stored.bias is None else torch.as_tensor(stored.bias, device=device)
-    return EvaluatedSplit(name, loader, torch.as_tensor(stored.target, device=device), bias)
+    bias = None if stored.bias is None else torch.tensor(stored.bias, device=device)
+    return EvaluatedSplit(name, loader, torch.tensor(stored.target, device=device), bias)
 
 
 def _task(configuration: Configuration, store: Store) -> Task:

@@ -1,0 +1,148 @@
+"""Runs that are cut off, at any moment and in any way, and go on to the record of an uninterrupted run."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ncbench
+from ncbench import DataError, load_result
+
+from .conftest import only_record, without_times
+
+EPOCHS = 30
+# lff carries state for every training image, jtt retrains from scratch in a second stage, and selection keeps a model.
+CASES = [
+    ("lff", "colored_digits"),
+    ("jtt", "colored_digits"),
+    ("group_dro", "colored_digits:conflict=0.3,val=0.3"),
+]
+
+
+def arguments_of(method: str, dataset: str, output: Path) -> list[str]:
+    selection = ["--set", "recipe.selection=val_accuracy"] if "val" in dataset else []
+    return [
+        *(sys.executable, "-m", "ncbench", "run", "--method", method, "--dataset", dataset),
+        *("--set", f"recipe.epochs={EPOCHS}", "--checkpoint-seconds", "0", "--output", str(output), *selection),
+    ]
+
+
+def log_lines(output: Path) -> int:
+    return sum(path.read_text().count("\n") for path in output.glob("*/log.jsonl"))
+
+
+def start_and_wait(command: list[str], output: Path, lines: int) -> subprocess.Popen[bytes]:
+    """Start a run and wait until its log has grown by `lines` lines, or it has ended."""
+    before = log_lines(output)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    while process.poll() is None and log_lines(output) < before + lines:
+        time.sleep(0.005)
+    return process
+
+
+@pytest.mark.parametrize(("method", "dataset"), CASES)
+def test_kill_9_and_resume_end_in_the_uninterrupted_record(method: str, dataset: str, tmp_path: Path) -> None:
+    uninterrupted = subprocess.run(arguments_of(method, dataset, tmp_path / "whole"), capture_output=True, check=True)
+    assert uninterrupted.returncode == 0
+
+    chance = random.Random(f"{method} {dataset}")
+    output = tmp_path / "cut"
+    command = [*arguments_of(method, dataset, output), "--resume"]
+    for _ in range(2):
+        process = start_and_wait(command, output, chance.randint(2, 12))
+        time.sleep(chance.random() * 0.05)
+        process.kill()
+        process.communicate()
+    subprocess.run(command, capture_output=True, check=True)
+
+    expected, found = (without_times(only_record(tmp_path / name)) for name in ("whole", "cut"))
+    assert found == expected
+
+
+def test_ctrl_c_leaves_a_valid_record_and_a_way_on(tmp_path: Path) -> None:
+    command = arguments_of("erm", "colored_digits", tmp_path)
+    command[command.index(f"recipe.epochs={EPOCHS}")] = "recipe.epochs=2000"
+    process = start_and_wait(command, tmp_path, 5)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"--resume" in errors
+    assert b"Traceback" not in errors
+    (folder,) = tmp_path.iterdir()
+    record = load_result(folder).record
+    assert record.status == "interrupted"
+    assert record.history
+
+    # Without a word on how to go on, nothing is run and nothing lost.
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "--resume" in refused.stderr
+    assert "--force" in refused.stderr
+
+    process = start_and_wait([*command, "--resume"], tmp_path, 4)
+    process.send_signal(signal.SIGTERM)  # what a scheduler sends before it kills
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert len(load_result(folder).record.history) > len(record.history)
+
+
+def cut_off(tmp_path: Path) -> tuple[dict[str, Any], list[Path]]:
+    """Leave a run with two checkpoints behind, as `kill -9` would."""
+    command = arguments_of("erm", "colored_digits", tmp_path)
+    process = start_and_wait(command, tmp_path, 8)
+    process.kill()
+    process.communicate()
+    options = {"method": "erm", "set": {"recipe.epochs": EPOCHS}, "output": tmp_path, "resume": True}
+    return options, sorted(tmp_path.glob("*/checkpoints/epoch-*.pt"))
+
+
+@pytest.mark.parametrize("damage", ["flipped", "truncated", "emptied"])
+def test_a_damaged_checkpoint_is_named_and_the_previous_one_offered(damage: str, tmp_path: Path) -> None:
+    options, checkpoints = cut_off(tmp_path)
+    assert len(checkpoints) == 2
+    content = bytearray(checkpoints[-1].read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged = {"flipped": bytes(content), "truncated": bytes(content[:-100]), "emptied": b""}[damage]
+    checkpoints[-1].write_bytes(damaged)
+    with pytest.raises(DataError, match=rf"{checkpoints[-1].name} is damaged.*Delete it to go on from") as caught:
+        ncbench.run(**options)
+    assert checkpoints[0].name in str(caught.value)
+
+    checkpoints[-1].unlink()
+    resumed = ncbench.run(**options)
+    whole = ncbench.run(**{**options, "output": tmp_path / "whole"})
+    first, second = (without_times(json.loads(result.path.read_text())) for result in (resumed, whole))
+    assert first == second
+
+
+def test_nothing_in_a_checkpoint_is_executed(tmp_path: Path) -> None:
+    import hashlib
+    import pickle
+
+    class Malice:
+        def __reduce__(self) -> tuple[Any, tuple[str]]:
+            return os.system, (f"touch {tmp_path / 'executed'}",)
+
+    options, checkpoints = cut_off(tmp_path)
+    payload = pickle.dumps(Malice())
+    checkpoints[-1].write_bytes(payload + hashlib.sha256(payload).digest())
+    with pytest.raises(ncbench.NcbenchError, match=checkpoints[-1].name):
+        ncbench.run(**options)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_force_discards_what_was_cut_off(tmp_path: Path) -> None:
+    options, _ = cut_off(tmp_path)
+    forced = ncbench.run(**{**options, "resume": False, "force": True})
+    whole = ncbench.run(**{**options, "output": tmp_path / "whole"})
+    assert forced.metrics == whole.metrics
+    assert not (forced.folder / "checkpoints").exists()

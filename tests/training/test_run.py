@@ -1,0 +1,185 @@
+"""The runner on the embedded dataset, through its public interface."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import ncbench
+from ncbench import ConfigurationError, load_result
+from ncbench.results.record import Record
+
+from .conftest import Command, only_record, without_times
+
+SHORT = {"recipe.epochs": 3}
+
+
+def short_run(output: Path, **changes: Any) -> ncbench.run:  # type: ignore[valid-type]
+    options: dict[str, Any] = {"method": "erm", "set": SHORT, "output": output, **changes}
+    return ncbench.run(**options)
+
+
+def test_the_record_is_complete_and_its_accuracies_follow_from_its_counts(tmp_path: Path) -> None:
+    result = short_run(tmp_path, method="shortcut_prime")
+    content = json.loads(result.path.read_text())
+    record = Record.model_validate(content)
+    assert record.status == "completed"
+    assert record.method.supervision.train == "bias"
+    assert record.method.plugin.distribution == "ncbench"
+    assert len(record.history) == 3
+    assert record.selection["last"].epoch == 3
+    for split in ("train", "test"):
+        groups = content["groups"][split]
+        correct, count = (sum(group[key] for group in groups) for key in ("correct", "count"))
+        assert content["metrics"][split]["accuracy"] == pytest.approx(correct / count, abs=1e-12)
+        shares = [group["correct"] / group["count"] for group in groups if group["count"]]
+        assert content["metrics"][split]["group_mean_accuracy"] == pytest.approx(np.mean(shares), abs=1e-12)
+        assert content["metrics"][split]["worst_group_accuracy"] == pytest.approx(min(shares), abs=1e-12)
+    assert sum(group["count"] for split in content["groups"].values() for group in split) == 1797
+    assert {"nc1", "nc1_cdnv", "nc4_disagreement", "bias_nc1"} <= set(content["metrics"]["train"])
+    assert load_result(result.folder).record == result.record
+
+
+def test_a_seed_determines_the_result(tmp_path: Path) -> None:
+    first, again, other = (
+        without_times(json.loads(short_run(tmp_path / name, seed=seed).path.read_text()))
+        for name, seed in (("first", 0), ("again", 0), ("other", 1))
+    )
+    assert first == again
+    assert first["history"] != other["history"]
+
+
+def test_the_global_generators_state_does_not_matter(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    first = short_run(tmp_path / "first")
+    torch.manual_seed(2)
+    second = short_run(tmp_path / "second")
+    assert first.metrics == second.metrics
+
+
+def test_a_finished_run_is_not_run_again_unless_forced(tmp_path: Path) -> None:
+    first = short_run(tmp_path)
+    stamp = first.path.stat().st_mtime_ns
+    for changes in ({}, {"resume": True}):
+        again = short_run(tmp_path, **changes)
+        assert again.record == first.record
+        assert first.path.stat().st_mtime_ns == stamp
+    forced = short_run(tmp_path, force=True)
+    assert forced.path == first.path
+    assert first.path.stat().st_mtime_ns > stamp
+
+
+def test_run_ids_tell_configurations_apart(tmp_path: Path) -> None:
+    results = [
+        short_run(tmp_path),
+        short_run(tmp_path, seed=1),
+        short_run(tmp_path, dataset="colored_digits:conflict=0.05"),
+        short_run(tmp_path, backbone="mlp:hidden=50"),
+        short_run(tmp_path, set={**SHORT, "recipe.lr": 0.01}),
+    ]
+    assert len({result.record.run_id for result in results}) == len(results)
+    # Defaults may be spelled out: it is the same run.
+    assert short_run(tmp_path, dataset="colored_digits:severity=4").record == results[0].record
+
+
+def test_criteria_are_computed_together_and_the_primary_ones_model_is_kept(tmp_path: Path) -> None:
+    changes = {"recipe.epochs": 12, "recipe.selection": "val_worst_group_accuracy"}
+    result = short_run(tmp_path, dataset="colored_digits:val=0.3,conflict=0.3", set=changes)
+    record = result.record
+    assert set(record.selection) == {
+        "last",
+        "val_accuracy",
+        "val_group_mean_accuracy",
+        "val_worst_group_accuracy",
+    }
+    for criterion, metric in (
+        ("val_accuracy", "accuracy"),
+        ("val_worst_group_accuracy", "worst_group_accuracy"),
+    ):
+        scores = [entry.metrics["val"][metric] for entry in record.history]
+        assert record.selection[criterion].epoch == int(np.argmax(scores)) + 1
+    chosen = record.selection["val_worst_group_accuracy"]
+    for name in ("accuracy", "worst_group_accuracy"):
+        assert record.metrics["test"][name] == pytest.approx(chosen.metrics["test"][name], abs=1e-12)
+    # erm declares no supervision; selecting by the worst validation group uses bias labels all the same.
+    assert record.method.supervision.val == "bias"
+
+
+def test_a_criterion_without_its_split_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"needs a validation split.*Possible here: last\."):
+        short_run(tmp_path, set={**SHORT, "recipe.selection": "val_accuracy"})
+
+
+def test_training_that_diverges_ends_with_a_valid_record(tmp_path: Path, ncbench_run: Command) -> None:
+    arguments = ("--method", "erm", "--set", "recipe.optimizer=sgd", "--set", "recipe.lr=1e30")
+    finished = ncbench_run(*arguments)
+    assert finished.returncode == 4
+    assert "diverged" in finished.stderr.splitlines()[-1]
+    record = Record.model_validate(only_record(tmp_path / "runs"))
+    assert record.status == "diverged"
+    assert record.history[-1].losses["loss"] is None
+    assert record.metrics == {}
+    # It is finished: the same command points to it.
+    assert ncbench_run(*arguments).returncode == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--method", "shortcut_prim"], "Unknown method 'shortcut_prim'. Did you mean 'shortcut_prime'?"),
+        (["--dataset", "colored_digit"], "Did you mean 'colored_digits'?"),
+        (["--backbone", "mpl"], "Did you mean 'mlp'?"),
+        (["--method", "shortcut_prime:clean_wait=1"], "Did you mean 'clean_weight'?"),
+        (["--method", "shortcut_prime:clean_weight=-1"], "'clean_weight' of shortcut_prime is not valid"),
+        (["--dataset", "colored_digits:conflict=2"], "'conflict' of colored_digits is not valid"),
+        (["--set", "recipe.epoch=3"], "Did you mean 'recipe.epochs'?"),
+        (["--set", "recipe.epochs=0"], "'epochs' of the recipe is not valid"),
+        (["--set", "recipe.epochs"], "is not of the form KEY=VALUE"),
+        (["--device", "cuda:7"], "There is no device 'cuda:7' here."),
+        (["--device", "gpu"], "There is no device 'gpu' here."),
+        (["--resume", "--force"], "give one of them"),
+        (["--seed", "-1"], "--seed"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(
+    tmp_path: Path, ncbench_run: Command, arguments: list[str], complaint: str
+) -> None:
+    finished = ncbench_run(*arguments)
+    assert finished.returncode == 2
+    assert complaint in finished.stderr.splitlines()[-1]
+    assert "Traceback" not in finished.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_debug_shows_the_traceback(ncbench_run: Command) -> None:
+    assert "Traceback" in ncbench_run("--method", "nothing", "--debug").stderr
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_training(tmp_path: Path, ncbench_run: Command) -> None:
+    (tmp_path / "runs").write_text("a file where the folder should be")
+    finished = ncbench_run("--set", "recipe.epochs=1")
+    assert finished.returncode == 2
+    assert "cannot be written" in finished.stderr
+    assert finished.stderr.count("\n") == 1
+
+
+def test_missing_data_says_where_it_was_looked_for_and_how_to_get_it(tmp_path: Path, ncbench_run: Command) -> None:
+    finished = ncbench_run("--dataset", "colored_mnist", "--data-root", str(tmp_path / "empty"), NCBENCH_DATA="")
+    assert finished.returncode == 3
+    assert str(tmp_path / "empty") in finished.stderr
+    assert "ncbench data fetch colored_mnist" in finished.stderr
+    assert finished.stderr.count("\n") == 1
+    assert not list((tmp_path / "runs").glob("*/result.json"))
+
+
+def test_two_processes_do_not_work_on_one_run(tmp_path: Path) -> None:
+    import filelock
+
+    folder = short_run(tmp_path).folder
+    with filelock.FileLock(folder / ".lock"), pytest.raises(ConfigurationError, match="Another process"):
+        short_run(tmp_path, force=True)
