@@ -92,11 +92,11 @@ def twin_root(card: DatasetCard, kind: type[Dataset], report: Callable[[str], No
     source = inspect.getsourcefile(kind)
     code = Path(source).read_bytes() if source is not None and Path(source).is_file() else b""
     root = cache_folder() / "synthetic" / f"{card.name}-{hashlib.sha256(code).hexdigest()[:12]}"
-    if not root.is_dir():
+    if kind.folder is None or not (root / kind.folder).is_dir():
         try:
-            root.parent.mkdir(parents=True, exist_ok=True)
+            root.mkdir(parents=True, exist_ok=True)
             with FileLock(root.with_name(f".{root.name}.lock")):
-                if not root.is_dir():
+                if kind.folder is None or not (root / kind.folder).is_dir():
                     if report is not None:
                         report(f"Writing the synthetic twin of {card.name} to {root}.")
                     write_twin(kind, root)
@@ -106,20 +106,25 @@ def twin_root(card: DatasetCard, kind: type[Dataset], report: Callable[[str], No
 
 
 def write_twin(kind: type[Dataset], root: Path) -> None:
-    """Write a dataset's twin, whole or not at all.
+    """Write a dataset's twin below a data root, whole or not at all.
 
     Args:
         kind: The dataset's class.
-        root: The data root to make; it must not exist yet.
+        root: An existing folder.
 
     Raises:
+        ConfigurationError: The dataset's folder is there already, and might be the real one.
         DataError: The dataset has no twin.
         OSError: The folder cannot be written to.
     """
-    partial = Path(tempfile.mkdtemp(prefix=f".{root.name}.partial-", dir=root.parent))
+    partial = Path(tempfile.mkdtemp(prefix=".twin-", dir=root))
     try:
         kind.synthesize(partial)
-        partial.chmod(0o755)
-        partial.replace(root)
+        for entry in sorted(partial.iterdir()):
+            if (root / entry.name).exists():
+                raise ConfigurationError(
+                    f"{root / entry.name} exists already and is left alone: choose another folder."
+                )
+            entry.replace(root / entry.name)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -13,7 +13,6 @@ import errno
 import hashlib
 import inspect
 import json
-import os
 import re
 import shutil
 import tempfile
@@ -33,7 +32,7 @@ from ncbench.data.decode import DECODER
 from ncbench.data.manifest import Manifest
 from ncbench.data.roots import cache_folder, unwritable
 from ncbench.data.sources import name_offenders, signature, wrong_files
-from ncbench.data.write import SplitDigest, bytes_needed, write_split
+from ncbench.data.write import SplitDigest, bytes_needed, split_sha256, write_split
 
 if TYPE_CHECKING:
     from ncbench.geometry import Hierarchy
@@ -100,16 +99,7 @@ def open_store(dataset: Dataset, spec: Spec, manifest: Manifest, report: Callabl
             written to.
     """
     say = report or (lambda line: None)
-    root = dataset.source if dataset.folder is not None else None
-    identity = {
-        "format": FORMAT,
-        "spec": str(spec),
-        "version": manifest.version,
-        "code": _code(type(dataset)),
-        "sources": signature(dataset.source_files(), root),
-        "image_size": list(dataset.image_size),
-    }
-    folder = store_folder(spec, root)
+    identity, folder = _identity(dataset, spec, manifest), store_folder(spec, _root(dataset))
     store = _load(folder, identity, dataset)
     if store is None:
         try:
@@ -131,6 +121,31 @@ def open_store(dataset: Dataset, spec: Spec, manifest: Manifest, report: Callabl
         manifest,
     )
     return store
+
+
+def stored(dataset: Dataset, spec: Spec, manifest: Manifest) -> Store | None:
+    """Open a dataset's store if there is a current one; never build it. The arguments are :func:`open_store`'s.
+
+    Raises:
+        DataError: The sources are missing.
+    """
+    return _load(store_folder(spec, _root(dataset)), _identity(dataset, spec, manifest), dataset)
+
+
+def _root(dataset: Dataset) -> Path | None:
+    return dataset.source if dataset.folder is not None else None
+
+
+def _identity(dataset: Dataset, spec: Spec, manifest: Manifest) -> dict[str, Any]:
+    """Return what a store must have been built from to be current."""
+    return {
+        "format": FORMAT,
+        "spec": str(spec),
+        "version": manifest.version,
+        "code": _code(type(dataset)),
+        "sources": signature(dataset.source_files(), _root(dataset)),
+        "image_size": list(dataset.image_size),
+    }
 
 
 def store_folder(spec: Spec, root: Path | None) -> Path:
@@ -268,17 +283,8 @@ def _fingerprint(digests: Mapping[str, SplitDigest], dataset: Dataset) -> str:
     return total.hexdigest()
 
 
-def store_bytes(folder: Path) -> int:
-    """Return the size of a store on disk, 0 if there is none."""
-    if not folder.is_dir():
-        return 0
-    return sum(entry.stat().st_size for entry in os.scandir(folder))
-
-
 def rehash(store: Store) -> list[str]:
     """Hash a store's pixels and labels again; return one phrase a split whose digest is not the recorded one."""
-    from ncbench.data.write import split_sha256
-
     meta = json.loads((store.folder / "meta.json").read_text(encoding="utf-8"))
     return [
         f"{store.folder / f'{name}.images.npy'} or its labels changed since the store was built"

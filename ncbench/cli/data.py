@@ -1,0 +1,252 @@
+"""``ncbench data``: what is here, how to get it, and whether it is whole.
+
+Nothing heavy is imported at the top: ``--help`` must stay fast.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ncbench.contracts.errors import ConfigurationError, DataError, NcbenchError
+from ncbench.contracts.specs import Spec
+
+if TYPE_CHECKING:
+    from ncbench.contracts.cards import DatasetCard
+    from ncbench.contracts.dataset import Dataset
+
+_data_root = click.option(
+    "--data-root",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder that holds the datasets' folders; searched before $NCBENCH_DATA and the cache folder.",
+)
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_synthetic = click.option("--synthetic", is_flag=True, help="Use the generated twin instead of the real data.")
+
+
+@click.group()
+def data() -> None:
+    """Find, fetch, prepare and check datasets."""
+
+
+@data.command("list")
+@_data_root
+@_json
+def list_datasets(data_root: Path | None, as_json: bool) -> None:
+    """List the datasets: what is here, what is prepared, what is missing."""
+    from ncbench.plugins.discovery import registry
+
+    rows = [_status(name, data_root) for name in registry().names("datasets")]
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+        return
+    table = [("dataset", "sources", "stores", "size", "where")]
+    for row in rows:
+        stores = str(row["stores"]) if row["stores"] else "-"
+        size = _megabytes(row["store_bytes"]) if row["stores"] else "-"
+        table.append((row["name"], row["sources"], stores, size, row["where"] or row["reason"] or ""))
+    widths = [max(len(line[column]) for line in table) for column in range(4)]
+    for line in table:
+        cells = [f"{cell:<{width}}" for cell, width in zip(line, widths, strict=False)]
+        click.echo("  ".join([*cells, line[4]]).rstrip())
+
+
+@data.command()
+@click.argument("dataset")
+@_data_root
+@_json
+def info(dataset: str, data_root: Path | None, as_json: bool) -> None:
+    """Say what a DATASET is, where it comes from, and whether it is here."""
+    from ncbench.data.manifest import load_manifest
+
+    spec = Spec.parse(dataset)
+    card = _card(spec)
+    kind = _kind(card)
+    manifest = load_manifest(card.manifest)
+    params = kind.Parameters.build(spec.parameters, owner=card.name)
+    status = _status(spec.name, data_root)
+    parameters = [
+        {
+            "name": name,
+            "type": type_name,
+            "default": default,
+            "description": description,
+            "value": getattr(params, name),
+        }
+        for name, type_name, default, description in kind.Parameters.describe()
+    ]
+    if as_json:
+        content = {**status, "manifest": manifest.model_dump(mode="json"), "parameters": parameters}
+        click.echo(json.dumps(content, indent=1))
+        return
+    lines = [
+        ("title", manifest.title),
+        ("summary", card.summary),
+        ("version", manifest.version),
+        ("licence", f"{manifest.licence.name} ({manifest.licence.url})"),
+        ("citation", manifest.citation),
+        ("homepage", manifest.homepage),
+        *((f"{split} images", f"{counts.images:,}") for split, counts in manifest.counts.items()),
+        ("backbone", manifest.backbone),
+        ("recipe", ", ".join(f"{key}={value}" for key, value in manifest.recipe.items())),
+        ("reported", f"{manifest.primary_metric}, selected by {manifest.selection}"),
+        *((f"{row['name']}={row['value']}", row["description"]) for row in parameters),
+        ("sources", f"{status['sources']}: {status['where'] or status['reason'] or 'in the package'}"),
+        ("stores", f"{status['stores']}, {_megabytes(status['store_bytes'])}"),
+        ("notes", manifest.notes.strip()),
+    ]
+    width = max(len(label) for label, _ in lines)
+    for label, text in lines:
+        if text:
+            click.echo(f"{label:<{width}}  {text}")
+
+
+@data.command()
+@click.argument("dataset")
+@_data_root
+def fetch(dataset: str, data_root: Path | None) -> None:
+    """Download a DATASET's sources: into --data-root, else $NCBENCH_DATA, else the cache folder.
+
+    Goes on where it was cut off, tries the mirrors in order, and verifies every checksum.
+    """
+    from ncbench.data import download
+    from ncbench.data.manifest import load_manifest
+    from ncbench.data.roots import data_roots
+
+    card = _card(Spec.parse(dataset))
+    if _kind(card).folder is None:
+        click.echo(f"{card.name} is embedded: there is nothing to fetch.")
+        return
+    manifest = load_manifest(card.manifest)
+    click.echo(f"{manifest.title}: licence {manifest.licence.name} ({manifest.licence.url})", err=True)
+    download.fetch(manifest, data_roots(data_root)[0], report=_report, progress=_progress())
+    click.echo(f"{card.name} is here. Next: ncbench data prepare {dataset}")
+
+
+@data.command()
+@click.argument("dataset")
+@_data_root
+@_synthetic
+def prepare(dataset: str, data_root: Path | None, synthetic: bool) -> None:
+    """Decode a DATASET once into its store, as the first run on it would."""
+    from ncbench.data.prepare import prepare as prepare_store
+
+    spec = Spec.parse(dataset)
+    store = prepare_store(_card(spec), spec.parameters, data_root=data_root, synthetic=synthetic, report=_report)
+    for name, split in store.splits.items():
+        click.echo(f"{name:<5} {len(split):>9,} images of {' x '.join(map(str, split.images.shape[1:]))}")
+    click.echo(f"fingerprint {store.fingerprint}\nstore       {store.folder}")
+
+
+@data.command()
+@click.argument("dataset")
+@_data_root
+@_synthetic
+def verify(dataset: str, data_root: Path | None, synthetic: bool) -> None:
+    """Re-read a DATASET from its sources, and its store: list every bad file and every count that differs."""
+    from ncbench.data.manifest import load_manifest
+    from ncbench.data.prepare import locate
+    from ncbench.data.verify import verify as find_problems
+
+    spec = Spec.parse(dataset)
+    card = _card(spec)
+    manifest = load_manifest(card.manifest)
+    found = locate(card, spec.parameters, manifest, data_root=data_root, synthetic=synthetic, report=_report)
+    if synthetic:
+        manifest = manifest.for_twin()
+    problems = find_problems(found, found.params.spec(card.name), manifest, _report)
+    for problem in problems:
+        click.echo(problem)
+    if problems:
+        raise DataError(f"{len(problems)} problems with {dataset}: get the files named above again, then verify anew.")
+    click.echo(f"{dataset} is whole.")
+
+
+@data.command()
+@click.argument("dataset")
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+def synthesize(dataset: str, folder: Path) -> None:
+    """Write a twin of a DATASET into FOLDER, a data root: the real layout with generated images."""
+    from ncbench.data.prepare import write_twin
+
+    card = _card(Spec.parse(dataset))
+    kind = _kind(card)
+    if kind.folder is None:
+        raise ConfigurationError(f"{card.name!r} is embedded and has no need of a twin.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_twin(kind, folder)
+    except OSError as error:
+        raise DataError(f"Cannot write to {folder} ({error.strerror or error}): choose another folder.") from error
+    click.echo(f"The twin of {card.name} is in {folder / kind.folder}; use it with --data-root {folder}.")
+
+
+def _card(spec: Spec) -> DatasetCard:
+    from ncbench.plugins.discovery import registry
+
+    card: DatasetCard = registry().find("datasets", spec.name).card
+    return card
+
+
+def _kind(card: DatasetCard) -> type[Dataset]:
+    kind: type[Dataset] = card.load()
+    return kind
+
+
+def _status(name: str, data_root: Path | None) -> dict[str, Any]:
+    """Return what `data list` says of a dataset, with its default parameters."""
+    from ncbench.data.manifest import load_manifest
+    from ncbench.data.prepare import locate
+    from ncbench.data.roots import cache_folder, find_root
+
+    row: dict[str, Any] = {"name": name, "sources": "missing", "where": None, "reason": None}
+    try:
+        card = _card(Spec(name))
+        kind, manifest = _kind(card), load_manifest(card.manifest)
+        if kind.folder is None:
+            row["sources"] = "embedded"
+        else:
+            row["where"] = str(find_root(kind.folder, manifest, data_root) / kind.folder)
+            row["sources"] = "incomplete"
+            locate(card, {}, manifest, data_root=data_root)
+            row["sources"] = "present"
+    except DataError as error:
+        row["reason"] = _reason(error, manifest_of=name)
+    except NcbenchError as error:  # one broken plugin must not hide the others' datasets
+        row.update(sources="broken", reason=str(error))
+    stores = [meta.parent for meta in (cache_folder() / "stores" / name).glob("*/meta.json")]
+    row["stores"] = len(stores)
+    row["store_bytes"] = sum(entry.stat().st_size for store in stores for entry in os.scandir(store))
+    return row
+
+
+def _reason(error: DataError, manifest_of: str) -> str:
+    text = str(error)
+    _, found, way = text.partition("To get it: ")
+    return f"to get it: {way}" if found else f"{text} (ncbench data info {manifest_of})"
+
+
+def _report(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _progress() -> Callable[[str, int, int], None]:
+    """Return a display of downloads: a line a tenth of each file."""
+    shown: dict[str, int] = {}
+
+    def show(path: str, here: int, size: int) -> None:
+        tenth = 10 * here // max(size, 1)
+        if shown.get(path) != tenth:
+            shown[path] = tenth
+            click.echo(f"  {Path(path).name}: {_megabytes(here)} of {_megabytes(size)}", err=True)
+
+    return show
+
+
+def _megabytes(number: int) -> str:
+    return f"{number / 1e6:.1f} MB"

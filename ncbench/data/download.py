@@ -1,0 +1,233 @@
+"""Fetching a dataset's sources, on the user's request only.
+
+Files come into a hidden folder ``.ncbench-partial/<dataset>`` of the data root and are moved to their places when
+every one of them is whole and has the right sha256. What was cut off is gone on with the next time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import shutil
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from ncbench.contracts.errors import DataError
+from ncbench.data.manifest import HttpFile, HttpSource, HubSource, Manifest, ManualSource
+
+_BLOCK = 1 << 18
+_ATTEMPTS = 4  # requests to one mirror that bring nothing new, before the next mirror is tried
+_USER_AGENT = "ncbench (https://pypi.org/project/ncbench)"
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait for a server.
+
+    Args:
+        timeout: Seconds without a byte before a connection is given up.
+        pause: Seconds before a mirror is asked again, doubled each time.
+        longest: Most seconds to wait when a server asks for it (429 or 503 with Retry-After).
+    """
+
+    timeout: float = 30.0
+    pause: float = 1.0
+    longest: float = 60.0
+
+
+Progress = Callable[[str, int, int], None]
+"""Called with a file's path, the bytes of it that are here, and its size."""
+
+
+class _MirrorError(Exception):
+    """A mirror cannot give the file; the next one may."""
+
+
+def fetch(
+    manifest: Manifest,
+    root: Path,
+    *,
+    report: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
+    patience: Patience | None = None,
+) -> None:
+    """Fetch a dataset into a data root, from the first of its sources that works.
+
+    Args:
+        manifest: Its sources.
+        root: The data root; made if it does not exist.
+        report: Called with one line about each step.
+        progress: Called as bytes arrive.
+        patience: How long to wait for servers.
+
+    Raises:
+        DataError: No source works (with each one's reason), the dataset has to be got by hand (with instructions),
+            the disk is too small, or the folder cannot be written to.
+    """
+    say = report or (lambda line: None)
+    if not manifest.sources:
+        raise DataError(f"{manifest.name!r} has nothing to fetch: it is embedded, or its manifest names no source.")
+    reasons: list[str] = []
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(root / f".ncbench-fetch-{manifest.name}.lock"):
+            partial = root / ".ncbench-partial" / manifest.name
+            for source in manifest.sources:
+                if isinstance(source, ManualSource):
+                    reasons.append("to get it by hand: " + " ".join(source.instructions.split()))
+                    continue
+                try:
+                    if isinstance(source, HttpSource):
+                        _fetch_http(source, root, partial, say, progress, patience or Patience())
+                    else:
+                        _fetch_hub(source, root, partial, say)
+                except _MirrorError as error:
+                    reasons.append(str(error))
+                else:
+                    shutil.rmtree(partial, ignore_errors=True)
+                    return
+    except OSError as error:
+        raise DataError(f"Cannot write to the data root {root} ({error}): choose another with --data-root.") from error
+    raise DataError(f"{manifest.name!r} was not fetched: {'; '.join(reasons)}")
+
+
+def _fetch_http(
+    source: HttpSource,
+    root: Path,
+    partial: Path,
+    say: Callable[[str], None],
+    progress: Progress | None,
+    patience: Patience,
+) -> None:
+    wanted = [file for file in source.files if not _is_whole(root / file.path, file)]
+    for file in source.files:
+        if file not in wanted:
+            say(f"{root / file.path} is here already.")
+    missing = sum(file.bytes - _size(partial / file.path) for file in wanted)
+    if missing > (free := shutil.disk_usage(root).free):
+        raise DataError(
+            f"{missing / 1e6:.0f} MB are to be fetched, but {root} has {free / 1e6:.0f} MB free: "
+            "free some space, or choose another folder with --data-root."
+        )
+    for file in wanted:
+        _download(file, partial / file.path, say, progress, patience)
+    for file in wanted:
+        target = root / file.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (partial / file.path).replace(target)
+        say(f"{target} is here, its sha256 verified.")
+
+
+def _download(
+    file: HttpFile, target: Path, say: Callable[[str], None], progress: Progress | None, patience: Patience
+) -> None:
+    """Bring one file to `target`, whole and verified, from the first mirror that gives it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    reasons = []
+    for url in file.urls:
+        say(f"Fetching {url}")
+        try:
+            _from_mirror(url, file, target, progress, patience)
+        except _MirrorError as error:
+            say(f"{url}: {error}")
+            reasons.append(f"{url}: {error}")
+        else:
+            return
+    raise _MirrorError("; ".join(reasons))
+
+
+def _from_mirror(url: str, file: HttpFile, target: Path, progress: Progress | None, patience: Patience) -> None:
+    idle, reason = 0, ""
+    while _size(target) < file.bytes:
+        before = _size(target)
+        wait = patience.pause * 2**idle
+        try:
+            _request(url, file, target, progress, patience.timeout)
+        except urllib.error.HTTPError as error:
+            reason = f"the server answered {error.code} {error.reason}"
+            if error.code == 416:  # what is here is no part of what the server has
+                target.unlink(missing_ok=True)
+            elif error.code in (429, 503):
+                asked = error.headers.get("Retry-After", "")
+                wait = min(float(asked), patience.longest) if asked.isdecimal() else wait
+            elif error.code < 500:
+                raise _MirrorError(reason) from error
+        except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
+            reason = f"the connection failed ({getattr(error, 'reason', None) or error})"
+        else:
+            reason = "the connection was closed early"
+        if _size(target) < file.bytes:
+            idle = 0 if _size(target) > before else idle + 1
+            if idle >= _ATTEMPTS:
+                raise _MirrorError(reason)
+            time.sleep(wait)
+    if not _is_whole(target, file):
+        target.unlink()
+        raise _MirrorError("what it sent is not the published file (its sha256 differs); it was discarded")
+
+
+def _request(url: str, file: HttpFile, target: Path, progress: Progress | None, timeout: float) -> None:
+    """Ask for what is still missing of a file and append it, or begin anew if the server sends it all."""
+    here = _size(target)
+    headers = {"User-Agent": _USER_AGENT, "Accept-Encoding": "identity"}
+    if here:
+        headers["Range"] = f"bytes={here}-"
+    request = urllib.request.Request(url, headers=headers)  # noqa: S310 - the manifest admits http and https only
+    with urllib.request.urlopen(request, timeout=timeout) as answer:  # noqa: S310
+        goes_on = answer.status == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {here}-")
+        if here and not goes_on:
+            if answer.status == 206:
+                target.unlink()
+                raise _MirrorError("the server sent another part of the file than was asked for")
+            here = 0
+        with target.open("ab" if here else "wb") as output:
+            while block := answer.read(_BLOCK):
+                output.write(block)
+                here += len(block)
+                if progress is not None:
+                    progress(file.path, here, file.bytes)
+                if here > file.bytes:  # it will fail the checksum; don't let it fill the disk
+                    return
+
+
+def _fetch_hub(source: HubSource, root: Path, partial: Path, say: Callable[[str], None]) -> None:
+    target = root / source.path
+    if target.exists():
+        say(f"{target} is here already.")
+        return
+    say(f"Fetching {source.id} at {source.revision[:12]} from the Hugging Face hub")
+    import huggingface_hub  # here, since it takes half a second and few datasets need it
+
+    folder = partial / "hub"
+    arguments: dict[str, Any] = {"allow_patterns": list(source.patterns)} if source.patterns else {}
+    try:
+        huggingface_hub.snapshot_download(
+            source.id, repo_type="dataset", revision=source.revision, local_dir=folder, **arguments
+        )
+    except Exception as error:  # the client raises many types, its HTTP library's among them
+        raise _MirrorError(f"the hub's {source.id}: {' '.join(str(error).split())[:300]}") from error
+    shutil.rmtree(folder / ".cache", ignore_errors=True)  # the client's own notes
+    target.parent.mkdir(parents=True, exist_ok=True)
+    folder.replace(target)
+    say(f"{target} is here.")
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _is_whole(path: Path, file: HttpFile) -> bool:
+    if _size(path) != file.bytes:
+        return False
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest() == file.sha256
