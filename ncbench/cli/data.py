@@ -110,21 +110,29 @@ def info(dataset: str, data_root: Path | None, as_json: bool) -> None:
 @click.argument("dataset")
 @_data_root
 def fetch(dataset: str, data_root: Path | None) -> None:
-    """Download a DATASET's sources: into --data-root, else $NCBENCH_DATA, else the cache folder.
+    """Download a DATASET's sources into --data-root, else into the cache folder, where they are found.
 
-    Goes on where it was cut off, tries the mirrors in order, and verifies every checksum.
+    Goes on where it was cut off, tries the mirrors in order, and verifies every checksum. $NCBENCH_DATA is often a
+    shared collection, so nothing is written there unless --data-root names it.
     """
     from ncbench.data import download
     from ncbench.data.manifest import load_manifest
     from ncbench.data.roots import data_roots
+    from ncbench.data.sources import wrong_files
 
     card = _card(Spec.parse(dataset))
     if _kind(card).folder is None:
         click.echo(f"{card.name} is embedded: there is nothing to fetch.")
         return
     manifest = load_manifest(card.manifest)
+    status = _status(card.name, data_root)
+    if status["sources"] == "present":
+        if not wrong_files(manifest, Path(status["where"])):
+            click.echo(f"{card.name} is here already: {status['where']}")
+            return
+        _report(f"{status['where']} is damaged; move it away if it is not what is replaced now.")
     click.echo(f"{manifest.title}: licence {manifest.licence.name} ({manifest.licence.url})", err=True)
-    download.fetch(manifest, data_roots(data_root)[0], report=_report, progress=_progress())
+    download.fetch(manifest, data_root or data_roots()[-1], report=_report, progress=_progress())
     click.echo(f"{card.name} is here. Next: ncbench data prepare {dataset}")
 
 
@@ -202,7 +210,7 @@ def _status(name: str, data_root: Path | None) -> dict[str, Any]:
     """Return what `data list` says of a dataset, with its default parameters."""
     from ncbench.data.manifest import load_manifest
     from ncbench.data.prepare import locate
-    from ncbench.data.roots import cache_folder, find_root
+    from ncbench.data.roots import cache_folder, roots_with
 
     row: dict[str, Any] = {"name": name, "sources": "missing", "where": None, "reason": None}
     try:
@@ -211,9 +219,9 @@ def _status(name: str, data_root: Path | None) -> dict[str, Any]:
         if kind.folder is None:
             row["sources"] = "embedded"
         else:
-            row["where"] = str(find_root(kind.folder, manifest, data_root) / kind.folder)
+            row["where"] = str(roots_with(kind.folder, manifest, data_root)[0] / kind.folder)
             row["sources"] = "incomplete"
-            locate(card, {}, manifest, data_root=data_root)
+            row["where"] = str(locate(card, {}, manifest, data_root=data_root).source)
             row["sources"] = "present"
     except DataError as error:
         row["reason"] = _reason(error, manifest_of=name)

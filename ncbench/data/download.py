@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import shutil
+import ssl
 import time
 import urllib.error
 import urllib.request
@@ -74,22 +75,27 @@ def fetch(
     say = report or (lambda line: None)
     if not manifest.sources:
         raise DataError(f"{manifest.name!r} has nothing to fetch: it is embedded, or its manifest names no source.")
-    reasons: list[str] = []
+    # What has to be got by hand leaves no trace on the disk.
+    reasons = [
+        "to get it by hand: " + " ".join(source.instructions.split())
+        for source in manifest.sources
+        if isinstance(source, ManualSource)
+    ]
+    automatic = [source for source in manifest.sources if not isinstance(source, ManualSource)]
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root / f".ncbench-fetch-{manifest.name}.lock"):
+        if automatic:
+            root.mkdir(parents=True, exist_ok=True)
+        for source in automatic:
             partial = root / ".ncbench-partial" / manifest.name
-            for source in manifest.sources:
-                if isinstance(source, ManualSource):
-                    reasons.append("to get it by hand: " + " ".join(source.instructions.split()))
-                    continue
+            partial.mkdir(parents=True, exist_ok=True)
+            with FileLock(partial.with_name(f"{manifest.name}.lock")):
                 try:
                     if isinstance(source, HttpSource):
                         _fetch_http(source, root, partial, say, progress, patience or Patience())
                     else:
                         _fetch_hub(source, root, partial, say)
                 except _MirrorError as error:
-                    reasons.append(str(error))
+                    reasons.insert(0, str(error))
                 else:
                     shutil.rmtree(partial, ignore_errors=True)
                     return
@@ -159,7 +165,7 @@ def _from_mirror(url: str, file: HttpFile, target: Path, progress: Progress | No
                 wait = min(float(asked), patience.longest) if asked.isdecimal() else wait
             elif error.code < 500:
                 raise _MirrorError(reason) from error
-        except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
+        except (urllib.error.URLError, http.client.HTTPException, ssl.SSLError, ConnectionError, TimeoutError) as error:
             reason = f"the connection failed ({getattr(error, 'reason', None) or error})"
         else:
             reason = "the connection was closed early"

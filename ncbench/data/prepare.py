@@ -17,7 +17,7 @@ from ncbench.contracts.dataset import Dataset
 from ncbench.contracts.errors import ConfigurationError, DataError
 from ncbench.contracts.parameters import Parameters
 from ncbench.data.manifest import Manifest, load_manifest
-from ncbench.data.roots import cache_folder, find_root, how_to_get, unwritable
+from ncbench.data.roots import cache_folder, how_to_get, roots_with, unwritable
 from ncbench.data.store import Store, open_store
 
 
@@ -74,12 +74,16 @@ def locate(
         return kind(built, None)
     if synthetic:
         return kind(built, twin_root(card, kind, report))
-    dataset = kind(built, find_root(kind.folder, manifest, data_root))
-    try:
-        dataset.source_files()
-    except DataError as error:
-        raise DataError(f"{error} {how_to_get(manifest)}") from error
-    return dataset
+    incomplete: DataError | None = None
+    for root in roots_with(kind.folder, manifest, data_root):
+        dataset = kind(built, root)
+        try:
+            dataset.source_files()
+        except DataError as error:
+            incomplete = incomplete or error
+        else:
+            return dataset
+    raise DataError(f"{incomplete} {how_to_get(manifest)}") from incomplete
 
 
 def twin_root(card: DatasetCard, kind: type[Dataset], report: Callable[[str], None] | None = None) -> Path:

@@ -25,8 +25,8 @@ def data_roots(data_root: Path | None = None) -> list[Path]:
     return [*roots, cache_folder() / "data"]
 
 
-def find_root(folder: str, manifest: Manifest, data_root: Path | None = None) -> Path:
-    """Return the first data root that holds `folder`.
+def roots_with(folder: str, manifest: Manifest, data_root: Path | None = None) -> list[Path]:
+    """Return the data roots that hold `folder`, in the order they are searched; there is at least one.
 
     Args:
         folder: The dataset's folder, relative to a data root.
@@ -37,9 +37,8 @@ def find_root(folder: str, manifest: Manifest, data_root: Path | None = None) ->
         DataError: None does; the message says where it was looked for and how to get it.
     """
     roots = data_roots(data_root)
-    for root in roots:
-        if (root / folder).is_dir():
-            return root
+    if found := [root for root in roots if (root / folder).is_dir()]:
+        return found
     looked = ", ".join(str(root / folder) for root in roots)
     raise DataError(f"The dataset {manifest.name!r} is missing: looked for {looked}. {how_to_get(manifest)}")
 

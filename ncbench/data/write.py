@@ -14,6 +14,7 @@ from ncbench.contracts.dataset import Split
 from ncbench.data.decode_pool import decode_in_order
 
 _BLOCK_BYTES = 1 << 24
+_WORTH_A_REPORT = 500  # images; fewer are decoded in about a second
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,6 @@ def _decoded(
     for images, reasons in decode_in_order(paths, size):
         bad += [f"{paths[done + i]} ({reason})" for i, reason in enumerate(reasons) if reason]
         before, done = done, done + len(images)
-        if done // tenth != before // tenth or done == len(paths):
+        if len(paths) >= _WORTH_A_REPORT and (done // tenth != before // tenth or done == len(paths)):
             say(f"{name}: {done} of {len(paths)} images decoded")
         yield images

@@ -76,7 +76,8 @@ class Bar(Dataset):
         if strange:
             shown = "; ".join(sorted(strange)[:20]) + (f"; and {len(strange) - 20} more" if len(strange) > 20 else "")
             raise DataError(
-                f"{len(strange)} files are not named <class>_<number>.jpg with a class of {', '.join(CLASSES)}: {shown}."
+                f"{len(strange)} files are not named <class>_<number>.jpg, with a class of {', '.join(CLASSES)}: "
+                f"{shown}."
             )
         found.sort()
         return Split(
