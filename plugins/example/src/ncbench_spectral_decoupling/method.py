@@ -1,0 +1,32 @@
+"""Spectral decoupling: a penalty on the logits that keeps learned features from starving the others."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from ncbench import Batch, Method, Parameters
+from pydantic import Field
+from torch import Tensor
+
+
+class SpectralDecouplingParameters(Parameters):
+    """Parameters of :class:`SpectralDecoupling`."""
+
+    penalty: float = Field(0.01, ge=0, description="lambda, the strength of the penalty on the logits")
+
+
+class SpectralDecoupling(Method):
+    """Minimise CE(f(x), y) + lambda / 2 |f(x)|^2 (Pezeshki et al., NeurIPS 2021, spectral decoupling).
+
+    Cross-entropy stops teaching an image as soon as an easy feature explains it. The penalty on the logits f(x) keeps
+    the gradients of all features alive. The paper uses it in place of weight decay: set recipe.weight_decay=0.
+    """
+
+    Parameters = SpectralDecouplingParameters
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the mean cross-entropy and the mean penalty."""
+        logits = self(batch.images)  # (N, K)
+        return {
+            "cross_entropy": F.cross_entropy(logits, batch.target),
+            "penalty": self.params.penalty / 2 * logits.square().sum(dim=1).mean(),
+        }

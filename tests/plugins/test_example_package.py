@@ -1,0 +1,73 @@
+"""The example package: built and installed as a third party's, without network, then listed and run by name."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLE = Path(__file__).parents[2] / "plugins" / "example"
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("pip") is None or importlib.util.find_spec("hatchling") is None,
+    reason="building the example needs pip and hatchling",
+)
+
+
+def call(*command: str | Path, site: Path | None = None) -> str:
+    # One thread: these models are tiny, and more only get into each other's way.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"} | ({"PYTHONPATH": str(site)} if site else {})
+    result = subprocess.run(
+        [sys.executable, *map(str, command)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, f"{result.stdout}\n{result.stderr}"
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy, so that nothing a build leaves behind lands in the repository."""
+    return shutil.copytree(EXAMPLE, tmp_path_factory.mktemp("source") / "example")
+
+
+@pytest.fixture(scope="module")
+def site(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder the package is installed to."""
+    folder = tmp_path_factory.mktemp("site")
+    options = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check"]
+    call("-m", "pip", "install", *options, "--target", folder, source)
+    return folder
+
+
+def test_it_is_listed_with_its_distribution_and_version(site: Path) -> None:
+    rows = {row["name"]: row for row in json.loads(call("-m", "ncbench", "list", "methods", "--json", site=site))}
+    assert rows["spectral_decoupling"]["plugin"] == {
+        "distribution": "ncbench-spectral-decoupling",
+        "version": "1.0.0",
+    }
+    assert rows["erm"]["plugin"]["distribution"] == "ncbench"
+
+
+def test_it_runs_by_name_and_the_record_says_where_it_came_from(site: Path, tmp_path: Path) -> None:
+    arguments = ["--method", "spectral_decoupling:penalty=0.1", "--dataset", "colored_digits"]
+    settings = ["--set", "recipe.epochs=1", "--set", "recipe.weight_decay=0"]
+    call("-m", "ncbench", "run", *arguments, *settings, "--output", tmp_path, "--device", "cpu", "--quiet", site=site)
+    (path,) = tmp_path.glob("*/result.json")
+    record = json.loads(path.read_text())
+    assert record["status"] == "completed"
+    assert record["method"]["spec"] == "spectral_decoupling:penalty=0.1"
+    assert record["method"]["plugin"] == {"distribution": "ncbench-spectral-decoupling", "version": "1.0.0"}
+    losses = record["history"][0]["losses"]
+    assert losses["loss"] == pytest.approx(losses["cross_entropy"] + losses["penalty"])
+    assert losses["penalty"] > 0
+
+
+def test_its_own_tests_pass_and_import_no_torch_for_the_card(site: Path, source: Path) -> None:
+    call("-m", "pytest", "-q", "-p", "no:cacheprovider", source / "tests", site=site)
+    call("-c", "import sys, ncbench_spectral_decoupling; assert 'torch' not in sys.modules", site=site)
