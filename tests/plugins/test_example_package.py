@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,18 @@ def test_it_runs_by_name_and_the_record_says_where_it_came_from(site: Path, tmp_
 def test_its_own_tests_pass_and_import_no_torch_for_the_card(site: Path, source: Path) -> None:
     call("-m", "pytest", "-q", "-p", "no:cacheprovider", source / "tests", site=site)
     call("-c", "import sys, ncbench_spectral_decoupling; assert 'torch' not in sys.modules", site=site)
+
+
+@pytest.mark.parametrize("name", ["__init__.py", "method.py"])
+def test_the_page_on_writing_a_method_shows_these_very_files(name: str) -> None:
+    page = (EXAMPLE.parents[1] / "docs" / "writing-a-method.md").read_text()
+    code = (EXAMPLE / "src" / "ncbench_spectral_decoupling" / name).read_text()
+    assert f"```python\n{code}```" in page
+
+
+def test_the_page_shows_these_very_tables_of_the_project_file() -> None:
+    page = (EXAMPLE.parents[1] / "docs" / "writing-a-method.md").read_text()
+    shown = page.split("```toml\n")[1].split("```")[0]
+    project = (EXAMPLE / "pyproject.toml").read_text()
+    assert all(table in project for table in shown.split("\n\n"))
+    assert tomllib.loads(shown)["project"]["entry-points"] == tomllib.loads(project)["project"]["entry-points"]
