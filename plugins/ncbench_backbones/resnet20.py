@@ -20,7 +20,6 @@ class ResNet20(Backbone):
     Images of at least 8 x 8 pixels.
     """
 
-    Parameters = Parameters
     feature_dim = 64
 
     def __init__(self, image_shape: tuple[int, int, int], params: Parameters) -> None:

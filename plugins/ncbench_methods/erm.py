@@ -26,12 +26,12 @@ class ERM(Method):
         ),
         "waterbirds": Published(
             source="Sagawa et al. (ICLR 2020), section 3.1 and appendix C.2, standard regularisation",
-            recipe=RESNET50 | {"epochs": 300, "batch_size": 128, "lr": 1e-3, "weight_decay": 1e-4},
+            recipe={**RESNET50, "epochs": 300, "batch_size": 128, "lr": 1e-3, "weight_decay": 1e-4},
             backbone="resnet50:weights=imagenet",
         ),
         "celeba": Published(
             source="Sagawa et al. (ICLR 2020), section 3.1 and appendix C.2, standard regularisation",
-            recipe=RESNET50 | {"epochs": 50, "batch_size": 128, "lr": 1e-4, "weight_decay": 1e-4},
+            recipe={**RESNET50, "epochs": 50, "batch_size": 128, "lr": 1e-4, "weight_decay": 1e-4},
             backbone="resnet50:weights=imagenet",
         ),
     }

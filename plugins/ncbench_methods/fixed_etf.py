@@ -41,6 +41,7 @@ class FixedETF(Method):
     """
 
     Parameters = FixedETFParameters
+    etf: Tensor
 
     def build(self) -> None:
         """Create the backbone, what brings its features to unit length, and the frozen classifier."""
@@ -59,7 +60,7 @@ class FixedETF(Method):
         if self.params.loss == "ce":
             return F.cross_entropy(F.linear(h, self.params.scale * etf), batch.target)
         m_y = etf[batch.target]  # (N, dim)
-        return 0.5 * ((m_y * h).sum(dim=1) - m_y.norm(dim=1)).square().mean()
+        return ((m_y * h).sum(dim=1) - m_y.norm(dim=1)).square().mean() / 2
 
     def _lengths(self, target: Tensor) -> Tensor:
         """Return the length of each class's vector for this batch: (K, 1), 1 for a class that is absent."""
@@ -69,7 +70,7 @@ class FixedETF(Method):
 
     def features(self, images: Tensor) -> Tensor:
         """Return the normalised features: (N, C, H, W) -> (N, dim)."""
-        h = self.projection(self.backbone(images))
+        h: Tensor = self.projection(self.backbone(images))
         norm = self.norm
         if self.training and len(h) == 1:
             h = F.batch_norm(h, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)

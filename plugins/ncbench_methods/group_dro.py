@@ -40,15 +40,17 @@ class GroupDRO(Method):
     """
 
     Parameters = GroupDROParameters
+    weights: Tensor
+    adjustment: Tensor
     published: ClassVar[Mapping[str, Published]] = {
         "waterbirds": Published(
             source="Sagawa et al. (ICLR 2020), section 3.2 and appendix C.2, strong l2 penalty",
-            recipe=RESNET50 | {"epochs": 300, "batch_size": 128, "lr": 1e-5, "weight_decay": 1.0},
+            recipe={**RESNET50, "epochs": 300, "batch_size": 128, "lr": 1e-5, "weight_decay": 1.0},
             backbone="resnet50:weights=imagenet",
         ),
         "celeba": Published(
             source="Sagawa et al. (ICLR 2020), section 3.2 and appendix C.2, strong l2 penalty",
-            recipe=RESNET50 | {"epochs": 50, "batch_size": 128, "lr": 1e-5, "weight_decay": 0.1},
+            recipe={**RESNET50, "epochs": 50, "batch_size": 128, "lr": 1e-5, "weight_decay": 0.1},
             backbone="resnet50:weights=imagenet",
         ),
     }

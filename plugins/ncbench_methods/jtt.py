@@ -37,17 +37,18 @@ class JTT(Method):
     """
 
     Parameters = JTTParameters
+    visits: Tensor
     published: ClassVar[Mapping[str, Published]] = {
         "waterbirds": Published(
             source="Liu et al. (ICML 2021), appendix A and the published code's README",
             parameters={"identify_epochs": 60, "upweight": 100},
-            recipe=RESNET50 | {"epochs": 300, "batch_size": 64, "lr": 1e-5, "weight_decay": 1.0},
+            recipe={**RESNET50, "epochs": 300, "batch_size": 64, "lr": 1e-5, "weight_decay": 1.0},
             backbone="resnet50:weights=imagenet",
         ),
         "celeba": Published(
             source="Liu et al. (ICML 2021), appendix A and the published code's README",
             parameters={"identify_epochs": 1, "upweight": 50},
-            recipe=RESNET50 | {"epochs": 50, "batch_size": 128, "lr": 1e-5, "weight_decay": 0.1},
+            recipe={**RESNET50, "epochs": 50, "batch_size": 128, "lr": 1e-5, "weight_decay": 0.1},
             backbone="resnet50:weights=imagenet",
         ),
     }

@@ -39,6 +39,10 @@ class LfF(Method):
     """
 
     Parameters = LfFParameters
+    average_biased: Tensor
+    average_debiased: Tensor
+    visited: Tensor
+    target_of: Tensor
     published: ClassVar[Mapping[str, Published]] = {
         "colored_mnist": Published(
             source="Nam et al. (NeurIPS 2020), section 4.1, and the published code's config.py",

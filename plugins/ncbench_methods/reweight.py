@@ -29,6 +29,7 @@ class Reweight(Method):
     """
 
     Parameters = ReweightParameters
+    cell_weight: Tensor
 
     @classmethod
     def supervision(cls, params: ReweightParameters, declared: Supervision) -> Supervision:

@@ -66,6 +66,9 @@ class ShortcutPrime(Method):
     """
 
     Parameters = ShortcutPrimeParameters
+    primes: Tensor
+    class_of_bias: Tensor
+    pseudo_bias: Tensor
     published: ClassVar[Mapping[str, Published]] = {
         "colored_mnist": Published(
             source="Wang et al. (CVPR 2024), section 5.1 and the published code",

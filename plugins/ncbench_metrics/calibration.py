@@ -74,4 +74,5 @@ def area_under_roc(score: Tensor, positive: Tensor) -> float:
     mid_rank = (below + (count - 1) / 2)[rank].double()  # (N,), from 0
     positives = int(positive.sum())
     negatives = len(positive) - positives
-    return (mid_rank[positive].sum().item() - positives * (positives - 1) / 2) / (positives * negatives)
+    positives_above = mid_rank[positive].sum().item() - positives * (positives - 1) / 2
+    return float(positives_above / (positives * negatives))
