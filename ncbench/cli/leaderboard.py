@@ -1,0 +1,103 @@
+"""``ncbench leaderboard``: build, check, submit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from ncbench.leaderboard.check import Change
+
+_BOARD = click.option(
+    "--board",
+    default="leaderboard",
+    show_default=True,
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="The leaderboard folder.",
+)
+
+
+@click.group()
+def leaderboard() -> None:
+    """Build the leaderboard from its records, check it, submit to it."""
+
+
+@leaderboard.command()
+@_BOARD
+def build(board: Path) -> None:
+    """Write leaderboard.json and README.md from the records."""
+    from ncbench.leaderboard.build import build as build_files
+    from ncbench.leaderboard.problems import Problem
+
+    built = build_files(board)
+    for item in built.left_out:
+        kind = "Refused" if item.refused else "Excluded"
+        click.echo(f"{kind}: {Problem(item.file, item.field, item.reason)}", err=True)
+    rows = sum(len(section.rows) for table in built.datasets for section in table.sections)
+    click.echo(f"{built.counted} of {built.records} records count, in {rows} rows on {len(built.datasets)} datasets.")
+    click.echo(f"Written: {board / 'leaderboard.json'}, {board / 'README.md'}")
+
+
+@leaderboard.command()
+@_BOARD
+@click.option("--base", metavar="GIT_REF", help="Also require that every record of this commit is there, unchanged.")
+def check(board: Path, base: str | None) -> int:
+    """Rebuild in memory and compare; exit with 1 if anything is wrong, one line each."""
+    from ncbench.leaderboard.check import check as check_folder
+
+    verdict = check_folder(board, base)
+    if verdict.changes:
+        _print_changes(verdict.changes, base)
+    for line in verdict.failures:
+        click.echo(line, err=True)
+    if verdict.failures:
+        click.echo(f"The check failed: {len(verdict.failures)} problem(s).", err=True)
+        return 1
+    click.echo(f"The check passed: {verdict.board.records} records, {verdict.board.counted} of them count.")
+    return 0
+
+
+@leaderboard.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path, exists=True))
+@_BOARD
+@click.option("--supersedes", metavar="HASH", help="The record that the run corrects, by the name of its file.")
+def submit(runs: tuple[Path, ...], board: Path, supersedes: str | None) -> int:
+    """Place the records of runs in the archive, for a pull request.
+
+    RUN is a run folder or a result.json. A record that could not rank is refused with the reason, and the exit code
+    is 1; the others are placed.
+    """
+    from ncbench.leaderboard.submission import submit as submit_runs
+
+    outcomes = submit_runs(board, runs, supersedes.removesuffix(".json") if supersedes else None)
+    for outcome in outcomes:
+        if outcome.path is None:
+            click.echo(f"Refused: {outcome.run}: {outcome.problem}.", err=True)
+        else:
+            click.echo(f"{'Placed' if outcome.new else 'Already there'}: {outcome.path}")
+    if any(outcome.new for outcome in outcomes):
+        click.echo("Next: run 'ncbench leaderboard build', and commit the leaderboard folder.")
+    return 1 if any(outcome.path is None for outcome in outcomes) else 0
+
+
+def _print_changes(changes: list[Change], base: str | None) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        "dataset",
+        "method",
+        "labels and selection",
+        "before",
+        "after",
+        title=Text(f"Changes against {base or 'the committed board'}"),
+        box=None,
+    )
+    for change in changes:
+        cells = (change.dataset, change.method, change.section, change.before or "new", change.after or "gone")
+        table.add_row(*map(Text, cells))
+    Console().print(table)

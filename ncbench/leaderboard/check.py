@@ -1,0 +1,142 @@
+"""Whether the committed board is what the records give, and whether the archive only grew."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pydantic
+
+from ncbench.leaderboard.board import Board
+from ncbench.leaderboard.build import Archive, build_board, read_archive, rendered
+from ncbench.leaderboard.canonical import require_canonical
+from ncbench.leaderboard.catalogue import Catalogue
+from ncbench.leaderboard.files import read_file
+from ncbench.leaderboard.git_base import Base
+from ncbench.leaderboard.problems import Problem, RefusedError, plain
+
+
+@dataclass(frozen=True)
+class Change:
+    """A row that differs between two boards.
+
+    Args:
+        before: ``mean ± half-width (seeds), rank`` of the primary metric in per cent; empty if the row is new.
+        after: The same; empty if the row is gone.
+    """
+
+    dataset: str
+    method: str
+    section: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a check found.
+
+    Args:
+        board: The board rebuilt from the records.
+        failures: One line each; empty if the check passes.
+        changes: Rows that differ from the base's board, or from the committed one where no base is given.
+    """
+
+    board: Board
+    failures: list[str]
+    changes: list[Change]
+
+
+def check(folder: Path, reference: str | None = None) -> Verdict:
+    """Rebuild the board in memory and compare.
+
+    Args:
+        folder: The leaderboard folder.
+        reference: A git commit, branch or tag; records it has must still be there, unchanged.
+
+    Raises:
+        ConfigurationError: The folder is no leaderboard, or git does not know the reference.
+    """
+    base = None if reference is None else Base(folder, reference)
+    archive = read_archive(folder, Catalogue.built_in())
+    board = build_board(archive)
+    failures = [str(Problem(item.file, item.field, item.reason)) for item in board.left_out if item.refused]
+    known = {} if base is None else base.records()
+    if base is not None:
+        failures += _lost(folder, base, known)
+    failures += _not_canonical(archive, known)
+    for name, content in rendered(board).items():
+        if _read(folder / name) != content:
+            failures.append(f"{name}: it is not what the records give; run 'ncbench leaderboard build' and commit it.")
+    earlier = _read(folder / "leaderboard.json") if base is None else base.read("leaderboard.json")
+    return Verdict(board, failures, changes(_parse(earlier), board))
+
+
+def changes(before: Board | None, after: Board) -> list[Change]:
+    """Return the rows that are new, gone, or have other numbers, in the order of the boards."""
+    old, new = dict(_rows(before)) if before else {}, dict(_rows(after))
+    return [
+        Change(*key[:3], old.get(key, ""), new.get(key, ""))
+        for key in dict.fromkeys([*new, *old])
+        if old.get(key) != new.get(key)
+    ]
+
+
+def _not_canonical(archive: Archive, known: Collection[str]) -> Iterator[str]:
+    """Yield one line for each valid record, unless the base has it, whose layout is not what gives content one hash."""
+    for entry in archive.entries:
+        if entry.path in known:
+            continue
+        try:
+            require_canonical(read_file(archive.board / entry.path))
+        except RefusedError as error:
+            yield str(Problem(entry.path, error.field, error.reason))
+
+
+def _lost(folder: Path, base: Base, known: Mapping[str, str]) -> Iterator[str]:
+    """Yield one line for each record of the base that is gone or has other content."""
+    for path, expected in known.items():
+        if not os.path.lexists(folder / path):
+            yield f"{plain(path)}: the record was deleted; the archive is append-only."
+            continue
+        try:
+            same = base.blob_hash(read_file(folder / path), like=expected) == expected
+        except RefusedError:
+            same = False
+        if not same:
+            yield f"{plain(path)}: the record was changed; a correction is a new file that supersedes it."
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return None if path.is_symlink() else path.read_bytes()
+    except OSError:
+        return None
+
+
+def _parse(data: bytes | None) -> Board | None:
+    try:
+        return None if data is None else Board.model_validate_json(data)
+    except pydantic.ValidationError:
+        return None  # a board that cannot be read shows every row as new; the bytes are compared in any case
+
+
+def _rows(board: Board) -> Iterator[tuple[tuple[str, str, str, str], str]]:
+    """Yield (dataset, method, section, row id) and what is shown of each row."""
+    for table in board.datasets:
+        for section in table.sections:
+            labels = f"train={section.train}, val={section.val}{', hierarchy' if section.hierarchy else ''}"
+            for row in section.rows:
+                estimate = row.metrics.get(table.primary_metric)
+                if estimate is None:
+                    continue  # not a board that was built here
+                width = (
+                    ""
+                    if estimate.low is None or estimate.high is None
+                    else (f" ± {50 * (estimate.high - estimate.low):.2f}")
+                )
+                text = f"{100 * estimate.mean:.2f}{width} ({estimate.seeds} seeds), rank {row.rank or '-'}"
+                key = table.dataset.spec, row.method.spec, f"{labels}, {section.selection}", row.id
+                yield (plain(key[0]), plain(key[1]), plain(key[2]), key[3]), text

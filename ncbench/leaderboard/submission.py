@@ -1,0 +1,129 @@
+"""Placing records in the archive, as new files only."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ncbench.contracts.errors import ConfigurationError, NcbenchError
+from ncbench.contracts.files import write_atomically
+from ncbench.leaderboard.build import read_archive
+from ncbench.leaderboard.canonical import canonical, parse_any
+from ncbench.leaderboard.catalogue import Catalogue
+from ncbench.leaderboard.consistency import settle
+from ncbench.leaderboard.entry import SUPERSEDES, Entry, inspect
+from ncbench.leaderboard.files import read_file, require_board
+from ncbench.leaderboard.problems import RefusedError
+from ncbench.results.archive import RESULT_FILE
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What became of one run.
+
+    Args:
+        run: Where its record was.
+        path: Of the record in the archive; None if it was refused.
+        new: Whether the file was placed now; False if it was there already.
+        problem: ``field: reason`` if it was refused, else empty.
+    """
+
+    run: Path
+    path: Path | None
+    new: bool
+    problem: str
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    run: Path
+    data: bytes
+    entry: Entry
+
+
+def submit(board: Path, runs: Sequence[Path], supersedes: str | None = None) -> list[Submission]:
+    """Place the records that could rank; the others are refused, each with its reason.
+
+    Args:
+        board: The leaderboard folder.
+        runs: Run folders, or their ``result.json``.
+        supersedes: SHA-256 of the record that the only run corrects; written into the new record.
+
+    Returns:
+        One outcome a run, in the order given.
+
+    Raises:
+        ConfigurationError: The folder is no leaderboard, or several runs are to supersede one record.
+        NcbenchError: A file cannot be written.
+    """
+    require_board(board)
+    if supersedes is not None and len(runs) != 1:
+        raise ConfigurationError("--supersedes corrects one record, so give exactly one run with it.")
+    catalogue = Catalogue.installed()
+    candidates: dict[Path, _Candidate] = {}
+    refused: dict[Path, str] = {}
+    for run in runs:
+        try:
+            candidates[run] = _read_candidate(run, catalogue, supersedes)
+        except RefusedError as error:
+            refused[run] = str(error)
+
+    archive = read_archive(board, catalogue, {candidate.entry.dataset.name for candidate in candidates.values()})
+    present = {entry.path for entry in archive.entries}
+    new = {candidate.entry.path: candidate.entry for candidate in candidates.values()}
+    counted, problems = settle([*archive.entries, *(entry for path, entry in new.items() if path not in present)])
+    reasons = {problem.file: f"{problem.field or 'the whole'}: {problem.reason}" for problem in problems}
+    ranked = {entry.path for entry in counted}
+
+    outcomes = []
+    for run in runs:
+        candidate = candidates.get(run)
+        if candidate is None:
+            outcomes.append(Submission(run, None, False, refused[run]))
+        elif candidate.entry.path in present:
+            outcomes.append(Submission(run, board / candidate.entry.path, False, ""))
+        elif candidate.entry.path not in ranked:
+            outcomes.append(Submission(run, None, False, reasons[candidate.entry.path]))
+        else:
+            placed = _place(board, candidate)
+            present.add(candidate.entry.path)
+            outcomes.append(Submission(run, placed, True, ""))
+    return outcomes
+
+
+def _read_candidate(run: Path, catalogue: Catalogue, supersedes: str | None) -> _Candidate:
+    content = parse_any(read_file(run / RESULT_FILE if run.is_dir() else run))
+    if supersedes is not None and isinstance(content, dict):
+        content[SUPERSEDES] = supersedes
+    try:
+        data = canonical(content)
+    except (ValueError, RecursionError) as error:
+        raise RefusedError("", f"it is not JSON ({error})") from None
+    entry = inspect(data, catalogue)
+    if entry.exclusion is not None:
+        raise RefusedError(entry.exclusion.field, entry.exclusion.reason)
+    return _Candidate(run, data, entry)
+
+
+def _place(board: Path, candidate: _Candidate) -> Path:
+    """Write a new file; nothing that exists is touched, and no link is followed.
+
+    Raises:
+        NcbenchError: The file cannot be written, or a folder on the way is a link.
+    """
+    target = board / candidate.entry.path
+    try:
+        folder = board
+        for part in Path(candidate.entry.path).parts[:-1]:
+            folder = folder / part
+            if folder.is_symlink():
+                raise NcbenchError(f"{folder} is a link; nothing is written through it.")
+            folder.mkdir(exist_ok=True)
+        if os.path.lexists(target):
+            raise NcbenchError(f"{target} exists and is not the record that belongs there; see 'leaderboard check'.")
+        write_atomically(target, candidate.data)
+    except OSError as error:
+        raise NcbenchError(f"{target} cannot be written ({error.strerror}).") from error
+    return target
