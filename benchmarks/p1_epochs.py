@@ -3,8 +3,7 @@
 The bare loop has the same model, loss and optimizer, and its images lie in memory as scaled float32, so that it does
 nothing but shuffle, gather, forward, backward and step. Goal: at least 0.95 of its rate.
 
-    python benchmarks/p1_epochs.py --data-root DATA          colored_mnist, MLP, CPU (needs MNIST below DATA)
-    python benchmarks/p1_epochs.py --device cuda             ResNet-50 at 224 px, bfloat16, generated images
+    python benchmarks/p1_epochs.py --data-root DATA          (needs MNIST below DATA)
 """
 
 from __future__ import annotations
@@ -118,7 +117,7 @@ def main() -> None:
             "rate_to_bare": round(reference / whole, 3),
         },
     ]
-    notes = f"{arguments.dataset}, mlp, CPU; median over {ROUNDS} rounds of {EPOCHS - 1} epochs in turn; goal >= 0.95"
+    notes = [f"{arguments.dataset}, mlp, CPU; median over {ROUNDS} rounds of {EPOCHS - 1} epochs in turn; goal >= 0.95"]
     write("p1_epochs", rows, notes=notes)
 
 

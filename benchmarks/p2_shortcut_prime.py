@@ -96,7 +96,7 @@ def main() -> None:
             "times_faster": round(reference / ours, 2),
         },
     ]
-    write("p2_shortcut_prime", rows, notes=f"{DATASET}, mlp, CPU; median of {EPOCHS} epochs; goal >= 5x")
+    write("p2_shortcut_prime", rows, notes=[f"{DATASET}, mlp, CPU; median of {EPOCHS} epochs; goal >= 5x"])
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ def main() -> None:
         }
         for name, median in medians.items()
     ]
-    write("p5_startup", rows, notes=f"median of {REPEATS} runs; goals: help <= 0.3 s, list <= 0.5 s, no torch")
+    write("p5_startup", rows, notes=[f"median of {REPEATS} runs; goals: help <= 0.3 s, list <= 0.5 s, no torch"])
 
 
 if __name__ == "__main__":

@@ -27,13 +27,14 @@ def cli() -> None:
 
 def _add_commands() -> None:
     from ncbench.cli.compare import compare
-    # DATA
+    from ncbench.cli.data import data
+    from ncbench.cli.leaderboard import leaderboard
     from ncbench.cli.listing import list_cards
     from ncbench.cli.plot import plot
     from ncbench.cli.plugins import plugins
     from ncbench.cli.run import run
 
-    for command in (run, list_cards, plugins, compare, plot):
+    for command in (run, list_cards, data, plugins, compare, plot, leaderboard):
         cli.add_command(command)
 
     def warn(message: str) -> None:

@@ -16,7 +16,8 @@ from ncbench import MethodCard, Supervision, hookimpl
 
 @hookimpl
 def ncbench_methods():
-    return [MethodCard(name="{name}", summary="Of a third party.", factory="{module}:Missing", supervision=Supervision())]
+    factory = "{module}:Missing"
+    return [MethodCard(name="{name}", summary="Of a third party.", factory=factory, supervision=Supervision())]
 """
 
 
@@ -63,7 +64,7 @@ def test_a_third_partys_method_shows_up_with_its_provenance(tmp_path: Path) -> N
         (METHOD.replace("ncbench_methods()", "ncbench_metods()"), "ncbench_metods"),
         (METHOD.replace("MethodCard(", "dict("), "not a MethodCard"),
         (METHOD.replace('name="{name}"', 'name="Not A Name"'), "lower-case"),
-        (METHOD.replace("return [", "yield 1/0; return ["), "division by zero"),
+        (METHOD.replace("return [", "return 1/0, ["), "division by zero"),
     ],
 )
 def test_a_broken_plugin_is_reported_and_the_rest_goes_on(tmp_path: Path, code: str, reason: str) -> None:

@@ -1,0 +1,138 @@
+"""The commands around `run`: what they print, and what they import."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import ncbench
+from ncbench.cli.main import main
+from ncbench.results.archive import RunResult
+
+Cli = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cli:
+    """Run a command in this process and return its exit code, standard output and standard error."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["ncbench", *arguments])
+        monkeypatch.setenv("COLUMNS", "200")
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return (int(ended.value.code or 0), *capfd.readouterr())
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[RunResult]:
+    output = tmp_path_factory.mktemp("runs")
+    return [ncbench.run(method, set={"recipe.epochs": 2}, output=output) for method in ("erm", "shortcut_prime")]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["list", "methods"], ["list", "metrics"], ["plugins"], ["run", "--help"], ["leaderboard"]]
+)
+def test_light_commands_import_nothing_heavy(arguments: list[str]) -> None:
+    traced = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "ncbench", *arguments], capture_output=True, text=True, check=False
+    )
+    imported = {line.rpartition("|")[2].strip() for line in traced.stderr.splitlines()}
+    assert "ncbench.cli.main" in imported
+    assert not imported & {"torch", "numpy", "matplotlib", "sklearn", "pydantic", "datasets"}
+
+
+@pytest.mark.parametrize("kind", ["datasets", "methods", "metrics", "backbones"])
+def test_list_shows_every_card(cli: Cli, kind: str) -> None:
+    code, out, _ = cli("list", kind, "--json")
+    assert code == 0
+    rows = json.loads(out)
+    assert rows
+    _, text, _ = cli("list", kind)
+    for row in rows:
+        assert row["plugin"]["distribution"] == "ncbench"
+        assert f"{row['name']} " in text
+        assert row["summary"] in text
+
+
+def test_every_card_can_be_loaded() -> None:
+    from ncbench.plugins.discovery import KINDS, registry
+
+    for kind in KINDS:
+        for name in registry().names(kind):
+            assert isinstance(registry().find(kind, name).card.load(), type)
+
+
+def test_run_prints_a_table_and_where_things_are(cli: Cli, tmp_path: Path) -> None:
+    code, out, err = cli("run", "--set", "recipe.epochs=2", "--output", str(tmp_path))
+    assert code == 0
+    (folder,) = tmp_path.iterdir()
+    for expected in ("worst_group_accuracy", "nc1", "Worst test group: target ", str(folder / "result.json")):
+        assert expected in out
+    for name in ("curves.png", "curves.svg"):
+        assert str(folder / name) in out
+        assert (folder / name).exists()
+    assert "epoch 2/2" in err  # plain lines, since this is no terminal
+
+    code, again, _ = cli("run", "--set", "recipe.epochs=2", "--output", str(tmp_path))
+    assert code == 0
+    assert str(folder / "result.json") in again
+
+
+def test_quiet_prints_nothing(cli: Cli, tmp_path: Path) -> None:
+    assert cli("run", "--set", "recipe.epochs=1", "--output", str(tmp_path), "--quiet") == (0, "", "")
+
+
+def test_the_log_is_append_only_lines_of_json(cli: Cli, tmp_path: Path) -> None:
+    cli("run", "--set", "recipe.epochs=2", "--output", str(tmp_path))
+    (log,) = tmp_path.glob("*/log.jsonl")
+    assert [json.loads(line)["event"] for line in log.read_text().splitlines()] == [
+        "started",
+        "epoch",
+        "epoch",
+        "ended",
+    ]
+
+
+def test_compare_shows_runs_side_by_side(cli: Cli, runs: list[RunResult]) -> None:
+    paths = [str(run.folder) for run in runs]
+    code, out, _ = cli("compare", *paths)
+    assert code == 0
+    assert "erm / colored_digits / mlp" in out
+    assert f"{100 * runs[0].metrics['test']['accuracy']:.2f}" in out
+    code, _, err = cli("compare", *paths, "--fail", "accuracy:0", "--fail", "aligned_accuracy:100")
+    worse = runs[1].metrics["test"]["accuracy"] < runs[0].metrics["test"]["accuracy"]
+    assert code == (1 if worse else 0)
+    assert ("points below" in err) == worse
+
+
+def test_plot_draws_several_runs(cli: Cli, runs: list[RunResult], tmp_path: Path) -> None:
+    code, out, _ = cli("plot", *(str(run.folder) for run in runs), "--output", str(tmp_path / "plots"))
+    assert code == 0
+    assert out.split() == [str(tmp_path / "plots" / "curves.png"), str(tmp_path / "plots" / "curves.svg")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "complaint"),
+    [
+        (["compare", "nowhere"], 3, "There is no record at nowhere"),
+        (["plot", "nowhere"], 3, "There is no record at nowhere"),
+        (["plot"], 2, "Missing argument"),
+        (["list", "method"], 2, "'method' is not one of"),
+        (["rum"], 2, "No such command 'rum'"),
+        (["run", "--sed", "1"], 2, "No such option"),
+    ],
+)
+def test_mistakes_are_explained(cli: Cli, arguments: list[str], code: int, complaint: str) -> None:
+    found, _, err = cli(*arguments)
+    assert found == code
+    assert complaint in err
+    assert "Traceback" not in err
