@@ -52,7 +52,9 @@ def load_latest_checkpoint(folder: Path, device: torch.device) -> dict[str, Any]
     newest = paths[-1]
     content = newest.read_bytes()
     payload, digest = content[:-_DIGEST_SIZE], content[-_DIGEST_SIZE:]
-    way_on = f"Delete it to go on from {paths[-2].name}." if len(paths) > 1 else "Delete it to start from the beginning."
+    way_on = (
+        f"Delete it to go on from {paths[-2].name}." if len(paths) > 1 else "Delete it to start from the beginning."
+    )
     if hashlib.sha256(payload).digest() != digest:
         raise DataError(f"The checkpoint {newest} is damaged (its checksum differs). {way_on}")
     try:

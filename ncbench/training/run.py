@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import errno
+import io
 import json
 import os
 import platform
@@ -25,6 +26,7 @@ import torch
 
 import ncbench
 from ncbench.contracts.errors import ConfigurationError, NcbenchError
+from ncbench.contracts.files import write_atomically
 from ncbench.data.prepare import prepare
 from ncbench.data.store import Store
 from ncbench.plugins.discovery import registry
@@ -38,6 +40,7 @@ CHECKPOINTS = "checkpoints"
 LOG_FILE = "log.jsonl"
 MODEL_FILE = "model.pt"
 LOCK_FILE = ".lock"
+NOT_WRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 class Silent:
@@ -133,7 +136,7 @@ def run(
                     resume=resume,
                     reporter=_Logging(session, reporter or Silent()),
                 )
-                torch.save(fitted.method.state_dict(), folder / MODEL_FILE)
+                _save_model(fitted, folder / MODEL_FILE)
         except DivergedError as error:
             return session.end("diverged", str(error), prepared - started)
         except KeyboardInterrupt:
@@ -141,9 +144,9 @@ def run(
             raise
         except ConfigurationError:
             raise
-        except OSError as error:
-            raise _explain_write_error(error, folder) from error
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in NOT_WRITABLE:
+                raise _explain_write_error(error, folder) from error
             reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
             session.end("failed", reason, prepared - started)
             if isinstance(error, NcbenchError):
@@ -272,6 +275,12 @@ class _Logging:
         self.reporter.epoch(entry)
 
 
+def _save_model(fitted: Fitted, path: Path) -> None:
+    buffer = io.BytesIO()
+    torch.save(fitted.method.state_dict(), buffer)
+    write_atomically(path, buffer.getvalue())
+
+
 def _make_folder(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -285,8 +294,8 @@ def _make_folder(folder: Path) -> Path:
 
 def _explain_write_error(error: OSError, folder: Path) -> NcbenchError:
     where = error.filename or folder
-    if error.errno == errno.ENOSPC:
-        return NcbenchError(f"The disk is full: {where} cannot be written. Free some space and go on with --resume.")
+    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        return NcbenchError(f"There is no space left for {where}. Free some and go on with --resume.")
     return ConfigurationError(f"{where} cannot be written ({error.strerror or error}). Choose another --output.")
 
 

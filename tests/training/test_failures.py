@@ -1,0 +1,113 @@
+"""Methods that break their contract, and disks that fill up: real plugins and real limits in a fresh interpreter."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from ncbench.results.record import Record
+
+from .conftest import only_record
+
+PACKAGE = """
+from ncbench import MethodCard, Supervision, hookimpl
+
+@hookimpl
+def ncbench_methods():
+    return [
+        MethodCard(name=name, summary="Faulty.", factory=f"faulty_methods:{name.title()}", supervision=Supervision())
+        for name in ("peeks", "counts", "crashes", "stops")
+    ]
+"""
+
+METHODS = """
+import torch.nn.functional as F
+from ncbench import Method
+
+class Peeks(Method):
+    def loss(self, batch):
+        return F.cross_entropy(self(batch.images), batch.bias)
+
+class Counts(Method):
+    def build(self):
+        super().build()
+        self.counts = self.task.group_counts
+
+class Crashes(Method):
+    def loss(self, batch):
+        raise ZeroDivisionError("one\\ntwo")
+
+class Stops(Method):
+    def loss(self, batch):
+        return self.classifier.weight.sum().detach()
+"""
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    folder = tmp_path / "site"
+    info = folder / "faulty-1.0.dist-info"
+    info.mkdir(parents=True)
+    (folder / "faulty.py").write_text(textwrap.dedent(PACKAGE))
+    (folder / "faulty_methods.py").write_text(textwrap.dedent(METHODS))
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: faulty\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[ncbench]\nplugin = faulty\n")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("method", "complaint"),
+    [
+        ("peeks", "read the bias attribute of train images without declaring it"),
+        ("counts", "read the group counts without declaring it"),
+        ("crashes", "crashes failed with ZeroDivisionError: one"),
+        ("stops", "stops failed with RuntimeError: element 0 of tensors does not require grad"),
+    ],
+)
+def test_a_method_that_fails_leaves_a_record_that_says_why(
+    tmp_path: Path, site: Path, method: str, complaint: str
+) -> None:
+    finished = subprocess.run(
+        [sys.executable, "-m", "ncbench", "run", "--method", method, "--output", str(tmp_path / "runs")],
+        env={**os.environ, "PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 1
+    assert complaint in finished.stderr.splitlines()[-1]
+    assert "Traceback" not in finished.stderr
+    record = Record.model_validate(only_record(tmp_path / "runs"))
+    assert record.status == "failed"
+    assert record.reason
+    assert record.metrics == {}
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(tmp_path: Path) -> None:
+    # No file may grow beyond 40 kB: the checkpoint does not fit, as on a disk that fills up.
+    program = textwrap.dedent(
+        """
+        import resource, signal, sys
+        from ncbench.cli.main import main
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
+        main()
+        """
+    )
+    subprocess.run([sys.executable, "-m", "ncbench", "data", "prepare", "colored_digits"], check=True)
+    finished = subprocess.run(
+        [sys.executable, "-c", program, "run", "--output", str(tmp_path / "runs"), "--checkpoint-seconds", "0"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 1
+    assert "There is no space left for" in finished.stderr.splitlines()[-1]
+    assert "Traceback" not in finished.stderr
+    assert not list((tmp_path / "runs").rglob("*.pt"))
+    assert not list((tmp_path / "runs").rglob("*.tmp"))
