@@ -140,7 +140,7 @@ def fit(
             method.start_stage(stage, views["train"])
             method.to(device)
         if device.type == "cuda":
-            method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            method.to(memory_format=torch.channels_last)
         optimizer = recipe.make_optimizer(method)
         if restored is not None and begun > 0:
             optimizer.load_state_dict(restored["optimizer"])

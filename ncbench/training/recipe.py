@@ -64,10 +64,9 @@ class Recipe(Parameters):
     def make_optimizer(self, method: Method) -> torch.optim.Optimizer:
         """Create the optimizer for the method's parameter groups."""
         groups = [{"lr_scale": 1.0, **group} for group in method.parameter_groups()]
-        # One kernel for all parameters: on a small net the optimizer is a third of the step otherwise.
-        shared = {"lr": self.lr, "weight_decay": self.weight_decay, "fused": True}
+        # fused: one kernel for all parameters; on a small net the optimizer is a third of the step otherwise.
+        lr, weight_decay = self.lr, self.weight_decay
         if self.optimizer == "sgd":
-            return torch.optim.SGD(groups, momentum=self.momentum, **shared)
-        if self.optimizer == "adam":
-            return torch.optim.Adam(groups, **shared)
-        return torch.optim.AdamW(groups, **shared)
+            return torch.optim.SGD(groups, lr, self.momentum, weight_decay=weight_decay, fused=True)
+        adam = torch.optim.Adam if self.optimizer == "adam" else torch.optim.AdamW
+        return adam(groups, lr, weight_decay=weight_decay, fused=True)
