@@ -51,6 +51,8 @@ def parse_record(data: bytes) -> Record:
         raise RefusedError(".".join(map(str, first["loc"])), first["msg"]) from None
     except (ValueError, RecursionError) as error:
         raise RefusedError("", f"it is not JSON ({error})") from None
+    if "schema_version" not in record.model_fields_set:  # the schema has a default, but a file must say what it is
+        raise RefusedError("schema_version", "it is missing")
     # Of a key that came twice the record keeps one. In text without escapes and without space before a colon, every key
     # ends in '":'; a value that looks like one only leads to the slow way. A hook on every object costs four times as
     # much as counting.

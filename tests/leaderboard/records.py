@@ -1,0 +1,131 @@
+"""Plausible records: integers first, every metric computed from them by definitions written here, in NumPy."""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ncbench.leaderboard.canonical import canonical, content_hash
+from ncbench.results.record import Record
+
+BUILT_IN = {"distribution": "ncbench", "version": "0.1.0"}
+SOMEBODY = {"distribution": "somebody", "version": "1.2"}
+TRAIN = np.array([[90, 10], [5, 95]])
+TEST = np.array([[50, 50], [50, 50]])
+EPOCHS = 3
+
+
+def accuracies(count: np.ndarray, correct: np.ndarray, train: np.ndarray) -> dict[str, float]:
+    """The group metrics of one split, from (K, K) counts; class c goes along with attribute c."""
+    with np.errstate(invalid="ignore"):
+        share = correct / count
+    filled = count > 0
+    aligned = np.eye(len(count), dtype=bool)
+    weight = np.where(filled, train, 0)
+    found = {
+        "accuracy": correct.sum() / count.sum(),
+        "class_mean_accuracy": np.mean(correct.sum(1)[filled.any(1)] / count.sum(1)[filled.any(1)]),
+        "group_mean_accuracy": share[filled].mean(),
+        "worst_group_accuracy": share[filled].min(),
+        "aligned_accuracy": share[filled & aligned].mean(),
+        "conflicting_accuracy": share[filled & ~aligned].mean(),
+        "adjusted_accuracy": np.nansum(weight * share) / weight.sum(),
+    }
+    found["balanced_error"] = 1 - found["class_mean_accuracy"]
+    return {name: float(value) for name, value in found.items()}
+
+
+def make_record(
+    method: str = "erm",
+    seed: int = 0,
+    level: float = 0.7,
+    dataset: str = "toy",
+    plugin: dict[str, str] = BUILT_IN,
+    train: np.ndarray = TRAIN,
+    test: np.ndarray = TEST,
+    selection: str = "last",
+    supervision: tuple[str, str] = ("none", "none"),
+    **recipe: Any,
+) -> dict[str, Any]:
+    """Return the content of a valid record; `level` is about the share of correct images."""
+    draw = random.Random(f"{method} {dataset} {seed} {level} {selection} {sorted(recipe.items())}")
+    groups, metrics = {}, {}
+    for split, count in (("train", train), ("test", test)):
+        correct = np.array([[int(cell * min(1, level * draw.uniform(0.9, 1.1))) for cell in row] for row in count])
+        metrics[split] = accuracies(count, correct, train)
+        groups[split] = [
+            {"target": y, "bias": a, "count": int(count[y, a]), "correct": int(correct[y, a])}
+            for y in range(len(count))
+            for a in range(len(count))
+        ]
+    number = draw.getrandbits(40)
+    content = {
+        "schema_version": 1,
+        "run_id": f"{method}-{dataset}-s{seed}-{number:010x}",
+        "status": "completed",
+        "reason": None,
+        "method": {
+            "name": method,
+            "spec": method,
+            "parameters": {},
+            "supervision": {"train": supervision[0], "val": supervision[1], "hierarchy": False},
+            "plugin": plugin,
+        },
+        "dataset": {
+            "name": dataset,
+            "spec": dataset,
+            "parameters": {"conflict": 0.01},
+            "synthetic": False,
+            "fingerprint": "ab" * 32,
+            "plugin": SOMEBODY if dataset == "toy" else BUILT_IN,
+        },
+        "backbone": {"name": "mlp", "spec": "mlp", "parameters": {"hidden": 100, "depth": 3}, "plugin": BUILT_IN},
+        "seed": seed,
+        "recipe": {"epochs": EPOCHS, "lr": 0.001, "optimizer": "adam", "selection": selection, **recipe},
+        "primary_metric": "group_mean_accuracy",
+        "selection": {selection: {"epoch": EPOCHS, "metrics": {"test": metrics["test"]}}},
+        "metrics": metrics,
+        "groups": groups,
+        "history": [
+            {
+                "epoch": epoch,
+                "stage": "main",
+                "lr": 0.001,
+                "losses": {"loss": draw.random()},
+                "metrics": {"test": metrics["test"]},
+                "seconds": {"train": draw.random()},
+            }
+            for epoch in range(1, EPOCHS + 1)
+        ],
+        "environment": {"ncbench": "0.1.0", "device": "cpu"},
+        "timing": {"train_seconds": 1.5},
+        "created": "2026-01-01T00:00:00Z",
+    }
+    Record.model_validate_json(json.dumps(content), strict=True)
+    return copy.deepcopy(content)  # no part is shared, so that a test may change one
+
+
+def place(board: Path, content: dict[str, Any], data: bytes | None = None) -> Path:
+    """Put a record where it belongs by its content, or other bytes in its place, correctly named; return the file."""
+    data = canonical(content) if data is None else data
+    folder = board / "results" / content["dataset"]["name"] / content["method"]["name"]
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{content_hash(data)}.json"
+    path.write_bytes(data)
+    return path
+
+
+def place_all(board: Path, contents: Iterable[dict[str, Any]]) -> list[Path]:
+    """Put several records where they belong."""
+    return [place(board, content) for content in contents]
+
+
+def seeds(method: str = "erm", count: int = 3, **options: Any) -> list[dict[str, Any]]:
+    """Return records that differ in the seed alone."""
+    return [make_record(method, seed, **options) for seed in range(count)]

@@ -1,0 +1,230 @@
+"""What a board says of sound records, and that it says the same every time."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from scipy import stats
+
+import ncbench.leaderboard.board
+from ncbench.leaderboard.board import Board
+from ncbench.leaderboard.build import build
+from ncbench.leaderboard.canonical import canonical
+from ncbench.leaderboard.catalogue import Catalogue
+from ncbench.leaderboard.entry import inspect
+from ncbench.leaderboard.intervals import half_width, mean, t_quantile
+from ncbench.leaderboard.recompute import Cells, recomputed_accuracies
+from ncbench.results.record import Record
+from tests.leaderboard.records import SOMEBODY, make_record, place, place_all, seeds
+
+CHECKOUT = Path(__file__).parents[2]
+
+
+def test_the_committed_schema_is_the_models() -> None:
+    path = Path(ncbench.leaderboard.board.__file__).with_name("leaderboard.schema.json")
+    assert json.loads(path.read_text()) == Board.json_schema()
+
+
+def test_an_empty_archive_gives_a_valid_board(board: Path) -> None:
+    assert build(board).datasets == []
+    assert "no records yet" in (board / "README.md").read_text()
+    Board.model_validate_json((board / "leaderboard.json").read_bytes())
+
+
+def test_the_same_records_give_the_same_bytes_in_whatever_order_they_were_placed(board: Path, tmp_path: Path) -> None:
+    records = [*seeds(), *seeds("jtt", 4, level=0.8), make_record("lff", 0)]
+    other = tmp_path / "other"
+    (other / "results").mkdir(parents=True)
+    place_all(board, records)
+    place_all(other, reversed(records))
+    for folder in (board, board, other):
+        build(folder)
+    for name in ("leaderboard.json", "README.md"):
+        first = (board / name).read_bytes()
+        build(board)
+        assert first == (board / name).read_bytes() == (other / name).read_bytes()
+
+
+def test_a_row_is_the_mean_over_seeds_with_a_t_interval(board: Path) -> None:
+    records = seeds(count=4)
+    place_all(board, records)
+    (table,) = build(board).datasets
+    (row,) = table.sections[0].rows
+    values = [record["metrics"]["test"]["group_mean_accuracy"] for record in records]
+    expected = stats.t.interval(0.95, 3, np.mean(values), stats.sem(values))
+    estimate = row.metrics["group_mean_accuracy"]
+    assert estimate.seeds == 4
+    assert (estimate.mean, estimate.low, estimate.high) == pytest.approx((np.mean(values), *expected), abs=1e-6)
+    assert [run.seed for run in row.runs] == [0, 1, 2, 3]
+    for run, record in zip(row.runs, records, strict=True):
+        assert json.loads((board / run.record).read_bytes()) == record
+
+
+@pytest.mark.parametrize("degrees", [1, 2, 3, 4, 5, 10, 29, 30, 100, 999])
+def test_the_quantile_of_student_is_scipys(degrees: int) -> None:
+    assert t_quantile(degrees) == pytest.approx(stats.t.ppf(0.975, degrees), rel=1e-9)
+
+
+@given(st.lists(st.floats(0, 1), min_size=3, max_size=20))
+@settings(derandomize=True, deadline=None, max_examples=50)
+def test_neither_mean_nor_interval_depends_on_the_order(values: list[float]) -> None:
+    assert mean(values) == mean(values[::-1])
+    assert half_width(values) == half_width(values[::-1])
+    assert half_width(values[:2]) is None
+
+
+def test_fewer_than_three_seeds_have_neither_interval_nor_rank(board: Path) -> None:
+    place_all(board, [*seeds("erm", 3, level=0.5), *seeds("jtt", 2, level=0.9)])
+    rows = build(board).datasets[0].sections[0].rows
+    assert [(row.method.name, row.rank) for row in rows] == [("erm", 1), ("jtt", None)]
+    assert rows[1].metrics["accuracy"].low is None
+    assert any("not ranked" in flag for flag in rows[1].flags)
+
+
+def test_rows_are_ranked_within_labels_and_selection_rule_only(board: Path) -> None:
+    place_all(board, seeds("erm", level=0.5))
+    place_all(board, seeds("group_dro", level=0.9, supervision=("bias", "none")))
+    place_all(board, seeds("jtt", level=0.7))
+    sections = {
+        section.train: [(row.rank, row.method.name) for row in section.rows]
+        for section in build(board).datasets[0].sections
+    }
+    assert sections == {"none": [(1, "jtt"), (2, "erm")], "bias": [(1, "group_dro")]}
+
+
+def test_the_difference_to_erm_is_paired_by_seed(board: Path) -> None:
+    baseline, others = seeds("erm", 4, level=0.5), seeds("jtt", 3, level=0.7)
+    place_all(board, [*baseline, *others])
+    rows = {row.method.name: row for row in build(board).datasets[0].sections[0].rows}
+    differences = [
+        mine["metrics"]["test"]["group_mean_accuracy"] - theirs["metrics"]["test"]["group_mean_accuracy"]
+        for mine, theirs in zip(others, baseline, strict=False)
+    ]
+    paired = rows["jtt"].versus_erm
+    assert rows["erm"].versus_erm is None
+    assert paired is not None
+    assert paired.baseline == rows["erm"].id
+    assert paired.difference.seeds == 3
+    assert paired.difference.mean == pytest.approx(np.mean(differences), abs=1e-6)
+    low, high = stats.t.interval(0.95, 2, np.mean(differences), stats.sem(differences))
+    assert (paired.difference.low, paired.difference.high) == pytest.approx((low, high), abs=1e-6)
+
+
+def test_two_shared_seeds_are_no_comparison(board: Path) -> None:
+    place_all(board, [*seeds("erm", 2), *seeds("jtt", 3)])
+    rows = build(board).datasets[0].sections[0].rows
+    assert all(row.versus_erm is None for row in rows)
+
+
+def test_rows_of_one_method_are_told_apart_by_their_settings(board: Path) -> None:
+    place_all(board, [*seeds(lr=0.1), *seeds(lr=0.2)])
+    rows = build(board).datasets[0].sections[0].rows
+    assert {row.distinction for row in rows} == {"lr=0.1", "lr=0.2"}
+
+
+def test_what_a_reader_should_know_is_flagged(board: Path) -> None:
+    stranger = seeds("mine", plugin=SOMEBODY)
+    less = seeds("group_dro", supervision=("none", "none"))
+    rerun = make_record("jtt", 0)
+    rerun["method"]["plugin"]["version"] = "9.9"
+    diverged = {**make_record("jtt", 7), "status": "diverged", "reason": "the loss of epoch 2 is nan"}
+    place_all(board, [*stranger, *less, rerun, *seeds("jtt")[1:], diverged])
+    flags = {row.method.name: " | ".join(row.flags) for row in build(board).datasets[0].sections[0].rows}
+    assert "as its author declares" in flags["mine"]
+    assert "less supervision than its card" in flags["group_dro"]
+    assert "2 versions of the method" in flags["jtt"]
+    assert "1 further seed diverged" in flags["jtt"]
+
+
+def test_a_method_unknown_here_is_grouped_by_what_it_declares(board: Path) -> None:
+    place_all(board, seeds("mine", plugin=SOMEBODY, supervision=("bias", "bias")))
+    (section,) = build(board).datasets[0].sections
+    assert (section.train, section.val) == ("bias", "bias")
+
+
+@given(
+    arrays.arrays(np.int64, (3, 3), elements=st.integers(0, 50)),
+    arrays.arrays(np.int64, (3, 3), elements=st.integers(0, 50)),
+    st.integers(0, 2**32 - 1),
+)
+@settings(derandomize=True, deadline=None, max_examples=60)
+def test_recomputed_accuracies_are_those_of_the_metric_plugin(count: np.ndarray, train: np.ndarray, seed: int) -> None:
+    """Against the code that computes them in a run, on counts with empty cells and classes."""
+    from ncbench import Evaluation
+    from ncbench_metrics.group import GroupMetrics
+
+    if not count.sum() or not train.sum():
+        return
+    correct = np.random.default_rng(seed).integers(0, count + 1)
+    labels = [(y, a) for y in range(3) for a in range(3)]
+    cells = {
+        "train": Cells(labels, train.ravel().tolist(), train.ravel().tolist()),
+        "test": Cells(labels, count.ravel().tolist(), correct.ravel().tolist()),
+    }
+    unused = np.zeros(0)
+    evaluation = Evaluation(
+        "test",
+        3,
+        3,
+        unused,
+        unused,
+        unused,
+        count,
+        correct,
+        train,
+        range(3),  # type: ignore[arg-type]
+    )
+    expected = dict(GroupMetrics().compute(evaluation))
+    record = Record.model_construct(metrics={"test": expected})
+    found = recomputed_accuracies(record, cells)
+    assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-12)
+
+
+def test_an_unknown_bias_attribute_leaves_class_accuracies(board: Path) -> None:
+    record = make_record()
+    for split, groups in record["groups"].items():
+        merged = [
+            {
+                "target": y,
+                "bias": None,
+                "count": sum(cell["count"] for cell in groups if cell["target"] == y),
+                "correct": sum(cell["correct"] for cell in groups if cell["target"] == y),
+            }
+            for y in range(2)
+        ]
+        record["groups"][split] = merged
+        kept = ("accuracy", "class_mean_accuracy", "balanced_error")
+        record["metrics"][split] = {name: record["metrics"][split][name] for name in kept}
+    record["primary_metric"] = "accuracy"
+    entry = inspect(canonical(record), Catalogue.built_in())
+    assert entry.exclusion is None
+    assert set(entry.accuracies) == {"accuracy", "class_mean_accuracy"}
+    assert math.isclose(entry.accuracies["accuracy"], record["metrics"]["test"]["accuracy"])
+
+
+def test_a_validation_rule_must_report_the_epoch_it_chooses(board: Path) -> None:
+    record = make_record(selection="val_accuracy")
+    for entry, score in zip(record["history"], (0.5, 0.8, 0.8), strict=True):
+        entry["metrics"]["val"] = {"accuracy": score}
+    record["selection"]["val_accuracy"]["epoch"] = 2
+    place(board, record)
+    assert build(board).counted == 1
+
+
+def test_neither_build_nor_help_imports_what_is_heavy() -> None:
+    code = (
+        "import sys, ncbench.cli.leaderboard, ncbench.leaderboard.check, ncbench.leaderboard.submission;"
+        "from ncbench.leaderboard.catalogue import Catalogue; Catalogue.built_in();"
+        "print([name for name in ('torch', 'numpy', 'matplotlib', 'sklearn', 'scipy') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=CHECKOUT)
+    assert done.stdout.strip() == "[]"

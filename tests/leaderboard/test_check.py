@@ -1,0 +1,186 @@
+"""The check is green twice on sound records and red for each kind of tampering, and says what a branch changes."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from ncbench.cli.leaderboard import leaderboard
+from ncbench.contracts.errors import ConfigurationError
+from ncbench.leaderboard.build import build
+from ncbench.leaderboard.check import check
+from tests.leaderboard.records import make_record, place, place_all, seeds
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false"]
+    command = ["git", "-C", str(folder), *identity, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def commit(board: Path) -> str:
+    git(board, "add", "-A", ".")
+    git(board, "commit", "-q", "-m", "records")
+    return git(board, "rev-parse", "HEAD")
+
+
+@pytest.fixture
+def committed(board: Path) -> Path:
+    """Three runs of erm and the board they give, committed on the branch `main`."""
+    git(board, "init", "-q", "-b", "main", "..")
+    place_all(board, seeds("erm"))
+    build(board)
+    commit(board)
+    return board
+
+
+def invoke(board: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(leaderboard, [*arguments, "--board", str(board)], standalone_mode=False)
+
+
+def test_sound_records_pass_twice_and_nothing_is_written(committed: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in committed.rglob("*") if path.is_file()}
+    for _ in range(2):
+        result = invoke(committed, "check", "--base", "main")
+        assert (result.return_value, result.stderr) == (0, "")
+        assert "passed: 3 records" in result.stdout
+    assert before == {path: path.stat().st_mtime_ns for path in committed.rglob("*") if path.is_file()}
+
+
+def test_a_new_record_passes_and_its_row_is_shown(committed: Path) -> None:
+    place_all(committed, seeds("jtt", level=0.9))
+    build(committed)
+    result = invoke(committed, "check", "--base", "main")
+    assert result.return_value == 0
+    assert "jtt" in result.stdout
+    assert "new" in result.stdout
+    verdict = check(committed, "main")
+    assert {(change.method, bool(change.before), bool(change.after)) for change in verdict.changes} == {
+        ("jtt", False, True),
+        ("erm", True, True),
+    }
+    assert "rank 2" in next(change.after for change in verdict.changes if change.method == "erm")
+
+
+@pytest.mark.parametrize("name", ["leaderboard.json", "README.md"])
+def test_an_edited_or_stale_board_fails(committed: Path, name: str) -> None:
+    path = committed / name
+    path.write_bytes(path.read_bytes().replace(b"7", b"9", 1))
+    (line,) = check(committed).failures
+    assert line.startswith(f"{name}: it is not what the records give")
+    result = invoke(committed, "check")
+    assert result.return_value == 1
+    assert line in result.stderr
+    path.unlink()
+    assert len(check(committed).failures) == 1
+
+
+def test_a_board_behind_a_link_fails(committed: Path, tmp_path: Path) -> None:
+    path = committed / "leaderboard.json"
+    path.rename(tmp_path / "elsewhere.json")
+    path.symlink_to(tmp_path / "elsewhere.json")
+    assert len(check(committed).failures) == 1
+    build(committed)
+    assert not path.is_symlink()
+
+
+def test_a_deleted_record_fails_even_with_the_board_rebuilt(committed: Path) -> None:
+    next(committed.glob("results/*/*/*.json")).unlink()
+    build(committed)
+    assert check(committed).failures == []
+    (line,) = check(committed, "main").failures
+    assert "deleted" in line
+
+
+def test_a_changed_record_fails_even_renamed_and_with_the_board_rebuilt(committed: Path) -> None:
+    path = next(committed.glob("results/*/*/*.json"))
+    path.write_bytes(path.read_bytes().replace(b'"device":"cpu"', b'"device":"gpu"'))
+    build(committed)
+    assert any("was changed" in line for line in check(committed).failures)
+    assert any("the record was changed" in line for line in check(committed, "main").failures)
+    content = path.read_bytes()
+    path.unlink()
+    place(committed, make_record(), content)
+    build(committed)
+    assert check(committed).failures == []
+    (line,) = check(committed, "main").failures
+    assert "deleted" in line
+
+
+def test_a_record_replaced_by_a_link_fails(committed: Path, tmp_path: Path) -> None:
+    path = next(committed.glob("results/*/*/*.json"))
+    path.rename(tmp_path / "elsewhere.json")
+    path.symlink_to(tmp_path / "elsewhere.json")
+    build(committed)
+    assert any("is a link" in line for line in check(committed).failures)
+    assert any("the record was changed" in line for line in check(committed, "main").failures)
+
+
+def test_a_duplicate_fails(committed: Path) -> None:
+    place(committed, make_record(level=0.9))
+    build(committed)
+    assert len(check(committed).failures) == 2
+
+
+def test_a_schema_violation_fails(committed: Path) -> None:
+    place(committed, {**make_record(seed=5), "schema_version": 2})
+    build(committed)
+    (line,) = check(committed).failures
+    assert "schema_version" in line
+
+
+def test_records_the_base_gained_since_are_no_deletions(committed: Path) -> None:
+    git(committed, "checkout", "-q", "-b", "branch")
+    place_all(committed, seeds("jtt"))
+    build(committed)
+    commit(committed)
+    git(committed, "checkout", "-q", "main")
+    place_all(committed, seeds("lff"))
+    build(committed)
+    commit(committed)
+    git(committed, "checkout", "-q", "branch")
+    assert check(committed, "main").failures == []
+
+
+def test_a_reference_git_does_not_know_is_wrong_usage(committed: Path, tmp_path: Path) -> None:
+    for reference in ("nowhere", "--help", "--output=x", "main:leaderboard"):
+        with pytest.raises(ConfigurationError, match="no commit"):
+            check(committed, reference)
+    outside = tmp_path / "outside" / "leaderboard"
+    (outside / "results").mkdir(parents=True)
+
+
+def test_a_tampered_board_does_not_break_the_table_of_changes(committed: Path) -> None:
+    path = committed / "leaderboard.json"
+    text = path.read_text().replace('"primary_metric": "group_mean_accuracy"', '"primary_metric": "x\\u001b[2J"')
+    path.write_text(text)
+    result = invoke(committed, "check")
+    assert result.return_value == 1
+    assert "\x1b" not in result.stdout
+    path.write_text("[" * 100_000)
+    assert invoke(committed, "check").return_value == 1
+
+
+@pytest.mark.parametrize("command", ["build", "check"])
+def test_a_folder_that_is_no_board_is_wrong_usage(tmp_path: Path, command: str) -> None:
+    with pytest.raises(ConfigurationError, match="no leaderboard"):
+        CliRunner().invoke(
+            leaderboard, [command, "--board", str(tmp_path)], standalone_mode=False, catch_exceptions=False
+        )
+
+
+def test_build_says_what_does_not_count(board: Path) -> None:
+    place_all(board, seeds())
+    place(board, {**make_record(seed=5), "status": "diverged"})
+    place(board, {**make_record(seed=6), "schema_version": 2})
+    result = invoke(board, "build")
+    assert "3 of 5 records count" in result.stdout
+    assert "Excluded: " in result.stderr
+    assert "Refused: " in result.stderr
+
+
+def test_the_committed_board_is_what_its_records_give() -> None:
+    assert check(Path(__file__).parents[2] / "leaderboard").failures == []

@@ -1,0 +1,184 @@
+"""Submitting places sound records as new files, and nothing else anywhere else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from ncbench.cli.leaderboard import leaderboard
+from ncbench.contracts.errors import ConfigurationError, NcbenchError
+from ncbench.leaderboard.build import build
+from ncbench.leaderboard.canonical import canonical, content_hash
+from ncbench.leaderboard.check import check
+from ncbench.leaderboard.submission import submit
+from ncbench.results.archive import RunResult, write_result
+from ncbench.results.record import Record
+from tests.leaderboard.records import make_record, place, seeds
+
+
+def run_folder(parent: Path, content: dict[str, Any]) -> Path:
+    """Write a record as a run does, and return its folder."""
+    folder = parent / content["run_id"]
+    folder.mkdir(parents=True)
+    write_result(RunResult(Record.model_validate(content), folder))
+    return folder
+
+
+def files(board: Path) -> list[str]:
+    return sorted(path.relative_to(board).as_posix() for path in board.rglob("*") if path.is_file())
+
+
+def test_a_record_is_placed_under_the_hash_of_its_content(board: Path, tmp_path: Path) -> None:
+    run = run_folder(tmp_path / "runs", make_record())
+    (outcome,) = submit(board, [run])
+    data = canonical(json.loads((run / "result.json").read_bytes()))
+    assert outcome.path == board / "results" / "toy" / "erm" / f"{content_hash(data)}.json"
+    assert outcome.path.read_bytes() == data
+    assert files(board) == [outcome.path.relative_to(board).as_posix()]
+
+
+def test_submitting_again_changes_nothing(board: Path, tmp_path: Path) -> None:
+    run = run_folder(tmp_path, make_record())
+    (first,) = submit(board, [run])
+    (second,) = submit(board, [run / "result.json"])
+    assert (first.new, second.new) == (True, False)
+    assert first.path == second.path
+    assert len(files(board)) == 1
+
+
+def test_submitted_records_build_and_check(board: Path, tmp_path: Path) -> None:
+    runs = [run_folder(tmp_path / "runs", record) for record in seeds()]
+    result = invoke(board, *map(str, runs))
+    assert result.return_value == 0
+    assert result.stdout.count("Placed: ") == 3
+    assert build(board).counted == 3
+    assert check(board).failures == []
+
+
+def invoke(board: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(leaderboard, ["submit", *arguments, "--board", str(board)], standalone_mode=False)
+
+
+def _synthetic(content: dict[str, Any]) -> None:
+    content["dataset"]["synthetic"] = True
+
+
+def _diverged(content: dict[str, Any]) -> None:
+    content["status"] = "diverged"
+
+
+def _wrong_accuracy(content: dict[str, Any]) -> None:
+    content["metrics"]["test"]["accuracy"] = 1.0
+
+
+def _path_trick(content: dict[str, Any]) -> None:
+    content["method"]["name"] = content["method"]["spec"] = "../../../../outside"
+
+
+def _other_data(content: dict[str, Any]) -> None:
+    content["dataset"]["fingerprint"] = "cd" * 32
+
+
+def _another_result(content: dict[str, Any]) -> None:
+    content.update(make_record(seed=0, level=0.9))
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        (_synthetic, "dataset.synthetic"),
+        (_diverged, "status"),
+        (_wrong_accuracy, "metrics.test.accuracy"),
+        (_path_trick, "method.name"),
+        (_other_data, "dataset.fingerprint"),
+        (_another_result, "seed"),
+    ],
+)
+def test_what_could_not_rank_is_refused_and_the_rest_is_placed(
+    board: Path, tmp_path: Path, change: Any, field: str
+) -> None:
+    for record in seeds():
+        place(board, record)
+    before = files(board)
+    bad, good = make_record(seed=7), make_record(seed=8)
+    change(bad)
+    runs = []
+    for number, content in enumerate((bad, good)):
+        runs.append(tmp_path / "runs" / f"{number}.json")
+        runs[-1].parent.mkdir(exist_ok=True)
+        runs[-1].write_text(json.dumps(content))
+    result = invoke(board, *map(str, runs))
+    assert result.return_value == 1
+    assert f"Refused: {runs[0]}: {field}: " in result.stderr
+    assert len(files(board)) == len(before) + 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["leaderboard", "runs"]
+
+
+def test_a_correction_names_what_it_supersedes(board: Path, tmp_path: Path) -> None:
+    (first,) = submit(board, [run_folder(tmp_path / "a", make_record(level=0.5))])
+    assert first.path is not None
+    corrected = run_folder(tmp_path / "b", make_record(level=0.9))
+    assert submit(board, [corrected])[0].path is None
+    result = invoke(board, str(corrected), "--supersedes", first.path.name)
+    assert result.return_value == 0
+    built = build(board)
+    assert (built.records, built.counted) == (2, 1)
+    assert check(board).failures == []
+    assert json.loads((board / built.datasets[0].sections[0].rows[0].runs[0].record).read_bytes())["supersedes"]
+
+
+def test_superseding_takes_exactly_one_run_and_an_existing_record(board: Path, tmp_path: Path) -> None:
+    runs = [run_folder(tmp_path, record) for record in seeds(count=2)]
+    with pytest.raises(ConfigurationError, match="exactly one"):
+        submit(board, runs, "0" * 64)
+    assert "no valid record" in submit(board, runs[:1], "0" * 64)[0].problem
+    assert files(board) == []
+
+
+def test_two_results_of_one_configuration_in_one_submission_are_refused(board: Path, tmp_path: Path) -> None:
+    runs = [run_folder(tmp_path, make_record(level=level)) for level in (0.5, 0.9)]
+    assert [outcome.path for outcome in submit(board, runs)] == [None, None]
+    assert files(board) == []
+
+
+def test_nothing_is_written_through_a_link(board: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (board / "results" / "toy").symlink_to(outside)
+    with pytest.raises(NcbenchError, match="is a link"):
+        submit(board, [run_folder(tmp_path / "runs", make_record())])
+    assert list(outside.iterdir()) == []
+
+
+def test_a_damaged_file_in_the_records_place_is_left_alone(board: Path, tmp_path: Path) -> None:
+    run = run_folder(tmp_path / "runs", make_record())
+    path = place(board, json.loads((run / "result.json").read_bytes()))
+    path.write_bytes(b"damaged")
+    with pytest.raises(NcbenchError, match="exists"):
+        submit(board, [run])
+    assert path.read_bytes() == b"damaged"
+
+
+def test_a_board_that_is_a_link_is_refused(board: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(board)
+    with pytest.raises(ConfigurationError, match="is a link"):
+        submit(link, [run_folder(tmp_path / "runs", make_record())])
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b'{"a":1,"a":2}', b"NaN", b"\xff", b"[" * 100_000])
+def test_a_file_that_is_no_record_is_refused(board: Path, tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "result.json"
+    path.write_bytes(data)
+    (outcome,) = submit(board, [path])
+    assert outcome.path is None
+    assert outcome.problem
+
+
+def test_a_folder_without_a_record_is_refused(board: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert "cannot be read" in submit(board, [tmp_path / "empty"])[0].problem
