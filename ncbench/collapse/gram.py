@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import torch
 
-_BLOCK_ENTRIES = 1 << 22  # Gram entries at a time: 32 MiB of float64
+_BLOCK_ENTRIES = 1 << 20  # Gram entries at a time: 8 MiB of float64
 
 
 def gram_distance(gram: torch.Tensor, reference: torch.Tensor) -> float:
@@ -149,16 +149,15 @@ class PairMoments:
     squares: float = 0.0
 
     def with_values(self, values: torch.Tensor) -> PairMoments:
-        """These moments with more values, of any shape, added."""
+        """These moments with more values added; the tensor is overwritten."""
         n = values.numel()
-        if n == 0:
-            return self
-        variance, mean = torch.var_mean(values, correction=0)
-        delta, total = float(mean) - self.mean, self.count + n
+        mean = float(values.mean())
+        squares = float(torch.linalg.vector_norm(values.sub_(mean))) ** 2
+        delta, total = mean - self.mean, self.count + n
         return PairMoments(
             count=total,
             mean=self.mean + delta * n / total,
-            squares=self.squares + float(variance) * n + delta * delta * self.count * n / total,
+            squares=self.squares + squares + delta * delta * self.count * n / total,
         )
 
     def std(self) -> float:
@@ -202,24 +201,29 @@ def configuration(
         float((norms.square() - a * (ideal.own + ideal.between.diagonal())[ideal.level]).square().sum())
         for ideal, a in zip(ideals, projections, strict=True)
     ]
-    cosines, deviation, ratio = PairMoments(), PairMoments(), PairMoments()
+    inverse = 1 / norms
+    cosines, deviation, ratio = PairMoments(), 0.0, 0.0
     for i, j in _upper_blocks(k):
         gram = vectors[i] @ vectors[j].T  # (a, b)
-        kept = torch.ones_like(gram, dtype=torch.bool).triu_(1) if i == j else slice(None)  # each pair once, i < j
-        cosine = (gram / (norms[i, None] * norms[None, j]))[kept]
+        # Each pair once, i < j: in a block on the diagonal that leaves its upper triangle, as one row.
+        kept = torch.triu_indices(len(gram), len(gram), offset=1, device=gram.device).unbind() if i == j else ...
+        cosine = ((gram * inverse[i, None]).mul_(inverse[None, j]))[kept]
+        if cosine.numel() == 0:
+            continue
+        deviation += float(torch.linalg.vector_norm(cosine + 1 / (k - 1), ord=1))
         cosines = cosines.with_values(cosine)
-        deviation = deviation.with_values((cosine + 1 / (k - 1)).abs())
         for number, (ideal, a) in enumerate(zip(ideals, projections, strict=True)):
-            across[number] += 2 * float((gram - a * ideal.block(i, j)).square()[kept].sum())
+            across[number] += 2 * float(torch.linalg.vector_norm((gram - a * ideal.block(i, j))[kept])) ** 2
         if variances is not None:
             squared = _squared_distances(vectors, norms, gram, i, j)
-            ratio = ratio.with_values(((variances[i, None] + variances[None, j]) / (2 * squared))[kept])
+            ratio += float((variances[i, None] + variances[None, j]).div_(squared)[kept].sum()) / 2
+    pairs = k * (k - 1) // 2
     return Configuration(
         norm_cv=norm_cv,
         angle_std=cosines.std(),
-        angle_mean=deviation.mean,
+        angle_mean=deviation / pairs,
         distances=tuple(_distance(a, p) for a, p in zip(projections, across, strict=True)),
-        cdnv=math.nan if variances is None else ratio.mean,
+        cdnv=math.nan if variances is None else ratio / pairs,
     )
 
 
@@ -237,9 +241,12 @@ def _squared_distances(
     vectors: torch.Tensor, norms: torch.Tensor, gram: torch.Tensor, i: slice, j: slice
 ) -> torch.Tensor:
     """|v_i - v_j|^2 for a block of pairs, from |v_i|^2 + |v_j|^2 - 2 v_i.v_j where that keeps seven digits."""
-    total = norms[i, None].square() + norms[None, j].square()
-    squared = torch.sub(total, gram, alpha=2)
-    close = (squared < 1e-9 * total).nonzero()  # nearly merged classes: subtract the vectors themselves
+    lengths = norms.square()
+    squared = (lengths[i, None] + lengths[None, j]).sub_(gram, alpha=2)
+    if float(squared.min()) > 2e-9 * float(lengths.max()):
+        return squared
+    close = (squared < 1e-9 * (lengths[i, None] + lengths[None, j])).nonzero()
+    # Nearly merged classes, and a vector with itself: subtract the vectors themselves.
     for few in torch.split(close, max(1, _BLOCK_ENTRIES // vectors.shape[1])):
         difference = vectors[i][few[:, 0]] - vectors[j][few[:, 1]]
         squared[few[:, 0], few[:, 1]] = difference.square().sum(1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from ncbench.collapse.checks import check_batch, raise_non_finite
@@ -49,7 +51,7 @@ class ClassMeans:
         self._sums = torch.zeros(num_classes, dim, dtype=torch.float64, device=held)
 
     def update(self, features: torch.Tensor, labels: torch.Tensor) -> None:
-        """Add a batch of any size.
+        """Add a batch of any size. After a refusal of non-finite features, start anew: a part may have been added.
 
         Args:
             features: (n, d) floating point.
@@ -67,13 +69,12 @@ class ClassMeans:
             converted = torch.empty(min(rows, len(y)), dim, dtype=torch.float64, device=device)
             for start in range(0, len(y), rows):
                 batch = features[start : start + rows]
+                # One number per block tells whether all are finite, or so large that it pays to look.
+                if not math.isfinite(float(batch.sum(dtype=torch.promote_types(batch.dtype, torch.float32)))):
+                    raise_non_finite(batch, first_row=start)
                 block = converted[: len(batch)].copy_(batch)
                 self._sums.index_add_(0, y[start : start + rows], block)
             self._counts += torch.bincount(y, minlength=num_classes)
-            # A sum of finite numbers of a narrower type is finite, so one look at the sums clears every feature.
-            if not bool(torch.isfinite(self._sums).all()):
-                raise_non_finite(features)
-                raise ValueError("features are so large that a class sum overflows float64")
 
     def merge(self, other: ClassMeans) -> None:
         """Add what another object saw; `other` is left as it is.

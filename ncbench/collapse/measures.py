@@ -74,11 +74,13 @@ def measure(
     check_classifier(weight, bias, num_classes, features.shape[1])
     if len(features) == 0:
         raise ValueError("features must hold at least one image")
-    means = ClassMeans(num_classes, features.shape[1], features.device)
-    means.update(features, labels)
-    residuals = ResidualStatistics(means.means, weight, bias, working_dtype(features))
+    first = ClassMeans(num_classes, features.shape[1], features.device)
+    first.update(features, labels)
+    means, counts = first.means, first.counts
+    del first  # its sums are as large as the means
+    residuals = ResidualStatistics(means, weight, bias, working_dtype(features))
     residuals.update(features, labels)
-    measures = {"nc1": residuals.nc1, **class_geometry(means.means, means.counts, residuals.variances, weight)}
+    measures = {"nc1": residuals.nc1, **class_geometry(means, counts, residuals.variances, weight)}
     if weight is not None:
         measures["nc4_disagreement"] = residuals.nc4_disagreement
     return measures
@@ -131,8 +133,8 @@ def class_geometry(
     """
     with full_precision(means.device):
         present = counts > 0
-        kept = means[present]
-        centred = kept - kept.mean(0)  # (P, d), by the unweighted mean
+        centred = means[present]  # (P, d)
+        centred -= centred.mean(0)  # by the unweighted mean
         k, d = centred.shape
         ideals = {}
         if k > 1:

@@ -12,6 +12,8 @@ from ncbench.collapse.means import block_rows
 from ncbench.collapse.nearest import NearestMeanComparison
 from ncbench.collapse.precision import accumulator_device, full_precision
 
+_NARROW = 64  # columns up to which a product is computed transposed
+
 
 class ResidualStatistics:
     """What the features do around their class means, batch by batch; mergeable.
@@ -62,16 +64,20 @@ class ResidualStatistics:
         self._classes = present.nonzero().squeeze(1)  # (P,) the classes with images
         self._row = torch.where(present, torch.cumsum(present, 0) - 1, -1)  # (K,) class -> its row among those
         with full_precision(device):
-            self._means = means[self._classes]  # (P, d)
+            self._means = means if bool(present.all()) else means[self._classes]  # (P, d)
             self._near = self._means.to(dtype)  # residuals are taken from here; its rounding is undone at the end
             self._basis = whitening(self._means - self._means.mean(0))  # (d, r)
             self._projection = self._basis.to(dtype)
             self._comparison: NearestMeanComparison | None = None
             if weight is not None:
-                exact = weight.detach().to(device, torch.float64)
-                constant = exact.new_zeros(len(exact)) if bias is None else bias.detach().to(device, torch.float64)
+                constant = torch.zeros(len(weight)) if bias is None else bias.detach()
                 self._comparison = NearestMeanComparison(
-                    self._means, self._classes, self._near, self._basis, exact, constant
+                    self._means,
+                    self._classes,
+                    self._near,
+                    self._basis,
+                    weight.detach().to(device),
+                    constant.to(device, torch.float64),
                 )
                 if self._comparison.uses_residuals:  # one product gives the projection and the logits
                     self._projection = torch.cat([self._projection, self._comparison.weight], 1)  # (d, r + K)
@@ -97,37 +103,69 @@ class ResidualStatistics:
             if len(rows) and int(rows.min()) < 0:
                 entry = int((rows < 0).nonzero()[0, 0])
                 raise ValueError(f"labels[{entry}] is {int(labels[entry])}, a class without a mean")
-            step = block_rows(max(self._dim, self._num_classes), device)
-            lengths = torch.empty(len(rows), dtype=self._near.dtype, device=device)
-            buffer = torch.empty(min(step, len(rows)), self._dim, dtype=self._near.dtype, device=device)
-            for start in range(0, len(rows), step):
-                part = slice(start, start + step)
-                self._add_block(features[part].detach().to(device), rows[part], lengths[part], buffer)
+            lengths = torch.empty(len(rows), dtype=self._near.dtype, device=device)  # |h - near|
+            differs = torch.zeros(len(rows), dtype=torch.bool, device=device)
+            contested = torch.zeros(len(rows), dtype=torch.bool, device=device)
+            strip = self._strip_rows()
+            for start in range(0, len(rows), strip):
+                part = slice(start, start + strip)
+                h = features[part].detach().to(device)
+                self._add_strip(h, rows[part], lengths[part], differs[part], contested[part])
+            if self._comparison is not None:
+                for few in torch.split(contested.nonzero().squeeze(1), strip):
+                    exact = self._comparison.differ_exactly(features[few.to(features.device)].detach().to(device))
+                    differs[few] = exact
             self._squares.index_add_(0, rows, lengths.double().square_())
             self._counts += torch.bincount(rows, minlength=len(self._counts))
+            self._disagreements += differs.sum()
 
-    def _add_block(
-        self, features: torch.Tensor, rows: torch.Tensor, lengths: torch.Tensor, buffer: torch.Tensor
+    def _strip_rows(self) -> int:
+        """Images whose products are held together: many where they are narrow, fewer where each is K > d wide."""
+        device = self._counts.device
+        if self._comparison is None or self._comparison.uses_residuals:
+            return block_rows(max(1, self._projection.shape[1]), device)
+        return max(256, min(1024, (1 << 23) // self._num_classes))  # enough rows to make one product efficient
+
+    def _add_strip(
+        self,
+        h: torch.Tensor,
+        rows: torch.Tensor,
+        lengths: torch.Tensor,
+        differs: torch.Tensor,
+        contested: torch.Tensor,
     ) -> None:
-        """Add one block; its residuals' lengths go into `lengths`, and `buffer` is overwritten."""
-        h = features.to(buffer.dtype)
-        residual = torch.index_select(self._near, 0, rows, out=buffer[: len(h)])  # (n, d)
-        torch.sub(h, residual, out=residual)
-        torch.linalg.vector_norm(residual, dim=1, out=lengths)
-        rank = self._basis.shape[1]
-        product = residual @ self._projection  # (n, r) or (n, r + K)
+        """Add images; `lengths`, `differs` and `contested` are filled in for them.
+
+        The residuals exist a cache-sized block at a time; of a strip of blocks only their products are kept.
+        """
+        rank, width = self._basis.shape[1], self._projection.shape[1]
+        product = self._near.new_empty(width, len(h)) if width <= _NARROW else self._near.new_empty(len(h), width)
+        step = block_rows(self._dim, h.device)
+        buffer = self._near.new_empty(min(step, len(h)), self._dim)
+        for start in range(0, len(h), step):
+            part = slice(start, start + step)
+            residual = buffer[: len(rows[part])]  # (n, d)
+            torch.index_select(self._near, 0, rows[part], out=residual)
+            torch.sub(h[part].to(residual.dtype), residual, out=residual)
+            torch.linalg.vector_norm(residual, dim=1, out=lengths[part])
+            if width <= _NARROW:  # few columns: the transposed product is the faster one
+                torch.mm(self._projection.T, residual.T, out=product[:, part])
+            else:
+                torch.mm(residual, self._projection, out=product[part])
+        if width <= _NARROW:
+            product = product.T.contiguous()  # (strip, r) or (strip, r + K)
         projection = product[:, :rank]
         self._whitened += torch.linalg.vector_norm(projection, dim=1).double().square_().sum()
         comparison = self._comparison
         if comparison is None:
             return
         if comparison.uses_residuals:
-            x, length, logits = residual, lengths, product[:, rank:]
+            x, logits = projection, product[:, rank:]
         else:
-            x = torch.sub(h, comparison.reference, out=residual)
-            length = torch.linalg.vector_norm(x, dim=1)
+            x = h.to(self._near.dtype) - comparison.reference  # (strip, d)
+            lengths = torch.linalg.vector_norm(x, dim=1)
             logits = x @ comparison.weight
-        self._disagreements += comparison.count(features, x, logits, projection, length, rows)
+        differs[:], contested[:] = comparison.compare(x, lengths, rows, logits)
 
     def merge(self, other: ResidualStatistics) -> None:
         """Add what another object with the same means and classifier saw; `other` is left as it is.

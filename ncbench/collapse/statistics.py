@@ -116,12 +116,13 @@ class ClassStatistics:
             # A class only one side has keeps that side's mean exactly: the other side's placeholder must not enter.
             base = torch.where((ours > 0)[:, None], our_mean, their_mean)
             delta = torch.where((theirs > 0)[:, None], their_mean - base, 0.0)  # (K, d)
-            between = ours * theirs / seen  # (K,)
+            share = theirs.double() / seen  # (K,); int64 / int64 would be float32
+            between = ours * share  # (K,)
             self._scatter = self.scatter + other.scatter.to(device) + (delta * between[:, None]).T @ delta
             self._squares = (
                 self._central_squares() + other._central_squares().to(device) + between * delta.square().sum(1)
             )
-            self._reference = base + delta * (theirs / seen)[:, None]
+            self._reference = base + delta * share[:, None]
             self._shift = torch.zeros_like(self._shift)
             self._counts = total
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -77,6 +77,9 @@ def assert_agrees() -> Callable[..., None]:
 
 
 @pytest.fixture(autouse=True)
-def two_threads() -> None:
-    """Keep to two cores, whatever the machine has."""
-    torch.set_num_threads(min(2, torch.get_num_threads()))
+def one_thread() -> Iterator[None]:
+    """Small tensors gain nothing from a second thread, and lose much to waiting for it on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

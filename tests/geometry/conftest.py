@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,12 @@ import torch
 
 
 @pytest.fixture(autouse=True)
-def two_threads() -> None:
-    """Keep to two cores, whatever the machine has."""
-    torch.set_num_threads(min(2, torch.get_num_threads()))
+def one_thread() -> Iterator[None]:
+    """Small tensors gain nothing from a second thread, and lose much to waiting for it on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -1,0 +1,148 @@
+"""P3: all collapse measures, against the matrix products that no method avoids.
+
+    python benchmarks/p3_collapse.py [--repeats N] [--case N,d,K]...
+
+Reference, in this process, on the same tensors: features x class means and features x classifier in batches of 1024,
+the Gram matrix of the means, and with K > d the within-class second moment. Ours is `measure`, features in memory, and
+the same in a stream: ClassMeans, then ResidualStatistics, 1024 images at a time, and the geometry. The two and the
+reference take turns, and the ratio is that of the medians. Memory is the growth of the peak over the inputs, each in a
+process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+from report import write
+
+from ncbench.collapse import ClassMeans, ResidualStatistics, class_geometry, measure
+
+CASES = ((50_000, 512, 10), (100_000, 512, 1000), (50_000, 2048, 8142))
+BATCH = 1024
+
+Problem = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+def problem(n: int, d: int, k: int) -> Problem:
+    """Features (n, d), labels (n,), class means (k, d), weight (k, d), bias (k,); float32."""
+    generator = torch.Generator().manual_seed(0)
+    means = torch.randn(k, d, generator=generator)
+    labels = torch.cat([torch.arange(k), torch.randint(0, k, (n - k,), generator=generator)])
+    features = torch.randn(n, d, generator=generator)
+    for x, y in zip(features.split(BATCH), labels.split(BATCH), strict=True):
+        x += means[y]
+    return features, labels, means, torch.randn(k, d, generator=generator), torch.randn(k, generator=generator)
+
+
+def reference(features: torch.Tensor, means: torch.Tensor, weight: torch.Tensor) -> None:
+    """The products the answer cannot avoid; their results are dropped."""
+    k, d = means.shape
+    moment = torch.zeros(d, d)
+    for x in features.split(BATCH):
+        x @ means.T
+        x @ weight.T
+        if k > d:
+            moment.addmm_(x.T, x)
+    means @ means.T
+
+
+def stream(features: torch.Tensor, labels: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> None:
+    """All measures of features that come a batch at a time, twice."""
+    first = ClassMeans(len(weight), features.shape[1])
+    for x, y in zip(features.split(BATCH), labels.split(BATCH), strict=True):
+        first.update(x, y)
+    means, counts = first.means, first.counts
+    del first
+    second = ResidualStatistics(means, weight, bias)
+    for x, y in zip(features.split(BATCH), labels.split(BATCH), strict=True):
+        second.update(x, y)
+    class_geometry(means, counts, second.variances, weight)
+
+
+def jobs(case: tuple[int, int, int]) -> dict[str, Callable[[], object]]:
+    """What is timed, by name."""
+    features, labels, means, weight, bias = problem(*case)
+    return {
+        "products": lambda: reference(features, means, weight),
+        "measure": lambda: measure(features, labels, weight, bias),
+        "stream": lambda: stream(features, labels, weight, bias),
+    }
+
+
+def seconds(work: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+    """Median seconds of each piece of work, taken in turns after one round that is not counted."""
+    taken: dict[str, list[float]] = {name: [] for name in work}
+    for turn in range(repeats + 1):
+        for name, job in work.items():
+            start = time.perf_counter()
+            job()
+            if turn:
+                taken[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in taken.items()}
+
+
+def peak() -> float:
+    """Peak resident memory of this process so far, MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 10)
+
+
+def memory(case: tuple[int, int, int], name: str) -> float:
+    """MiB the work adds to the peak of a fresh process that holds the inputs."""
+    arguments = [sys.executable, __file__, "--peak", name, "--case", ",".join(map(str, case))]
+    return float(subprocess.run(arguments, check=True, capture_output=True, text=True).stdout)
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, help="timed rounds; 15, 5 and 3 for the three cases when left out")
+    parser.add_argument("--case", action="append", type=lambda text: tuple(int(x) for x in text.split(",")))
+    parser.add_argument("--peak", choices=("products", "measure", "stream"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    cases = options.case or CASES
+    if options.peak:
+        work = jobs(cases[0])[options.peak]
+        before = peak()
+        work()
+        print(peak() - before)
+        return
+    rows = []
+    for number, case in enumerate(cases):
+        repeats = options.repeats or (15, 5, 3)[min(number, 2)]
+        taken = seconds(jobs(case), repeats)
+        rows.append(
+            {
+                "images": case[0],
+                "dimension": case[1],
+                "classes": case[2],
+                "n": repeats,
+                "products_s": taken["products"],
+                "measure_s": taken["measure"],
+                "stream_s": taken["stream"],
+                "measure_ratio": taken["measure"] / taken["products"],
+                "stream_ratio": taken["stream"] / taken["products"],
+                "inputs_mib": round(4 * case[1] * (case[0] + 2 * case[2]) / (1 << 20)),
+                "products_peak_mib": round(memory(case, "products")),
+                "measure_peak_mib": round(memory(case, "measure")),
+            }
+        )
+    write(
+        "p3_collapse",
+        rows,
+        notes=[
+            "seconds are medians of n rounds in which products, measure and stream took turns; goal: ratio <= 2",
+            "products: features x means, features x classifier (batches of 1024), Gram of means, second moment if K > d",
+            "peak: what the work adds to the peak resident memory of a process that holds the inputs",
+        ],
+    )
+
+
+if __name__ == "__main__":
+    main()
