@@ -55,10 +55,12 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _fit(image: Image.Image, height: int, width: int) -> Image.Image:
-    scale = max(height / image.height, width / image.width)
-    if scale != 1:
-        # Rounding must not leave a side shorter than the crop.
-        resized = (max(width, round(image.width * scale)), max(height, round(image.height * scale)))
+    # As torchvision's Resize does: one side is hit exactly, the other's fraction is cut off.
+    if image.width * height <= image.height * width:
+        resized = (width, max(height, image.height * width // image.width))
+    else:
+        resized = (max(width, image.width * height // image.height), height)
+    if resized != image.size:
         image = image.resize(resized, Image.Resampling.BILINEAR)
     left, top = round((image.width - width) / 2), round((image.height - height) / 2)
     if (image.width, image.height) != (width, height):

@@ -150,9 +150,21 @@ def _download(
 
 
 def _from_mirror(url: str, file: HttpFile, target: Path, progress: Progress | None, patience: Patience) -> None:
-    idle, reason = 0, ""
+    inherited = _size(target) > 0
+    _complete(url, file, target, progress, patience)
+    if not _is_whole(target, file) and inherited:
+        # What another mirror or an earlier attempt left may have been wrong; this mirror gets a chance of its own.
+        target.unlink()
+        _complete(url, file, target, progress, patience)
+    if not _is_whole(target, file):
+        target.unlink()
+        raise _MirrorError("what it sent is not the published file (its sha256 differs); it was discarded")
+
+
+def _complete(url: str, file: HttpFile, target: Path, progress: Progress | None, patience: Patience) -> None:
+    """Ask one mirror again and again, as long as it brings something new, until the file has its full size."""
+    idle, furthest, reason = 0, _size(target), ""
     while _size(target) < file.bytes:
-        before = _size(target)
         wait = patience.pause * 2**idle
         try:
             _request(url, file, target, progress, patience.timeout)
@@ -170,13 +182,12 @@ def _from_mirror(url: str, file: HttpFile, target: Path, progress: Progress | No
         else:
             reason = "the connection was closed early"
         if _size(target) < file.bytes:
-            idle = 0 if _size(target) > before else idle + 1
+            # Only what was never reached before is progress: a server may send the same short page again and again.
+            idle = 0 if _size(target) > furthest else idle + 1
+            furthest = max(furthest, _size(target))
             if idle >= _ATTEMPTS:
                 raise _MirrorError(reason)
             time.sleep(wait)
-    if not _is_whole(target, file):
-        target.unlink()
-        raise _MirrorError("what it sent is not the published file (its sha256 differs); it was discarded")
 
 
 def _request(url: str, file: HttpFile, target: Path, progress: Progress | None, timeout: float) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import pairwise
 from types import MappingProxyType
 
 import numpy as np
@@ -218,4 +219,4 @@ def batch_bounds(number: int, batch_size: int, training: bool) -> list[tuple[int
     starts = list(range(0, number, batch_size))
     if training and len(starts) > 1 and number - starts[-1] == 1 and batch_size > 1:
         del starts[-1]
-    return list(zip(starts, [*starts[1:], number], strict=True))
+    return list(pairwise([*starts, number]))

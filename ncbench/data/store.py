@@ -191,7 +191,7 @@ def _load(folder: Path, identity: Mapping[str, Any], dataset: Dataset) -> Store 
             return None
         splits = {key: _load_split(folder, key, meta["splits"][key]) for key in SPLITS if key in meta["splits"]}
         return Store(
-            name=Spec.parse(meta["spec"]).name,
+            name=meta["spec"].partition(":")[0],
             folder=folder,
             fingerprint=meta["fingerprint"],
             splits=splits,

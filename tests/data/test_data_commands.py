@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from ncbench import DataError, NcbenchError
+from ncbench.cli.data import data
+from ncbench.data import manifest as manifest_module
+
+from .conftest import Server
+
+pytestmark = pytest.mark.usefixtures("no_data")
+
+
+def call(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(data, [str(argument) for argument in arguments])
+
+
+def failure(*arguments: str | Path) -> NcbenchError:
+    result = call(*arguments)
+    assert isinstance(result.exception, NcbenchError), result.output
+    assert "\n" not in str(result.exception)
+    return result.exception
+
+
+def test_list_says_what_is_here_and_what_is_missing(mnist_root: Path) -> None:
+    call("prepare", "colored_digits")
+    rows = {row["name"]: row for row in json.loads(call("list", "--json", "--data-root", mnist_root).stdout)}
+    assert rows["colored_digits"]["sources"] == "embedded"
+    assert rows["colored_digits"]["stores"] == 1
+    assert rows["colored_digits"]["store_bytes"] > 300_000
+    assert rows["colored_mnist"]["sources"] == "present"
+    assert rows["colored_mnist"]["where"] == str(mnist_root / "mnist")
+    assert rows["bar"]["sources"] == "missing"
+    assert "github.com/alinlab/BAR" in rows["bar"]["reason"]
+    text = call("list", "--data-root", mnist_root).stdout
+    assert len(text.splitlines()) == 1 + len(rows)
+
+
+def test_list_tells_incomplete_sources(mnist_root: Path) -> None:
+    next((mnist_root / "mnist/MNIST/raw").glob("t10k-labels*")).unlink()
+    rows = {row["name"]: row for row in json.loads(call("list", "--json", "--data-root", mnist_root).stdout)}
+    assert rows["colored_mnist"]["sources"] == "incomplete"
+
+
+def test_info_prints_the_manifest_and_the_parameters() -> None:
+    content = json.loads(call("info", "colored_mnist:conflict=0.02", "--json").stdout)
+    assert content["manifest"]["counts"]["train"]["images"] == 60_000
+    values = {row["name"]: row["value"] for row in content["parameters"]}
+    assert values == {"conflict": 0.02, "severity": 4, "val": 0.0}
+    text = call("info", "colored_mnist").stdout
+    assert "60,000" in text
+    assert "CC BY-SA" in text
+
+
+def test_prepare_verify_and_synthesize(tmp_path: Path) -> None:
+    root = tmp_path / "twins"
+    assert "--data-root" in call("synthesize", "bar", root).stdout
+    assert (root / "bar" / "train" / "pole vaulting_1.jpg").is_file()
+    prepared = call("prepare", "bar:size=32", "--synthetic")
+    assert prepared.exit_code == 0
+    assert "72 images of 32 x 32 x 3" in prepared.stdout
+    assert "is whole" in call("verify", "bar:size=32", "--synthetic").stdout
+
+
+def test_verify_lists_every_problem_and_ends_with_an_error(bar_root: Path) -> None:
+    for number in (1, 2, 3):
+        path = bar_root / "bar" / "train" / f"diving_{number}.jpg"
+        path.write_bytes(path.read_bytes()[:-300])
+    result = call("verify", "bar:size=32", "--data-root", bar_root)
+    assert isinstance(result.exception, DataError)
+    assert result.exception.exit_code == 3
+    for number in (1, 2, 3):
+        assert f"diving_{number}.jpg" in result.stdout
+    assert "expected 1941 images, found 72" in result.stdout
+
+
+def test_names_that_do_not_exist_are_usage_errors() -> None:
+    for command in ("info", "fetch", "prepare", "verify"):
+        error = failure(command, "colored_mnsit")
+        assert error.exit_code == 2
+        assert "Did you mean 'colored_mnist'" in str(error)
+    assert "Did you mean 'conflict'" in str(failure("prepare", "colored_digits:conflct=0.1"))
+    assert failure("prepare", "colored_digits", "--synthetic").exit_code == 2
+    assert failure("synthesize", "colored_digits", "anywhere").exit_code == 2
+
+
+def test_missing_data_exit_with_three() -> None:
+    error = failure("prepare", "colored_mnist")
+    assert error.exit_code == 3
+    assert "ncbench data fetch colored_mnist" in str(error)
+
+
+def test_fetch_goes_to_the_cache_and_never_to_the_shared_data(
+    server: Server, cache: Path, mnist_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    monkeypatch.setenv("NCBENCH_DATA", str(shared))
+    files = []
+    for path in sorted((mnist_root / "mnist/MNIST/raw").iterdir()):
+        content = path.read_bytes()
+        server.files[f"/{path.name}"] = content
+        digest = hashlib.sha256(content).hexdigest()
+        place = f"mnist/MNIST/raw/{path.name}"
+        files.append({"path": place, "urls": [server.url(f"/{path.name}")], "sha256": digest, "bytes": len(content)})
+    real = manifest_module.load_manifest("ncbench:datasets_manifest/colored_mnist.yaml")
+    twin = type(real).model_validate(
+        real.for_twin().model_dump() | {"sources": [{"kind": "http", "files": files}]},
+    )
+    monkeypatch.setattr(manifest_module, "load_manifest", lambda reference: twin)
+    assert call("fetch", "colored_mnist").exit_code == 0
+    assert (cache / "data" / "mnist" / "MNIST" / "raw").is_dir()
+    assert list(shared.iterdir()) == []
+    before = len(server.requests)
+    assert "is here already" in call("fetch", "colored_mnist").stdout
+    assert len(server.requests) == before
+
+
+def test_fetch_of_what_is_embedded_or_got_by_hand(tmp_path: Path) -> None:
+    assert "nothing to fetch" in call("fetch", "colored_digits").stdout
+    assert "alinlab/BAR" in str(failure("fetch", "bar", "--data-root", tmp_path / "root"))
+    assert not (tmp_path / "root").exists()
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = "import sys, ncbench.cli.data; print([m for m in ('torch', 'numpy', 'pydantic') if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ)
+    )
+    assert done.stdout == "[]\n"

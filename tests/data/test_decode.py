@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import io
+import os
+import signal
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from ncbench import DataError
+from ncbench.data import decode_pool
+from ncbench.data.decode import decode
+from ncbench.data.decode_pool import decode_in_order
+
+RAMP = np.linspace(0, 255, 64, dtype=np.uint8).reshape(8, 8)
+
+
+def _save(path: Path, image: Image.Image, **options: object) -> Path:
+    image.save(path, **options)  # type: ignore[arg-type]
+    return path
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "RGB"])
+def test_modes_become_rgb(tmp_path: Path, mode: str) -> None:
+    image = Image.fromarray(RAMP).convert(mode)
+    np.testing.assert_array_equal(
+        decode(_save(tmp_path / "image.png", image), (8, 8)), np.asarray(image.convert("RGB"))
+    )
+
+
+def test_cmyk_becomes_rgb(tmp_path: Path) -> None:
+    image = Image.new("CMYK", (8, 8), (0, 255, 255, 0))
+    red = decode(_save(tmp_path / "image.jpg", image, quality=100), (8, 8))[0, 0]
+    assert red[0] > 240
+    assert red[1:].max() < 15
+
+
+def test_sixteen_bits_are_scaled_not_clipped(tmp_path: Path) -> None:
+    wide = np.array([[0, 255], [256, 65535]], dtype=np.uint16)
+    decoded = decode(_save(tmp_path / "image.png", Image.fromarray(wide)), (2, 2))
+    assert decoded[:, :, 0].tolist() == [[0, 0], [1, 255]]
+
+
+def test_exif_rotation_is_undone(tmp_path: Path) -> None:
+    upright = np.zeros((8, 8, 3), dtype=np.uint8)
+    upright[:4] = 255
+    image = Image.fromarray(np.rot90(upright, 1))  # lies on its left side
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise
+    decoded = decode(_save(tmp_path / "image.jpg", image, exif=exif, quality=100), (8, 8))
+    assert decoded[:3].min() > 240
+    assert decoded[5:].max() < 15
+
+
+@given(height=st.integers(1, 40), width=st.integers(1, 40), size=st.tuples(st.integers(1, 20), st.integers(1, 20)))
+@settings(max_examples=60, deadline=None)
+def test_any_size_is_fitted(
+    height: int, width: int, size: tuple[int, int], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.png"
+    Image.new("RGB", (width, height), (10, 20, 30)).save(path)
+    decoded = decode(path, size)
+    assert decoded.shape == (*size, 3)
+    assert (decoded == (10, 20, 30)).all()
+
+
+def test_the_middle_is_kept(tmp_path: Path) -> None:
+    wide = np.zeros((10, 30, 3), dtype=np.uint8)
+    wide[:, 10:20] = 200
+    assert (decode(_save(tmp_path / "wide.png", Image.fromarray(wide)), (10, 10)) == 200).all()
+
+
+def test_the_resize_is_torchvisions(tmp_path: Path) -> None:
+    from torchvision.transforms import CenterCrop, Compose, Resize
+
+    generator = np.random.default_rng(0)
+    image = Image.fromarray(generator.integers(0, 256, (50, 70, 3), dtype=np.uint8))
+    expected = np.asarray(Compose([Resize(24), CenterCrop(24)])(image))
+    np.testing.assert_array_equal(decode(_save(tmp_path / "image.png", image), (24, 24)), expected)
+
+
+def test_a_mode_without_a_meaning_is_refused(tmp_path: Path) -> None:
+    path = _save(tmp_path / "image.tiff", Image.fromarray(np.ones((4, 4), dtype=np.float32)))
+    with pytest.raises(ValueError, match="mode F"):
+        decode(path, (4, 4))
+
+
+@given(data=st.data())
+@settings(max_examples=150, deadline=None)
+def test_damaged_files_fail_cleanly_or_decode(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+    buffer = io.BytesIO()
+    kind = data.draw(st.sampled_from(["JPEG", "PNG"]))
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 24, 3), dtype=np.uint8)).save(buffer, kind)
+    content = bytearray(buffer.getvalue())
+    for position in data.draw(st.lists(st.integers(0, len(content) - 1), max_size=8)):
+        content[position] ^= data.draw(st.integers(1, 255))
+    content = content[: data.draw(st.integers(0, len(content)))]
+    path = tmp_path_factory.getbasetemp() / "damaged.jpg"
+    path.write_bytes(content)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns about damaged EXIF data
+        try:
+            decoded, reason = decode(path, (8, 8)), ""
+        except ValueError as error:
+            decoded, reason = np.zeros((8, 8, 3)), str(error)
+    assert decoded.shape == (8, 8, 3)
+    assert "\n" not in reason
+
+
+def test_workers_keep_the_order_and_report_bad_files(tmp_path: Path) -> None:
+    paths = []
+    for number in range(70):
+        path = tmp_path / f"an image, {number}.png"
+        Image.new("RGB", (4, 4), (number, 0, 0)).save(path)
+        paths.append(path)
+    paths[33].write_bytes(b"nothing")
+    alone = list(decode_in_order(paths, (4, 4), workers=1))
+    helped = list(decode_in_order(paths, (4, 4), workers=2))
+    for chunks in (alone, helped):
+        images = np.concatenate([chunk for chunk, _ in chunks])
+        reasons = [reason for _, chunk in chunks for reason in chunk]
+        assert [int(image[0, 0, 0]) for image in images] == [n if n != 33 else 0 for n in range(70)]
+        assert [n for n, reason in enumerate(reasons) if reason] == [33]
+    assert [reasons for _, reasons in alone] == [reasons for _, reasons in helped]
+
+
+def test_a_worker_that_dies_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [tmp_path / f"{number}.png" for number in range(200)]
+    for path in paths:
+        Image.new("RGB", (4, 4)).save(path)
+    inner = decode_pool._Worker.decode
+
+    def dies(self: decode_pool._Worker, chunk: list[Path]) -> object:
+        if chunk[0].name == "64.png":
+            os.kill(self.process.pid, signal.SIGKILL)
+        return inner(self, chunk)
+
+    monkeypatch.setattr(decode_pool._Worker, "decode", dies)
+    with pytest.raises(DataError, match="ended unexpectedly"):
+        list(decode_in_order(paths, (4, 4), workers=2))
+
+
+def test_leaving_early_ends_the_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [tmp_path / f"{number}.png" for number in range(200)]
+    for path in paths:
+        Image.new("RGB", (4, 4)).save(path)
+    crew: list[decode_pool._Worker] = []
+    inner = decode_pool._Worker.__init__
+
+    def noted(self: decode_pool._Worker, size: tuple[int, int]) -> None:
+        inner(self, size)
+        crew.append(self)
+
+    monkeypatch.setattr(decode_pool._Worker, "__init__", noted)
+    chunks = decode_in_order(paths, (4, 4), workers=2)
+    next(chunks)
+    chunks.close()  # type: ignore[attr-defined]
+    assert len(crew) == 2
+    assert all(worker.process.poll() is not None for worker in crew)

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pydantic
+import pytest
+
+from ncbench import DataError
+from ncbench.data.manifest import load_manifest
+from ncbench.training.recipe import Recipe
+
+from .conftest import CARDS, make_manifest
+
+
+@pytest.mark.parametrize("name", sorted(CARDS))
+def test_built_in_manifests_are_valid_and_their_recipes_can_be_built(name: str) -> None:
+    manifest = load_manifest(CARDS[name].manifest)
+    assert manifest.name == name
+    Recipe.build(manifest.recipe, owner=name)
+    assert manifest.counts["train"].classes is not None
+    for counts in manifest.counts.values():
+        assert sum(counts.classes or ()) == counts.images
+
+
+def test_a_third_party_ships_its_manifest_as_a_resource(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "their_package"
+    (package / "manifests").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    manifest = make_manifest()
+    (package / "manifests" / "toy.yaml").write_text(manifest.model_dump_json())
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert load_manifest("their_package:manifests/toy.yaml") == manifest
+    sys.modules.pop("their_package", None)
+
+
+def _write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> str:
+    package = tmp_path / "broken_manifest_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "toy.yaml").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "broken_manifest_package", raising=False)
+    return "broken_manifest_package:toy.yaml"
+
+
+def test_every_problem_of_a_manifest_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reference = _write(tmp_path, monkeypatch, "name: toy\ntitel: Toy\nversion: '1'\n")
+    with pytest.raises(DataError) as caught:
+        load_manifest(reference)
+    message = str(caught.value)
+    assert "titel: Extra inputs are not permitted" in message
+    assert "citation: Field required" in message
+    assert "\n" not in message
+
+
+def test_a_manifest_that_constructs_objects_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reference = _write(tmp_path, monkeypatch, "name: !!python/object/apply:os.getcwd []\n")
+    with pytest.raises(DataError, match="not valid YAML"):
+        load_manifest(reference)
+
+
+@pytest.mark.parametrize("reference", ["ncbench:datasets_manifest/nothing.yaml", "no_such_package_at_all:x.yaml"])
+def test_a_manifest_that_is_not_there_is_named(reference: str) -> None:
+    with pytest.raises(DataError, match=reference):
+        load_manifest(reference)
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../up", "a/../../b", "", "C:/x", "a\\b"])
+def test_paths_that_leave_the_data_root_are_refused(path: str) -> None:
+    file = {"path": path, "urls": ["https://example.org/x"], "sha256": "0" * 64, "bytes": 1}
+    with pytest.raises(pydantic.ValidationError):
+        make_manifest(sources=[{"kind": "http", "files": [file]}])
+
+
+def test_only_web_addresses_are_fetched() -> None:
+    file = {"path": "x", "urls": ["file:///etc/passwd"], "sha256": "0" * 64, "bytes": 1}
+    with pytest.raises(pydantic.ValidationError):
+        make_manifest(sources=[{"kind": "http", "files": [file]}])
+
+
+def test_a_manifest_cannot_be_changed() -> None:
+    with pytest.raises(pydantic.ValidationError):
+        make_manifest().name = "other"

@@ -1,0 +1,303 @@
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ncbench import DataError, Parameters
+from ncbench.contracts.specs import Spec
+from ncbench.data import store as store_module
+from ncbench.data.decode import decode
+from ncbench.data.store import Store, open_store
+
+from .conftest import TOY, Toy, in_memory, make_manifest, make_split
+
+
+def open_toy(root: Path, **manifest: Any) -> Store:
+    return open_store(Toy(Parameters(), root), TOY, make_manifest(**manifest))
+
+
+def test_a_store_holds_what_the_dataset_read(toy_root: Path) -> None:
+    store = open_toy(toy_root)
+    assert list(store.splits) == ["train", "test"]
+    train = store.splits["train"]
+    assert train.images.shape == (6, 6, 8, 3)
+    assert isinstance(train.images, np.memmap)
+    assert train.target.tolist() == [0, 0, 0, 1, 1, 1]
+    assert train.target.dtype == np.int64
+    assert train.bias is not None
+    assert train.ids[3] == "train/dog_0"
+    for position, identifier in enumerate(train.ids):
+        expected = decode(toy_root / "toy" / f"{identifier}.png", (6, 8))
+        np.testing.assert_array_equal(train.images[position], expected)
+    assert store.class_names == ("cat", "dog")
+    assert store.aligned_bias == (0, 1)
+
+
+def test_a_store_is_read_only(toy_root: Path) -> None:
+    train = open_toy(toy_root).splits["train"]
+    for array in (train.images, train.target):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 0
+
+
+def test_a_store_is_built_once(toy_root: Path) -> None:
+    first = open_toy(toy_root)
+    built = (first.folder / "meta.json").stat().st_mtime_ns
+    second = open_toy(toy_root)
+    assert (second.folder / "meta.json").stat().st_mtime_ns == built
+    assert second.fingerprint == first.fingerprint
+
+
+def test_a_changed_source_means_another_store_content(toy_root: Path) -> None:
+    first = open_toy(toy_root)
+    Image.new("RGB", (8, 6), (1, 2, 3)).save(toy_root / "toy" / "train" / "cat_0.png")
+    second = open_toy(toy_root)
+    assert second.fingerprint != first.fingerprint
+    assert second.splits["train"].images[0, 0, 0].tolist() == [1, 2, 3]
+    # What was open before still reads the pixels it was opened with.
+    assert first.splits["train"].images[0, 0, 0].tolist() != [1, 2, 3]
+
+
+def test_a_touched_source_gives_the_same_fingerprint(toy_root: Path) -> None:
+    first = open_toy(toy_root)
+    os.utime(toy_root / "toy" / "train" / "cat_0.png", (1, 1))
+    assert open_toy(toy_root).fingerprint == first.fingerprint
+
+
+def test_a_store_of_an_older_format_is_rebuilt(toy_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "FORMAT", 0)
+    old = open_toy(toy_root)
+    monkeypatch.undo()
+    monkeypatch.setenv("NCBENCH_CACHE", str(old.folder.parents[2]))
+    new = open_toy(toy_root)
+    assert new.folder == old.folder
+    assert json.loads((new.folder / "meta.json").read_text())["format"] == store_module.FORMAT
+
+
+@pytest.mark.parametrize("damage", ["meta", "cut images", "cut labels", "gone", "other shape", "pickle"])
+def test_a_damaged_store_is_rebuilt(toy_root: Path, damage: str) -> None:
+    first = open_toy(toy_root)
+    if damage == "meta":
+        (first.folder / "meta.json").write_text("{")
+    elif damage == "cut images":
+        images = first.folder / "train.images.npy"
+        images.write_bytes(images.read_bytes()[:-10])
+    elif damage == "cut labels":
+        (first.folder / "test.target.npy").write_bytes(b"\x93NUMPY")
+    elif damage == "gone":
+        (first.folder / "train.ids.npy").unlink()
+    elif damage == "pickle":
+        np.save(first.folder / "train.target.npy", np.array([{}] * 6, dtype=object), allow_pickle=True)
+    else:
+        np.save(first.folder / "train.images.npy", np.zeros((6, 6, 7, 3), dtype=np.uint8))
+    second = open_toy(toy_root)
+    assert second.fingerprint == first.fingerprint
+    assert len(second.splits["train"]) == 6
+
+
+def test_parameters_and_roots_have_stores_of_their_own(toy_root: Path, tmp_path: Path) -> None:
+    other_root = tmp_path / "other"
+    shutil.copytree(toy_root, other_root)
+    first = open_toy(toy_root)
+    second = open_store(Toy(Parameters(), toy_root), Spec("toy", {"size": 3}), make_manifest())
+    third = open_toy(other_root)
+    assert len({first.folder, second.folder, third.folder}) == 3
+    assert first.fingerprint == third.fingerprint
+
+
+def test_labels_are_part_of_the_fingerprint() -> None:
+    def fingerprint(**changes: Any) -> str:
+        splits = {"train": make_split(**changes), "test": make_split()}
+        return open_store(in_memory(**splits), Spec("toy", {"n": repr(changes)}), make_manifest()).fingerprint
+
+    plain = fingerprint()
+    assert fingerprint(ids=["x", "y"]) == plain
+    assert fingerprint(bias=np.array([0, 1])) != plain
+    assert fingerprint(bias=None) != plain
+    assert fingerprint(target=(1, 0)) != plain
+
+
+def test_counts_that_differ_are_named_with_what_was_expected(toy_root: Path) -> None:
+    counts = {"train": {"images": 7, "classes": [3, 4], "groups": [[3, 0], [1, 3]]}, "test": {"images": 6}}
+    with pytest.raises(DataError) as caught:
+        open_toy(toy_root, counts=counts)
+    message = str(caught.value)
+    assert "train: expected 7 images, found 6" in message
+    assert "images a class (3, 4), found (3, 3)" in message
+    assert "((3, 0), (1, 3)), found ((3, 0), (0, 3))" in message
+    assert "test" not in message
+    assert not list((Path(os.environ["NCBENCH_CACHE"])).rglob("meta.json"))
+
+
+def test_a_carved_validation_split_is_counted_with_train() -> None:
+    splits = {"train": make_split(), "val": make_split((1, 1, 0)), "test": make_split()}
+    counts = {"train": {"images": 5, "classes": [2, 3]}, "test": {"images": 2}}
+    store = open_store(in_memory(**splits), TOY, make_manifest(counts=counts))
+    assert list(store.splits) == ["train", "val", "test"]
+
+
+@pytest.mark.parametrize(
+    ("splits", "expected"),
+    [
+        ({"train": make_split((0, 0)), "test": make_split()}, "no images of class dog"),
+        ({"train": make_split(ids=["a", "a"]), "test": make_split()}, "1 duplicate ids: a"),
+        ({"train": make_split((0, 2)), "test": make_split()}, r"outside 0\.\.1: i1 has 2"),
+        ({"train": make_split(bias=np.array([0, -1])), "test": make_split()}, "bias labels outside"),
+        ({"train": make_split(target=(0, 1), ids=["a"]), "test": make_split()}, "2 images but 1 ids"),
+        ({"train": make_split(images=np.zeros((2, 2, 2, 3))), "test": make_split()}, "float64"),
+        ({"train": make_split()}, "no split 'test'"),
+        ({"train": make_split(), "test": make_split(), "dev": make_split()}, "'dev' is none of"),
+        ({"train": make_split(), "test": make_split(())}, "no images"),
+    ],
+)
+def test_splits_that_are_not_sound_are_refused(splits: dict[str, Any], expected: str) -> None:
+    with pytest.raises(DataError, match=expected):
+        open_store(in_memory(**splits), TOY, make_manifest())
+
+
+def test_every_bad_file_is_named(toy_root: Path) -> None:
+    Toy.write(toy_root, number=30)
+    good = (toy_root / "toy" / "train" / "cat_0.png").read_bytes()
+    for count in range(25):
+        (toy_root / "toy" / "train" / f"dog_{count}.png").write_bytes(good[:-40])
+    (toy_root / "toy" / "test" / "cat_3.png").write_bytes(b"no image at all")
+    with pytest.raises(DataError) as caught:
+        open_toy(toy_root)
+    message = str(caught.value)
+    assert message.startswith("26 images")
+    assert message.count(".png") == 20
+    assert "and 6 more" in message
+    assert "\n" not in message
+    assert not list(Path(os.environ["NCBENCH_CACHE"]).rglob("*.npy"))
+
+
+def test_a_link_out_of_the_folder_is_refused(toy_root: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.png"
+    Image.new("RGB", (8, 6)).save(secret)
+    (toy_root / "toy" / "train" / "dog_9.png").symlink_to(secret)
+    with pytest.raises(DataError, match=r"dog_9\.png \(a link out of the folder\)"):
+        open_toy(toy_root)
+
+
+def test_a_linked_folder_inside_is_refused_but_a_linked_root_is_fine(toy_root: Path, tmp_path: Path) -> None:
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    (linked / "toy").symlink_to(toy_root / "toy")
+    assert len(open_toy(linked).splits["train"]) == 6
+    (toy_root / "toy" / "train").rename(tmp_path / "elsewhere")
+    (toy_root / "toy" / "train").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match="a link out of the folder"):
+        open_toy(toy_root)
+
+
+def test_a_cache_that_cannot_be_written_to(toy_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocked = tmp_path / "a file"
+    blocked.write_text("")
+    monkeypatch.setenv("NCBENCH_CACHE", str(blocked / "cache"))
+    with pytest.raises(DataError, match="NCBENCH_CACHE") as caught:
+        open_toy(toy_root)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_disk_that_is_too_small_is_noticed_before(toy_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 90, 10))
+    with pytest.raises(DataError, match=r"MB are free.*NCBENCH_CACHE"):
+        open_toy(toy_root)
+
+
+def test_a_disk_that_fills_up_leaves_nothing(toy_root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: Any, **options: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(DataError, match=r"No space left on device.*NCBENCH_CACHE"):
+        open_toy(toy_root)
+    assert [path.name for path in (cache / "stores" / "toy").iterdir() if not path.name.endswith(".lock")] == []
+
+
+_SCRIPT = """
+    import sys
+    from pathlib import Path
+    sys.path.insert(0, {tests!r})
+    from tests.data.conftest import TOY, Toy, make_manifest
+    from ncbench import Parameters
+    from ncbench.data import store, write
+    {extra}
+    opened = store.open_store(Toy(Parameters(), Path({root!r})), TOY, make_manifest())
+    print(opened.fingerprint)
+"""
+
+
+def _script(root: Path, extra: str = "") -> list[str]:
+    tests = str(Path(__file__).parents[2])
+    return [sys.executable, "-c", textwrap.dedent(_SCRIPT).format(tests=tests, root=str(root), extra=extra)]
+
+
+def test_a_killed_build_is_not_taken_for_whole(toy_root: Path, cache: Path) -> None:
+    # The build stops for good after its first split is written.
+    hang = (
+        "import time; inner = store.write_split\n"
+        "def write_split(folder, name, *rest):\n"
+        "    if name == 'test': print('half', flush=True); time.sleep(600)\n"
+        "    return inner(folder, name, *rest)\n"
+        "store.write_split = write_split"
+    )
+    process = subprocess.Popen(_script(toy_root, hang), stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "half\n"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    left = [path for path in (cache / "stores" / "toy").iterdir() if path.is_dir()]
+    assert len(left) == 1
+    assert ".partial-" in left[0].name
+    store = open_toy(toy_root)
+    assert len(store.splits["test"]) == 6
+    assert [path for path in store.folder.parent.iterdir() if path.is_dir()] == [store.folder]
+
+
+def test_processes_that_prepare_the_same_store_do_not_harm_each_other(toy_root: Path) -> None:
+    processes = [subprocess.Popen(_script(toy_root), stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    outputs = [process.communicate(timeout=60)[0] for process in processes]
+    assert all(process.returncode == 0 for process in processes)
+    assert set(outputs) == {open_toy(toy_root).fingerprint + "\n"}
+
+
+def test_preparing_needs_no_main_guard(toy_root: Path, tmp_path: Path) -> None:
+    # With enough files for worker processes, a plain script must not be run again by them.
+    Toy.write(toy_root, number=40)
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent(_SCRIPT).format(tests=str(Path(__file__).parents[2]), root=str(toy_root), extra="")
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
+    assert len(done.stdout.splitlines()) == 1
+
+
+def test_a_waiting_process_says_so(toy_root: Path) -> None:
+    from filelock import FileLock
+
+    folder = store_module.store_folder(TOY, toy_root / "toy")
+    folder.parent.mkdir(parents=True)
+    lines: list[str] = []
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"), thread_local=False)
+    lock.acquire()
+
+    def report(line: str) -> None:
+        lines.append(line)
+        lock.release()
+
+    open_store(Toy(Parameters(), toy_root), TOY, make_manifest(), report)
+    assert "Another process is preparing" in lines[0]
