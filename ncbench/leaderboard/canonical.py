@@ -14,11 +14,9 @@ import pydantic
 import pydantic_core
 
 from ncbench.leaderboard.problems import RefusedError
-from ncbench.results.record import Group, Record
+from ncbench.results.record import Record
 
-_UNUSUAL = (b"\\", b" :", b"\t:", b"\n:", b"\r:")
-_SCALARS = frozenset({float, int, str, bool, type(None)})
-_GROUP_KEYS = len(Group.model_fields)  # all are required scalars, and no others are allowed
+_UNUSUAL = (b"\\", b"\t", b"\r", b" :")
 
 
 def canonical(content: Any) -> bytes:
@@ -56,7 +54,11 @@ def parse_record(data: bytes) -> Record:
     # Of a key that came twice the record keeps one. In text without escapes and without space before a colon, every key
     # ends in '":'; a value that looks like one only leads to the slow way. A hook on every object costs four times as
     # much as counting.
-    if any(unusual in data for unusual in _UNUSUAL) or data.count(b'":') != _count_keys(record):
+    if (
+        data.find(b"\n") < len(data) - 1
+        or any(unusual in data for unusual in _UNUSUAL)
+        or data.count(b'":') != _count_keys(record)
+    ):
         parse_any(data)
     return record
 
@@ -99,15 +101,24 @@ def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _count_keys(value: Any) -> int:
-    """Return how many keys the JSON had that a record, or a part of it, was read from."""
-    if type(value) is Group:
-        return _GROUP_KEYS
+def _count_keys(record: Record) -> int:
+    """Return how many keys of the JSON are left in the record. The long parts are counted without a call an object."""
+    count = len(record.model_fields_set)
+    for groups in record.groups.values():
+        count += 1 + sum([len(group.model_fields_set) for group in groups])
+    for epoch in record.history:
+        count += len(epoch.model_fields_set) + len(epoch.losses) + len(epoch.seconds) + len(epoch.metrics)
+        count += sum([len(numbers) for numbers in epoch.metrics.values()])
+    short = [value for name, value in record if name not in {"groups", "history"}]
+    return count + sum([_count_nested(value) for value in short])
+
+
+def _count_nested(value: Any) -> int:
+    """Return how many keys the JSON of a part has, at any depth."""
     if isinstance(value, pydantic.BaseModel):
-        parts = [*value.__dict__.values(), *(value.model_extra or {}).values()]
-        return len(value.model_fields_set) + sum([_count_keys(part) for part in parts if type(part) not in _SCALARS])
+        return len(value.model_fields_set) + sum([_count_nested(part) for _, part in value])
     if isinstance(value, dict):
-        return len(value) + sum([_count_keys(part) for part in value.values() if type(part) not in _SCALARS])
+        return len(value) + sum([_count_nested(part) for part in value.values()])
     if isinstance(value, list):
-        return sum([_count_keys(part) for part in value])
+        return sum([_count_nested(part) for part in value])
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 import re
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pydantic_core
+from pydantic import JsonValue
 
 from ncbench.contracts.errors import NcbenchError
 from ncbench.contracts.specs import Spec
@@ -59,7 +61,7 @@ class Entry:
         selection: The rule that chose the epoch.
         epochs: Of the recipe.
         published_epochs: Of the recipe in the dataset's manifest; None if unknown.
-        recipe: Setting -> value as JSON.
+        recipe: Every setting.
         accuracies: Of the test split, recomputed; empty if the record does not count.
         totals: SHA-256 of the images in every cell of every split.
         history: SHA-256 of the losses of every epoch; None without epochs.
@@ -83,7 +85,7 @@ class Entry:
     selection: str
     epochs: int
     published_epochs: int | None
-    recipe: Mapping[str, str]
+    recipe: Mapping[str, JsonValue]
     accuracies: Mapping[str, float]
     totals: str
     history: str | None
@@ -143,7 +145,7 @@ def inspect(data: bytes, catalogue: Catalogue) -> Entry:
         selection=selection,
         epochs=epochs,
         published_epochs=published_epochs,
-        recipe={key: canonical(value).decode().strip() for key, value in sorted(record.recipe.items())},
+        recipe=record.recipe,
         accuracies={name: accuracies[name] for name in RANKABLE if name in accuracies} if exclusion is None else {},
         totals=_totals(cells),
         history=_history_digest(record.history),
@@ -196,12 +198,8 @@ def _check_names(record: Record) -> None:
             raise RefusedError(
                 f"{field}.name", f"{part.name!r} is not a name (lower-case letters, digits, underscores)"
             )
-        try:
-            spec = Spec.parse(part.spec)
-            same = str(spec) == part.spec
-        except (NcbenchError, ValueError, TypeError, OverflowError, RecursionError):
-            raise RefusedError(f"{field}.spec", f"{part.spec!r} is not a spec") from None
-        if spec.name != part.name or not same:
+        spec = _canonical_spec(part.spec)
+        if spec is None or spec.name != part.name:
             raise RefusedError(f"{field}.spec", f"{part.spec!r} is not a canonical spec of {part.name!r}")
         for key, value in spec.parameters.items():
             if key not in part.parameters or part.parameters[key] != value:
@@ -212,6 +210,16 @@ def _check_names(record: Record) -> None:
     for field in ("run_id", "primary_metric"):
         _check_printable(field, getattr(record, field))
     _check_printable("dataset.fingerprint", record.dataset.fingerprint)
+
+
+@functools.lru_cache(maxsize=1024)  # an archive has few specs, and reading their values as YAML is slow
+def _canonical_spec(text: str) -> Spec | None:
+    """Return the spec that a text is the canonical form of, or None."""
+    try:
+        spec = Spec.parse(text)
+        return spec if str(spec) == text else None
+    except (NcbenchError, ValueError, TypeError, OverflowError, RecursionError):
+        return None
 
 
 def _check_printable(field: str, text: str) -> None:

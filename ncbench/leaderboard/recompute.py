@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ncbench.leaderboard.problems import RefusedError
@@ -168,13 +168,12 @@ def _split_by_alignment(cells: Cells, alignment: Mapping[int, int]) -> dict[str,
     return {name: _mean(shares) for name, shares in parts.items() if shares}
 
 
-def _possible_alignments(cells: Mapping[str, Cells]) -> list[dict[int, int]]:
-    """Return class -> bias value: its own index where there are as many of both, and the majority in training."""
+def _possible_alignments(cells: Mapping[str, Cells]) -> Iterator[dict[int, int]]:
+    """Yield class -> bias value: its own index where there are as many of both, and the majority in training."""
     known = [part for part in cells.values() if part.bias_known]
-    possible: list[dict[int, int]] = []
     targets = {target for part in known for target, _ in part.label}
     if targets and targets == {bias for part in known for _, bias in part.label}:
-        possible.append({target: target for target in targets})
+        yield {target: target for target in targets}
     train = cells.get("train")
     if train is not None and train.bias_known:
         largest: dict[int, int] = {}
@@ -182,8 +181,7 @@ def _possible_alignments(cells: Mapping[str, Cells]) -> list[dict[int, int]]:
         for (target, bias), count in zip(train.label, train.count, strict=True):
             if bias is not None and count > largest.get(target, -1):
                 largest[target], majority[target] = count, bias
-        possible.append(majority)
-    return possible
+        yield majority
 
 
 def _mean(values: Sequence[float]) -> float:

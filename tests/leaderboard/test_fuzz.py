@@ -62,6 +62,8 @@ def mutated(draw: st.DrawFn) -> Any:
         try:
             for key in parents:
                 part = part[key]
+            if isinstance(last, int) != isinstance(part, list):
+                continue  # an earlier mutation put something else in its place
             action = draw(st.sampled_from(["replace", "remove", "double", "nudge", "add", "swap"]))
             if action == "replace":
                 part[last] = draw(STRANGE)
@@ -74,7 +76,9 @@ def mutated(draw: st.DrawFn) -> Any:
             elif action == "add" and isinstance(part, dict):
                 part[draw(st.text(max_size=8))] = draw(STRANGE)
             elif action == "swap":
-                part[last] = draw(st.sampled_from([SOUND["groups"], SOUND["history"], SOUND["method"], SOUND]))
+                part[last] = copy.deepcopy(
+                    draw(st.sampled_from([SOUND["groups"], SOUND["history"], SOUND["method"], SOUND]))
+                )
         except (KeyError, IndexError, TypeError):
             continue  # an earlier mutation took the place away
     return content

@@ -1,0 +1,170 @@
+"""P8: `ncbench leaderboard build` on up to 10,000 records, against reading and parsing the same JSON files.
+
+Goal: at most 3 times the reference, and linear in the number of records. The records have the size of real ones: 100
+groups a split, 100 epochs of history. The reference is `json.loads(path.read_bytes())` on every file; both are timed in
+alternation, in CPU time of this process (nothing here waits or runs in parallel), after a first pass that fills the
+file cache.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from report import write
+
+from ncbench.leaderboard.build import build
+from ncbench.leaderboard.canonical import canonical, content_hash
+from ncbench.leaderboard.files import record_path
+from ncbench.leaderboard.recompute import Cells, _plain_accuracies, _split_by_alignment
+from ncbench.results.record import Record
+
+SIZES = (1000, 2500, 5000, 10_000)
+REPEATS = 5
+SEEDS = 5
+CLASSES = 10
+EPOCHS = 100
+DATASETS = 20
+PLUGIN = {"distribution": "somebody", "version": "1.0"}
+
+
+def record(number: int) -> dict[str, Any]:
+    """Return the content of a valid record; runs of five seeds follow each other."""
+    draw = random.Random(number)
+    configuration, seed = divmod(number, SEEDS)
+    dataset, method = f"data{configuration % DATASETS}", f"method{configuration // DATASETS}"
+    labels = [(target, bias) for target in range(CLASSES) for bias in range(CLASSES)]
+    alignment = {target: target for target in range(CLASSES)}
+    cells, groups, metrics = {}, {}, {}
+    for split in ("train", "test"):
+        counts = [900 if split == "train" and target == bias else 100 for target, bias in labels]
+        cells[split] = Cells(labels, counts, [draw.randint(0, count) for count in counts])
+        groups[split] = [
+            {"target": target, "bias": bias, "count": count, "correct": correct}
+            for (target, bias), count, correct in zip(labels, counts, cells[split].correct, strict=True)
+        ]
+    for split, part in cells.items():
+        metrics[split] = {**_plain_accuracies(part, cells["train"]), **_split_by_alignment(part, alignment)}
+    measured = {name: draw.random() for name in metrics["test"]}
+    content = {
+        "schema_version": 1,
+        "run_id": f"{method}-{dataset}-s{seed}-{number:010d}",
+        "status": "completed",
+        "reason": None,
+        "method": {
+            "name": method,
+            "spec": method,
+            "parameters": {},
+            "supervision": {"train": "none", "val": "none", "hierarchy": False},
+            "plugin": PLUGIN,
+        },
+        "dataset": {
+            "name": dataset,
+            "spec": dataset,
+            "parameters": {"conflict": 0.01},
+            "synthetic": False,
+            "fingerprint": "0" * 64,
+            "plugin": PLUGIN,
+        },
+        "backbone": {"name": "net", "spec": "net", "parameters": {"hidden": 100, "depth": 3}, "plugin": PLUGIN},
+        "seed": seed,
+        "recipe": {"epochs": EPOCHS, "batch_size": 256, "optimizer": "adam", "lr": 0.001, "selection": "last"},
+        "primary_metric": "group_mean_accuracy",
+        "selection": {"last": {"epoch": EPOCHS, "metrics": {"test": metrics["test"]}}},
+        "metrics": metrics,
+        "groups": groups,
+        "history": [
+            {
+                "epoch": epoch,
+                "stage": "main",
+                "lr": 0.001,
+                "losses": {"loss": draw.random()},
+                "metrics": {"test": {name: value * draw.random() for name, value in measured.items()}},
+                "seconds": {"train": draw.random(), "evaluate": draw.random()},
+            }
+            for epoch in range(1, EPOCHS + 1)
+        ],
+        "environment": {"ncbench": "0.1.0", "python": "3.11", "device": "cpu"},
+        "timing": {"train_seconds": 12.5},
+        "created": "2026-01-01T00:00:00Z",
+    }
+    Record.model_validate(content)
+    return content
+
+
+def place(board: Path, numbers: range) -> int:
+    """Write records into the archive and return their bytes."""
+    total = 0
+    for number in numbers:
+        content = record(number)
+        data = canonical(content)
+        path = board / record_path(content["dataset"]["name"], content["method"]["name"], content_hash(data))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        total += len(data)
+    return total
+
+
+def read_and_parse(board: Path) -> None:
+    """Do what no build can avoid: read and parse every file."""
+    for path in sorted(board.glob("results/*/*/*.json")):
+        json.loads(path.read_bytes())
+
+
+def cpu_seconds(work: Callable[[Path], object], board: Path) -> float:
+    """Return the CPU time of one call."""
+    gc.collect()
+    started = time.process_time()
+    work(board)
+    return time.process_time() - started
+
+
+def main() -> None:
+    """Measure, print and write the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
+    sizes = sorted(parser.parse_args().sizes)
+    rows: list[dict[str, str | int | float | bool | None]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        board = Path(folder)
+        (board / "results").mkdir()
+        written, total = 0, 0
+        for size in sizes:
+            total += place(board, range(written, size))
+            written = size
+            built = build(board)
+            assert built.counted == size, built.left_out[:3]
+            read_and_parse(board)
+            pairs = [(cpu_seconds(build, board), cpu_seconds(read_and_parse, board)) for _ in range(REPEATS)]
+            ours, reference = (statistics.median(column) for column in zip(*pairs, strict=True))
+            rows.append(
+                {
+                    "records": size,
+                    "megabytes": round(total / 1e6, 1),
+                    "reference_seconds": round(reference, 3),
+                    "build_seconds": round(ours, 3),
+                    "ratio": round(statistics.median(a / b for a, b in pairs), 2),
+                    "build_ms_per_record": round(1000 * ours / size, 3),
+                    "repeats": REPEATS,
+                }
+            )
+    write(
+        "p8_leaderboard",
+        rows,
+        notes=[
+            "reference: read_bytes and json.loads on the same files; medians of CPU seconds, and of the paired ratios",
+            "goal: ratio <= 3, build_ms_per_record constant",
+        ],
+    )
+
+
+if __name__ == "__main__":
+    main()
