@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import Any
 
 import pydantic
@@ -16,6 +17,7 @@ import pydantic_core
 from ncbench.leaderboard.problems import RefusedError
 from ncbench.results.record import Record
 
+_VERSION = re.compile(rb'"schema_version"\s*:\s*1\s*[,}]')
 _UNUSUAL = (b"\\", b"\t", b"\r", b" :")
 
 
@@ -49,8 +51,9 @@ def parse_record(data: bytes) -> Record:
         raise RefusedError(".".join(map(str, first["loc"])), first["msg"]) from None
     except (ValueError, RecursionError) as error:
         raise RefusedError("", f"it is not JSON ({error})") from None
-    if "schema_version" not in record.model_fields_set:  # the schema has a default, but a file must say what it is
-        raise RefusedError("schema_version", "it is missing")
+    # The schema has a default, and takes true and 1.0 for 1; a file must say what it is.
+    if not _VERSION.search(data):
+        raise RefusedError("schema_version", "it is missing, or not the integer 1")
     # Of a key that came twice the record keeps one. In text without escapes and without space before a colon, every key
     # ends in '":'; a value that looks like one only leads to the slow way. A hook on every object costs four times as
     # much as counting.

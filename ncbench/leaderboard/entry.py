@@ -158,6 +158,7 @@ def inspect(data: bytes, catalogue: Catalogue) -> Entry:
 def _check_free_values(record: Record) -> None:
     """Bound what the schema leaves open: nesting, numbers, and text that would not show as it is."""
     parts: dict[str, Any] = {
+        "reason": record.reason,
         "method.parameters": record.method.parameters,
         "dataset.parameters": record.dataset.parameters,
         "backbone.parameters": record.backbone.parameters,

@@ -26,9 +26,9 @@ from tests.leaderboard.records import make_record, place_all, seeds
 EXAMPLES = int(os.environ.get("NCBENCH_FUZZ", "0"))
 BATCH = 20
 fuzzed = settings(
-    derandomize=True, deadline=None, max_examples=EXAMPLES or 600, suppress_health_check=[HealthCheck.too_slow]
+    derandomize=True, deadline=None, max_examples=EXAMPLES or 400, suppress_health_check=[HealthCheck.too_slow]
 )
-batches = settings(fuzzed, max_examples=EXAMPLES // BATCH or 25)
+batches = settings(fuzzed, max_examples=EXAMPLES // BATCH or 15)
 
 SOUND = make_record(seed=99)
 STRANGE = st.one_of(
