@@ -15,6 +15,7 @@ from ncbench.contracts.errors import ConfigurationError
 Scalar = bool | int | float | str | None
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
+OUTSIDE_QUOTES = re.compile(r",(?=(?:[^']*'[^']*')*[^']*$)")  # a comma inside '...' belongs to the value
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Spec:
             )
         parameters: dict[str, Scalar] = {}
         if colon:
-            for item in rest.split(","):
+            for item in OUTSIDE_QUOTES.split(rest):
                 key, equals, value = (part.strip() for part in item.partition("="))
                 if not equals or not NAME.fullmatch(key):
                     raise ConfigurationError(f"{item!r} in {text!r} is not of the form key=value.")

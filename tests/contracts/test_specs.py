@@ -8,8 +8,7 @@ from ncbench.contracts.errors import ConfigurationError
 from ncbench.contracts.specs import Spec
 
 names = st.from_regex(r"[a-z][a-z0-9_]{0,12}", fullmatch=True)
-# A comma separates parameters, so no value holds one; everything else printable may appear.
-texts = st.text(st.characters(min_codepoint=32, max_codepoint=126, exclude_characters=","), max_size=12)
+texts = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=12)
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts
 
 
