@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torchvision import models
 
-from ncbench import Backbone, DataError, Parameters
+from ncbench import Backbone, ConfigurationError, DataError, Parameters
 from ncbench_backbones.limits import require_size
 
 SMALL_IMAGE = 64
@@ -40,7 +40,7 @@ class TorchvisionResNet(Backbone):
 
     Raises:
         DataError: The file of weights is absent or damaged.
-        ConfigurationError: The images are too small.
+        ConfigurationError: The images are too small, or pretrained weights do not fit their channels.
     """
 
     Parameters = ResNetParameters
@@ -52,18 +52,23 @@ class TorchvisionResNet(Backbone):
 
     def __init__(self, image_shape: tuple[int, int, int], params: ResNetParameters) -> None:
         super().__init__(image_shape, params)
+        channels, *sides = image_shape
         pretrained = params.weights == "imagenet"
-        small = not pretrained and min(image_shape[1:]) < SMALL_IMAGE
-        require_size(f"{self.name}:weights=imagenet" if pretrained else self.name, image_shape, 9 if small else 33)
+        small = not pretrained and min(sides) < SMALL_IMAGE
+        spec = f"{self.name}:weights=imagenet" if pretrained else self.name
+        require_size(spec, image_shape, least=9 if small else 33)
         network = type(self).constructor(weights=None)
         if pretrained:
+            if channels not in (1, 3):
+                raise ConfigurationError(f"{spec} takes images with 1 or 3 channels, and these have {channels}.")
             load_weights(network, self.name, self.imagenet)
-        if small:
-            network.conv1 = nn.Conv2d(image_shape[0], 64, 3, padding=1, bias=False)
-            nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")  # as torchvision does
+            if channels == 1:
+                network.conv1 = grey_convolution(network.conv1)
+        elif small:
+            network.conv1 = _initialised(nn.Conv2d(channels, 64, 3, padding=1, bias=False))
             network.maxpool = nn.Identity()
-        elif image_shape[0] != 3:
-            network.conv1 = _with_channels(network.conv1, image_shape[0])
+        elif channels != 3:
+            network.conv1 = _initialised(nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False))
         self.feature_dim = network.fc.in_features
         network.fc = nn.Identity()
         self.network = network
@@ -115,10 +120,14 @@ def load_weights(network: models.ResNet, name: str, weights: Any) -> None:
         ) from error
 
 
-def _with_channels(convolution: nn.Conv2d, channels: int) -> nn.Conv2d:
-    """Return the first convolution for images of another number of channels."""
-    new = nn.Conv2d(channels, convolution.out_channels, 7, stride=2, padding=3, bias=False)
+def grey_convolution(convolution: nn.Conv2d) -> nn.Conv2d:
+    """Return the first convolution for images with one channel, as if it were repeated over three."""
+    new = nn.Conv2d(1, convolution.out_channels, 7, stride=2, padding=3, bias=False)
     with torch.no_grad():
-        # A grey image repeated over three channels and a weight summed over them give one and the same map.
-        new.weight.copy_(convolution.weight.sum(dim=1, keepdim=True) / channels)
+        new.weight.copy_(convolution.weight.sum(dim=1, keepdim=True))
     return new
+
+
+def _initialised(convolution: nn.Conv2d) -> nn.Conv2d:
+    nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")  # as torchvision does
+    return convolution

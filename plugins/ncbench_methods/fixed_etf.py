@@ -60,7 +60,8 @@ class FixedETF(Method):
         if self.params.loss == "ce":
             return F.cross_entropy(F.linear(h, self.params.scale * etf), batch.target)
         m_y = etf[batch.target]  # (N, dim)
-        return ((m_y * h).sum(dim=1) - m_y.norm(dim=1)).square().mean() / 2
+        shortfall: Tensor = (m_y * h).sum(dim=1) - m_y.norm(dim=1)  # (N,)
+        return 0.5 * shortfall.square().mean()
 
     def _lengths(self, target: Tensor) -> Tensor:
         """Return the length of each class's vector for this batch: (K, 1), 1 for a class that is absent."""

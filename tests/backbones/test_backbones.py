@@ -100,6 +100,13 @@ def test_large_images_get_torchvisions_network_without_its_classifier(name, cons
     torch.testing.assert_close(backbone(images), reference(images))
 
 
+@pytest.mark.parametrize("image_shape", [(1, 64, 64), (5, 64, 64), (1, 32, 32)])
+def test_a_new_first_convolution_is_initialised_as_torchvision_does(image_shape):
+    weight = build("resnet18", image_shape).network.conv1.weight
+    # He et al. (ICCV 2015), by the outputs a weight reaches: std = sqrt(2 / (64 k^2)).
+    assert weight.std().item() == pytest.approx((2 / (64 * weight.shape[-1] ** 2)) ** 0.5, rel=0.15)
+
+
 def test_small_images_keep_their_resolution_through_the_stem():
     backbone = build("resnet18", (3, 32, 32)).eval()
     maps = {}
@@ -142,6 +149,10 @@ class TestPretrained:
         reference.fc = torch.nn.Identity()
         images = torch.randn(2, 1, 40, 40)
         torch.testing.assert_close(backbone(images), reference(images.expand(-1, 3, -1, -1)), rtol=1e-4, atol=1e-5)
+
+    def test_other_numbers_of_channels_are_refused(self, reference):
+        with pytest.raises(ConfigurationError, match="1 or 3 channels, and these have 4"):
+            build("resnet18", (4, 40, 40), weights="imagenet")
 
     @pytest.mark.parametrize("content", [b"", b"not a checkpoint"])
     def test_a_damaged_file_is_named(self, checkpoints, content):

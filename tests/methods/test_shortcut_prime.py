@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from ncbench import ConfigurationError, Supervision, SupervisionError
+from ncbench.training.recipe import Recipe
 from ncbench_methods.shortcut_prime import ShortcutPrime
 
 BIAS = Supervision(train="bias")
@@ -122,6 +123,14 @@ def test_pseudo_attributes_declare_no_supervision(toy, make):
 def test_the_attribute_is_read_from_the_batch(toy, make):
     with pytest.raises(SupervisionError):
         make(ShortcutPrime, toy, BIAS).loss(toy.batch(bias=False))
+
+
+def test_published_settings_let_the_learning_rate_grow():
+    published = ShortcutPrime.published["colored_mnist"]
+    recipe = Recipe.build(published.recipe, owner="the recipe")
+    assert (recipe.optimizer, recipe.weight_decay, recipe.batch_size, recipe.epochs) == ("adam", 1e-5, 256, 200)
+    rates = [recipe.learning_rate(epoch, 200) for epoch in (0, 9, 10, 25)]
+    assert rates == pytest.approx([1e-3, 1e-3, 1.01e-3, 1e-3 * 1.01**2])
 
 
 class TestPseudo:
