@@ -28,7 +28,7 @@ from ncbench.leaderboard.recompute import Cells, _plain_accuracies, _split_by_al
 from ncbench.results.record import Record
 
 SIZES = (1000, 2500, 5000, 10_000)
-REPEATS = 5
+REPEATS = 3
 SEEDS = 5
 CLASSES = 10
 EPOCHS = 100

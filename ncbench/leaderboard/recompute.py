@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,7 @@ RANKABLE = (
 
 _ALIGNMENT = frozenset({"aligned_accuracy", "conflicting_accuracy"})
 _RECOMPUTED = frozenset({*RANKABLE, "balanced_error"})
+_CELL = operator.attrgetter("target", "bias", "count", "correct")
 _MOST_IMAGES = 10**12
 _MOST_LABELS = 10**6
 
@@ -60,20 +62,21 @@ def read_cells(groups: Sequence[Group], split: str) -> Cells:
     Raises:
         RefusedError: There are none, a cell comes twice, a number is beyond reason, or only some have a bias value.
     """
-    rows = [(group.target, group.bias, group.count, group.correct) for group in groups]
+    rows: list[tuple[int, int | None, int, int]] = list(map(_CELL, groups))
     field = f"groups.{split}"
     if not any(row[2] for row in rows):
         raise RefusedError(field, "there are no images in it")
-    biases = {row[1] for row in rows}
+    biases = {group.bias for group in groups}
     if None in biases and len(biases) > 1:
         raise RefusedError(field, "the bias value is null in some cells and known in others")
-    if len({row[:2] for row in rows}) < len(rows):
-        raise RefusedError(field, "a cell (target, bias) is listed twice")
-    rows.sort()  # never compares a null with a number: all biases are of one kind, and no two labels are equal
+    rows.sort()  # never orders a null against a number: all biases are of one kind
     targets, bias, count, correct = zip(*rows, strict=True)
+    label = tuple(zip(targets, bias, strict=True))
+    if len(set(label)) < len(label):
+        raise RefusedError(field, "a cell (target, bias) is listed twice")
     if max(count) > _MOST_IMAGES or max(targets[-1], *(value or 0 for value in biases)) > _MOST_LABELS:
         raise RefusedError(field, "a count or a label is larger than any dataset has")
-    return Cells(tuple(zip(targets, bias, strict=True)), count, correct)
+    return Cells(label, count, correct)
 
 
 def recomputed_accuracies(record: Record, cells: Mapping[str, Cells]) -> dict[str, float]:
