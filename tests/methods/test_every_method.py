@@ -43,7 +43,8 @@ def test_its_published_settings_are_valid(name):
 
 @each_method
 def test_it_trains_through_all_its_stages_and_learns_the_toy(name, toy, build):
-    method = build(name, **({"upweight": 2} if name == "jtt" else {}))
+    # Without BatchNorm in the toy: an up-weighted epoch may end with a batch of one image.
+    method = build(name, norm=False, **({"upweight": 2} if name == "jtt" else {}))
     split = toy.split(bias=CARDS[name].supervision.train == "bias")
     generator = torch.Generator().manual_seed(0)
     for stage in method.stages(30):
