@@ -34,8 +34,8 @@ class JTT(Method):
     tunes both on validation images with group labels. Elsewhere they are this project's choice: T ends before the
     network has memorised the rare images but after most others are right, and lambda_up makes |E| lambda_up about as
     many as the images. On `colored_mnist` at conflict 0.005, with seed 0, one epoch leaves an error set of 4,414 images
-    of which 247 are conflicting, and 20 epochs one of 245 of which 211 are. As that dataset has no validation split, its
-    values were picked among T = 5, 10, 20 and lambda_up = 50, 200 by the test accuracy of short runs: take jtt's
+    of which 247 are conflicting, and 20 epochs one of 245 of which 211 are. That dataset has no validation split, so
+    its values were picked among T = 5, 10, 20 and lambda_up = 50, 200 by the test accuracy of short runs: take jtt's
     figures there as tuned, like the literature's, which are tuned on an unbiased validation set.
 
     Supervision: none in training.
