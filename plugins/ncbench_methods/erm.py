@@ -6,32 +6,22 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import torch.nn.functional as F
-from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from ncbench import Batch, Method, Parameters, Published
+from ncbench import Batch, Method, Published
 from ncbench_methods.settings import RESNET50, WANG_COLORED_MNIST
 
 
-class ERMParameters(Parameters):
-    """Parameters of :class:`ERM`."""
-
-    classifier_bias: bool = Field(True, description="whether the linear classifier has a bias")
-
-
 class ERM(Method):
-    """Cross-entropy on a linear classifier (Vapnik, 1992).
+    """Cross-entropy on a linear classifier with bias (Vapnik, 1992).
 
-    Published settings: `colored_mnist` is the vanilla baseline of Wang et al. (CVPR 2024), trained as their method is
-    and like it without a bias in the classifier, which is worth some points there;
+    Published settings: `colored_mnist` is the vanilla baseline of Wang et al. (CVPR 2024), trained as their method is;
     `waterbirds` and `celeba` are the ERM baselines of Sagawa et al. (ICLR 2020, appendix C).
     """
 
-    Parameters = ERMParameters
     published: ClassVar[Mapping[str, Published]] = {
         "colored_mnist": Published(
             source="the vanilla baseline of Wang et al. (CVPR 2024), section 5.1, trained as ETF-Debias is",
-            parameters={"classifier_bias": False},
             recipe=WANG_COLORED_MNIST,
         ),
         "waterbirds": Published(
@@ -45,12 +35,6 @@ class ERM(Method):
             backbone="resnet50:weights=imagenet",
         ),
     }
-
-    def build(self) -> None:
-        """Create the backbone and the classifier."""
-        self.backbone = self.make_backbone()
-        bias = self.params.classifier_bias
-        self.classifier = nn.Linear(self.backbone.feature_dim, self.task.num_classes, bias=bias)
 
     def loss(self, batch: Batch) -> Tensor:
         """Return the mean cross-entropy."""
