@@ -73,7 +73,7 @@ _HOME = {
 }
 _LIBRARIES = ("collapse", "geometry")
 
-__all__ = ["__version__", *_LIBRARIES, *_HOME]  # noqa: PLE0604
+__all__ = ["__version__", *_LIBRARIES, *_HOME]
 
 
 def __getattr__(name: str) -> Any:

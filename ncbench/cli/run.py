@@ -16,7 +16,9 @@ import click
     "--dataset", default="colored_digits", show_default=True, metavar="SPEC", help="Dataset, NAME[:key=value,...]."
 )
 @click.option("--backbone", metavar="SPEC", help="Backbone; default: the published one, or the dataset's.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Everything random follows from it.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Everything random follows from it."
+)
 @click.option("--set", "settings", multiple=True, metavar="recipe.KEY=VALUE", help="Change the recipe; repeatable.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ...")
 @click.option(
