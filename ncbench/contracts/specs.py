@@ -76,7 +76,7 @@ def parse_scalar(text: str, where: str) -> Scalar:
 
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: 2020-13-45 looks like a date and is none
         raise ConfigurationError(f"The value {text!r} in {where!r} is not a YAML scalar.") from error
     if isinstance(value, str) and text[:1] not in {'"', "'"}:
         try:

@@ -58,6 +58,8 @@ def test_values_are_yaml_scalars(text: str, value: object) -> None:
         ("erm:a=[1]", "not a YAML scalar"),
         ("erm:a={b: 1}", "not a YAML scalar"),
         ("erm:a='x", "not a YAML scalar"),
+        ("erm:a=2020-13-45", "not a YAML scalar"),
+        ("erm:a=2020-12-24", "not a YAML scalar"),
         ("erm:a=!!python/object/apply:os.system x", "not a YAML scalar"),
     ],
 )
