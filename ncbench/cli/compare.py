@@ -17,9 +17,10 @@ import click
     help="Exit with 1 if METRIC on test is more than POINTS percentage points below the first configuration's.",
 )
 def compare(runs: tuple[Path, ...], limits: tuple[str, ...]) -> int:
-    """Compare runs; runs that differ in the seed alone are averaged.
+    """Compare runs side by side.
 
-    RUN is a run folder or a result.json. The first configuration is the reference.
+    RUN is a run folder or a result.json. Runs that differ in the seed alone are averaged; the first configuration is
+    the reference.
     """
     from ncbench.results.archive import load_result
     from ncbench.results.comparison import parse_limit, print_comparison, shortfalls

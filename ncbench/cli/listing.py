@@ -15,7 +15,7 @@ from ncbench.plugins.discovery import KINDS, registry
 @click.argument("kind", type=click.Choice(list(KINDS)))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_cards(kind: str, as_json: bool) -> None:
-    """List the datasets, methods, metrics, backbones or launchers that are installed."""
+    """List what is installed."""
     rows = [
         {
             **asdict(registered.card),

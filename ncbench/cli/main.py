@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from typing import Any
 
 import click
 
@@ -15,7 +16,7 @@ import ncbench
 from ncbench.contracts.errors import NcbenchError
 from ncbench.plugins.discovery import registry
 
-CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
 @click.group(context_settings=CONTEXT)
@@ -25,7 +26,8 @@ def cli() -> None:
     """Train and compare debiasing methods, and measure the geometry of neural collapse."""
 
 
-def _add_commands() -> None:
+def built_in_commands() -> list[click.Command]:
+    """Return the commands that come with ncbench."""
     from ncbench.cli.compare import compare
     from ncbench.cli.data import data
     from ncbench.cli.leaderboard import leaderboard
@@ -34,7 +36,11 @@ def _add_commands() -> None:
     from ncbench.cli.plugins import plugins
     from ncbench.cli.run import run
 
-    for command in (run, list_cards, data, plugins, compare, plot, leaderboard):
+    return [run, list_cards, data, plugins, compare, plot, leaderboard]
+
+
+def _add_commands() -> None:
+    for command in built_in_commands():
         cli.add_command(command)
 
     def warn(message: str) -> None:

@@ -16,9 +16,10 @@ import click
     help="Folder for the PNG and SVG; default: the run's, or the current one for several.",
 )
 def plot(runs: tuple[Path, ...], kind: str, output: Path | None) -> None:
-    """Draw group accuracies and collapse measures over epochs, as PNG and SVG.
+    """Draw runs over their epochs.
 
-    RUN is a run folder or a result.json. Runs that differ in the seed alone share a colour.
+    Group accuracies, losses and collapse measures, as PNG and SVG. RUN is a run folder or a result.json. Runs that
+    differ in the seed alone share a colour.
     """
     from ncbench.contracts.errors import ConfigurationError
     from ncbench.results.archive import load_result

@@ -13,7 +13,7 @@ from ncbench.plugins.discovery import registry
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def plugins(as_json: bool) -> None:
-    """List the plugins, where they come from and what is wrong with the broken ones."""
+    """List the plugins, and what is wrong with broken ones."""
     found = registry()
     rows = [{**asdict(plugin), "status": "in use", "reason": ""} for plugin in found.plugins]
     rows += [{**asdict(broken.plugin), "status": "skipped", "reason": broken.reason} for broken in found.broken]

@@ -56,7 +56,7 @@ def run(
     checkpoint_seconds: float,
     quiet: bool,
 ) -> int:
-    """Train one method on one dataset and write the run's record.
+    """Train a method on a dataset and write the record.
 
     A run's folder follows from its configuration and seed. A finished run is not run again: the same command points to
     its record.

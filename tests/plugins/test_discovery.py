@@ -170,3 +170,33 @@ def test_observers_hear_of_a_run_and_cannot_stop_it(tmp_path: Path) -> None:
     run_id = next(runs.iterdir()).name
     assert [heard[0], heard[-1]] == [["started", run_id, 5], ["finished", "completed"]]
     assert [entry[1] for entry in heard[1:-1]] == [1, 2]
+
+
+def test_a_plugin_may_bring_any_kind_of_card(tmp_path: Path) -> None:
+    code = """
+    from ncbench import BackboneCard, DatasetCard, LauncherCard, MetricCard, hookimpl
+
+    common = {"summary": "Of a third party.", "factory": "brings_all:Missing"}
+
+    @hookimpl
+    def ncbench_datasets():
+        return [DatasetCard(name="their_dataset", manifest="brings_all:their_dataset.yaml", **common)]
+
+    @hookimpl
+    def ncbench_metrics():
+        return [MetricCard(name="their_metric", metrics={"theirs": "higher"}, **common)]
+
+    @hookimpl
+    def ncbench_backbones():
+        return [BackboneCard(name="their_backbone", **common)]
+
+    @hookimpl
+    def ncbench_launchers():
+        return [LauncherCard(name="their_launcher", **common)]
+    """
+    install(tmp_path, "brings-all", "1.0", code)
+    for kind in ("dataset", "metric", "backbone", "launcher"):
+        result = ncbench(tmp_path, "list", f"{kind}s")
+        (line,) = (line for line in result.stdout.splitlines() if line.startswith(f"their_{kind} "))
+        assert "Of a third party." in line
+        assert line.endswith("[brings-all]")

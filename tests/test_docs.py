@@ -1,0 +1,68 @@
+"""What the documents say is what the code does."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import inspect
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+import ncbench
+from ncbench.contracts import hookspecs
+
+ROOT = Path(__file__).parent.parent
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "benchmarks/README.md",
+]
+
+
+def test_the_command_line_page_is_the_help() -> None:
+    page = runpy.run_path(str(ROOT / "docs" / "render_cli.py"))
+    assert page["PAGE"].read_text() == page["render"](), "run `python docs/render_cli.py`"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
+        if not re.match(r"[a-z]+:", target):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("module", ["contracts.parameters"])
+def test_docstring_examples_run(module: str) -> None:
+    result = doctest.testmod(importlib.import_module(f"ncbench.{module}"))
+    assert result.attempted
+    assert not result.failed
+
+
+def test_every_hook_is_documented_and_tested() -> None:
+    hooks = [name for name, _ in inspect.getmembers(hookspecs, inspect.isfunction) if name.startswith("ncbench_")]
+    assert len(hooks) >= 9
+    tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("*.py"))
+    plugins = "\n".join(path.read_text() for path in (ROOT / "plugins").rglob("__init__.py"))
+    for name in hooks:
+        assert inspect.getdoc(getattr(hookspecs, name)), name
+        assert f"def {name}" in tests + plugins, name
+
+
+def test_every_public_name_can_be_imported() -> None:
+    for name in ncbench.__all__:
+        assert getattr(ncbench, name) is not None
+    assert set(ncbench.__all__) <= set(dir(ncbench))
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = ncbench.nothing
+
+
+def test_the_version_is_the_distributions() -> None:
+    from importlib import metadata
+
+    assert metadata.version("ncbench") == ncbench.__version__
+    assert sys.version_info >= (3, 11)
