@@ -123,4 +123,20 @@ def ncbench_methods() -> Iterable[MethodCard]:
             "CVPR 2019.",
             supervision=Supervision(),
         ),
+        MethodCard(
+            name="fixed_seli",
+            summary="Classifier frozen to SELI, the geometry of the training set's class counts",
+            factory="ncbench_methods.fixed_seli:FixedSELI",
+            citation="Thrampoulidis, Kini, Vakilian, Behnia. Imbalance Trouble: Revisiting Neural-Collapse Geometry. "
+            "NeurIPS 2022.",
+            supervision=Supervision(),
+        ),
+        MethodCard(
+            name="haframe",
+            summary="Classifier frozen to a frame whose cosines follow the class hierarchy",
+            factory="ncbench_methods.haframe:HAFrame",
+            citation="Liang, Davis. Inducing Neural Collapse to a Fixed Hierarchy-Aware Frame for Reducing Mistake "
+            "Severity. ICCV 2023.",
+            supervision=Supervision(hierarchy=True),
+        ),
     ]

@@ -10,7 +10,7 @@ from ncbench_methods.class_counts import positive_counts
 
 
 class BalancedSoftmax(Method):
-    """Minimise -log(n_y e^{f_y} / sum_c n_c e^{f_c}) (Ren et al., NeurIPS 2020, eq. 4).
+    """Minimise -log(n_y e^{f_y} / sum_c n_c e^{f_c}) (Ren et al., NeurIPS 2020, theorem 1).
 
     n_c are the training images of class c. Predictions use the plain softmax of f. The factors n_c / N would give the
     same loss, so this equals `logit_adjustment` at tau = 1; both names are kept since both are compared with. Of the

@@ -17,9 +17,9 @@ class CBLossParameters(Parameters):
 
 
 class CBLoss(Method):
-    """Minimise mean[w_y CE(f(x), y)], w_c ~ (1 - beta) / (1 - beta^n_c) (Cui et al., CVPR 2019, eq. 10).
+    """Minimise mean[w_y CE(f(x), y)], w_c ~ (1 - beta) / (1 - beta^n_c) (Cui et al., CVPR 2019).
 
-    n_c are the training images of class c, and the weights add to K (section 5.1). beta = 0 is cross-entropy, and as
+    n_c are the training images of class c, and the weights add to K, as published. beta = 0 is cross-entropy, and as
     beta approaches 1 the weights become those of `reweight:by=class` up to a factor. The mean is over the images of
     the batch, not over their weights. This is the paper's softmax variant; it also has a sigmoid and a focal one.
 

@@ -30,7 +30,7 @@ class LDAMParameters(Parameters):
 
 
 class LDAM(Method):
-    """Label-distribution-aware margins (Cao et al., NeurIPS 2019, eq. 13).
+    """Label-distribution-aware margins (Cao et al., NeurIPS 2019).
 
     The logits are s cos(w_c, h), of normalised features and weights without bias, and the loss is the cross-entropy
     after s m_y was taken from that of the image's class:
@@ -84,7 +84,7 @@ class LDAM(Method):
         logits = self(batch.images)
         target = batch.target[:, None]
         margin = self.params.scale * self.margin[target]  # (N, 1)
-        # float32 throughout under autocast: scatter_add needs one type
+        # under autocast the logits are in half precision, and scatter_add needs one type
         logits = logits.to(margin.dtype).scatter_add(1, target, -margin)
         return F.cross_entropy(logits, batch.target, weight=self.class_weight)
 

@@ -18,7 +18,7 @@ class VSLossParameters(Parameters):
 
 
 class VSLoss(Method):
-    """Minimise the cross-entropy of Delta_c f_c(x) + iota_c (Kini et al., NeurIPS 2021, eq. 1 and section 5).
+    """Minimise the cross-entropy of Delta_c f_c(x) + iota_c (Kini et al., NeurIPS 2021).
 
     With n_c the training images of class c and pi_c its share of them,
 
@@ -26,8 +26,8 @@ class VSLoss(Method):
 
     The offsets act early in training and the factors in its terminal phase, where they alone change the direction
     that the classifier converges to. gamma = 0 is `logit_adjustment`; tau = 0 is the class-dependent temperature loss
-    (CDT; Ye et al., 2020). The class weights omega_y of the general form are 1, as in the paper's multi-class
-    experiments. Predictions use f alone.
+    (CDT; Ye et al., 2020). The class weights omega_y of the general form are 1 here.
+    Predictions use f alone.
 
     A class without training images is taken to have one. Supervision: none.
     """

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ncbench import Backbone, Batch, Method, Parameters, SplitView, Supervision, Task
+from ncbench.geometry import Hierarchy
 
 IMAGE_SHAPE = (3, 4, 4)
 WITHHELD = "withheld by the test"
@@ -38,6 +39,7 @@ class Toy:
     bias: Tensor
     num_classes: int
     num_bias: int
+    hierarchy: Hierarchy
 
     def task(self, supervision: Supervision, bias_known: bool = True, seed: int = 0) -> Task:
         cells = torch.bincount(self.target * self.num_bias + self.bias, minlength=self.num_classes * self.num_bias)
@@ -54,6 +56,7 @@ class Toy:
             bias_known_on_train=bias_known,
             supervision=supervision,
             _group_counts=cells.reshape(self.num_classes, self.num_bias) if use_bias else None,
+            _hierarchy=self.hierarchy if supervision.hierarchy else None,
         )
 
     def batch(self, index: Tensor | None = None, bias: bool = True) -> Batch:
@@ -70,7 +73,14 @@ class Toy:
         return SplitView(name, self.target, batches, self.bias if bias else None, "" if bias else WITHHELD)
 
 
-def make_toy(num_images: int = 24, num_classes: int = 3, num_bias: int = 3, seed: int = 0) -> Toy:
+def make_toy(
+    num_images: int = 24,
+    num_classes: int = 3,
+    num_bias: int = 3,
+    seed: int = 0,
+    hierarchy: Hierarchy | None = None,
+) -> Toy:
+    """Make a toy; unless told otherwise, its classes of even and of odd number are two branches of the hierarchy."""
     generator = torch.Generator().manual_seed(seed)
     return Toy(
         images=torch.randn(num_images, *IMAGE_SHAPE, generator=generator, dtype=torch.float64),
@@ -78,6 +88,7 @@ def make_toy(num_images: int = 24, num_classes: int = 3, num_bias: int = 3, seed
         bias=torch.randint(num_bias, (num_images,), generator=generator),
         num_classes=num_classes,
         num_bias=num_bias,
+        hierarchy=hierarchy or Hierarchy.from_categories((f"class {k}", f"branch {k % 2}") for k in range(num_classes)),
     )
 
 

@@ -94,6 +94,8 @@ def test_its_loss_keeps_float32_state_under_autocast(name, toy, build):
 def test_supervision_is_what_the_literature_says():
     with_bias = {name for name, card in CARDS.items() if card.supervision == Supervision(train="bias")}
     without = {name for name, card in CARDS.items() if card.supervision == Supervision()}
+    with_hierarchy = {name for name, card in CARDS.items() if card.supervision == Supervision(hierarchy=True)}
+    assert with_hierarchy == {"haframe"}
     assert with_bias == {"shortcut_prime", "group_dro", "reweight", "resample"}
-    imbalance = {"logit_adjustment", "balanced_softmax", "vs_loss", "ldam", "focal", "cb_loss"}
+    imbalance = {"logit_adjustment", "balanced_softmax", "vs_loss", "ldam", "focal", "cb_loss", "fixed_seli"}
     assert without == {"erm", "fixed_etf", "lff", "jtt"} | imbalance
