@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
+import pydantic
+from pydantic import Field
+from pydantic_core import PydanticCustomError
 
 from ncbench.contracts.errors import DataError
 from ncbench.contracts.parameters import Parameters
@@ -33,11 +36,61 @@ class Split:
     ids: Sequence[str]
 
 
+class DatasetParameters(Parameters):
+    """What every dataset can be asked for: training images thinned out to unequal class counts.
+
+    The core does it to what a dataset reads (see :mod:`ncbench.data.imbalance`), so a dataset has no code for it. A
+    dataset's own `Parameters` may extend any :class:`Parameters`: :class:`Dataset` adds these fields.
+    """
+
+    imbalance: Literal["none", "step", "exp"] = Field(
+        "none", description="class counts of the training images: as they are, two levels, or exponentially falling"
+    )
+    ratio: float = Field(
+        1.0, ge=1, validate_default=True, description="of an imbalance: the largest class count over the smallest"
+    )
+    minority: float = Field(
+        0.5,
+        gt=0,
+        lt=1,
+        validate_default=True,
+        description="of imbalance=step: share of the classes, the last ones, that are small",
+    )
+
+    @pydantic.field_validator("ratio")
+    @classmethod
+    def _ratio_fits(cls, ratio: float, info: pydantic.ValidationInfo) -> float:
+        imbalance = info.data.get("imbalance")
+        if imbalance == "none" and ratio != 1:
+            raise PydanticCustomError("imbalance", "it needs imbalance=step or imbalance=exp beside it")
+        if imbalance in ("step", "exp") and ratio == 1:
+            raise PydanticCustomError("imbalance", f"imbalance={imbalance} needs a ratio above 1, such as ratio=10")
+        return ratio
+
+    @pydantic.field_validator("minority")
+    @classmethod
+    def _minority_fits(cls, minority: float, info: pydantic.ValidationInfo) -> float:
+        if info.data.get("imbalance") in ("none", "exp") and minority != 0.5:
+            raise PydanticCustomError("imbalance", "it needs imbalance=step beside it")
+        return minority
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return every value as plain scalars; the three of an imbalance only where one is asked for.
+
+        Records and run ids of datasets as they are thus stay what they were before there was the option.
+        """
+        values = super().as_dict()
+        if self.imbalance == "none":
+            values = {key: value for key, value in values.items() if key not in DatasetParameters.model_fields}
+        return values
+
+
 class Dataset:
     """A dataset in its original layout on disk.
 
     Subclasses set the class attributes and implement :meth:`source_files` and :meth:`read`; a dataset that can write
-    a twin of itself implements :meth:`synthesize`.
+    a twin of itself implements :meth:`synthesize`. Whatever `Parameters` a subclass declares, it gets the fields of
+    :class:`DatasetParameters` besides.
 
     Args:
         params: Validated parameters.
@@ -51,13 +104,28 @@ class Dataset:
         hierarchy: Of the classes, or None.
     """
 
-    Parameters: ClassVar[type[Parameters]] = Parameters
+    Parameters: ClassVar[type[Parameters]] = DatasetParameters
     folder: ClassVar[str | None]
 
     class_names: Sequence[str]
     bias_names: Sequence[str] = ()
     image_size: tuple[int, int]
     hierarchy: Hierarchy | None = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        declared = cls.Parameters
+        if issubclass(declared, DatasetParameters):
+            return
+        if taken := sorted(declared.model_fields.keys() & DatasetParameters.model_fields.keys()):
+            raise TypeError(f"{cls.__qualname__}.Parameters declares {', '.join(taken)}, which every dataset has.")
+        cls.Parameters = pydantic.create_model(
+            declared.__name__,
+            __base__=(DatasetParameters, declared),  # in this order, the dataset's own fields come first
+            __module__=cls.__module__,
+            __doc__=declared.__doc__,
+        )
+        cls.Parameters.__qualname__ = f"{cls.__qualname__}.Parameters"  # where pickle and people find it
 
     def __init__(self, params: Any, root: Path | None) -> None:
         self.params = params

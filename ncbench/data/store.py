@@ -24,11 +24,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from ncbench.contracts.dataset import Dataset
+from ncbench.contracts.dataset import Dataset, DatasetParameters
 from ncbench.contracts.errors import DataError
 from ncbench.contracts.specs import Spec
 from ncbench.data.check import SPLITS, check_counts, check_splits
 from ncbench.data.decode import DECODER
+from ncbench.data.imbalance import RULE, imbalanced
 from ncbench.data.manifest import Manifest
 from ncbench.data.roots import cache_folder, unwritable
 from ncbench.data.sources import name_offenders, signature, wrong_files
@@ -115,6 +116,10 @@ def open_store(dataset: Dataset, spec: Spec, manifest: Manifest, report: Callabl
             raise unwritable(cache_folder(), error) from error
     if store is None:
         raise DataError(f"The store {folder} was built but cannot be read back; check the disk it lies on.")
+    if _imbalance(dataset) is not None:
+        # The training images are a part by now; what they were taken from was counted when the store was built.
+        others = {key: counts for key, counts in manifest.counts.items() if key != "train"}
+        manifest = manifest.model_copy(update={"counts": others})
     check_counts(
         {key: split.target for key, split in store.splits.items()},
         {key: split.bias for key, split in store.splits.items()},
@@ -136,9 +141,15 @@ def _root(dataset: Dataset) -> Path | None:
     return dataset.source if dataset.folder is not None else None
 
 
+def _imbalance(dataset: Dataset) -> DatasetParameters | None:
+    """Return the parameters of a dataset whose training images are to be thinned out; None for any other."""
+    params = dataset.params
+    return params if isinstance(params, DatasetParameters) and params.imbalance != "none" else None
+
+
 def _identity(dataset: Dataset, spec: Spec, manifest: Manifest) -> dict[str, Any]:
     """Return what a store must have been built from to be current."""
-    return {
+    identity = {
         "format": FORMAT,
         "spec": str(spec),
         "version": manifest.version,
@@ -146,6 +157,7 @@ def _identity(dataset: Dataset, spec: Spec, manifest: Manifest) -> dict[str, Any
         "sources": signature(dataset.source_files(), _root(dataset)),
         "image_size": list(dataset.image_size),
     }
+    return identity if _imbalance(dataset) is None else {**identity, "imbalance": RULE}
 
 
 def store_folder(spec: Spec, root: Path | None) -> Path:
@@ -236,6 +248,8 @@ def _build(
         raise DataError(f"The sources of {spec.name!r} cannot be read: {error}.") from error
     check_splits(splits, spec.name, dataset.class_names, dataset.bias_names)
     check_counts({k: s.target for k, s in splits.items()}, {k: s.bias for k, s in splits.items()}, manifest)
+    if (params := _imbalance(dataset)) is not None:
+        splits = {**splits, "train": imbalanced(splits["train"], params, dataset.class_names)}
     size = dataset.image_size
     needed = sum(bytes_needed(split, size) for split in splits.values())
     if needed > (free := shutil.disk_usage(folder.parent).free):

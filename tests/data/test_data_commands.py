@@ -54,7 +54,14 @@ def test_info_prints_the_manifest_and_the_parameters() -> None:
     content = json.loads(call("info", "colored_mnist:conflict=0.02", "--json").stdout)
     assert content["manifest"]["counts"]["train"]["images"] == 60_000
     values = {row["name"]: row["value"] for row in content["parameters"]}
-    assert values == {"conflict": 0.02, "severity": 4, "val": 0.0}
+    assert values == {
+        "conflict": 0.02,
+        "severity": 4,
+        "val": 0.0,
+        "imbalance": "none",
+        "ratio": 1.0,
+        "minority": 0.5,
+    }
     text = call("info", "colored_mnist").stdout
     assert "60,000" in text
     assert "CC BY-SA" in text
