@@ -7,6 +7,9 @@ from collections.abc import Iterable
 from ncbench import DatasetCard, hookimpl
 
 _LFF = "Nam et al., Learning from Failure: Training Debiased Classifier from Biased Classifier, NeurIPS 2020"
+_KRIZHEVSKY = (
+    "Krizhevsky, Learning Multiple Layers of Features from Tiny Images, technical report, University of Toronto, 2009"
+)
 
 
 def _card(name: str, summary: str, kind: str, citation: str) -> DatasetCard:
@@ -31,5 +34,12 @@ def ncbench_datasets() -> Iterable[DatasetCard]:
             "coloured as in " + _LFF,
         ),
         _card("colored_mnist", "MNIST in ten colours that give the digit away (LfF protocol)", "ColoredMnist", _LFF),
+        _card(
+            "cifar100",
+            "CIFAR-100, 100 classes of small photographs, with a class tree of height 5",
+            "Cifar100",
+            _KRIZHEVSKY + "; tree of Liang & Davis, Inducing Neural Collapse to a Fixed Hierarchy-Aware Frame for "
+            "Reducing Mistake Severity, ICCV 2023",
+        ),
         _card("bar", "Biased Action Recognition: actions at their usual places, tested at unusual ones", "Bar", _LFF),
     ]
