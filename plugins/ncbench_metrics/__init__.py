@@ -66,4 +66,28 @@ def ncbench_metrics() -> Iterable[MetricCard]:
                 [*_OF_FEATURES, *_OF_CLASSIFIER, *(f"bias_{name}" for name in _OF_FEATURES)], "neither"
             ),
         ),
+        MetricCard(
+            name="hierarchy",
+            summary="How bad mistakes are in the class hierarchy, by the height of the lowest common ancestor",
+            factory="ncbench_metrics.hierarchy:HierarchyMetrics",
+            citation="Bertinetto, Mueller, Tertikas, Samangooei, Lord. Making Better Mistakes: Leveraging Class "
+            "Hierarchies with Deep Networks. CVPR 2020.",
+            metrics={
+                "mistake_severity": "lower",
+                "hierarchical_distance_at_1": "lower",
+                "hierarchical_distance_at_5": "lower",
+                "hierarchical_distance_at_20": "lower",
+                "crm_accuracy": "higher",
+                "crm_mistake_severity": "lower",
+                **{f"level_{depth}_accuracy": "higher" for depth in range(1, 21)},
+            },
+        ),
+        MetricCard(
+            name="frame",
+            summary="How closely the class means reproduce the angles of the classifier, with a class hierarchy",
+            factory="ncbench_metrics.frame:FrameMetrics",
+            citation="Liang, Davis. Inducing Neural Collapse to a Fixed Hierarchy-Aware Frame for Reducing Mistake "
+            "Severity. ICCV 2023.",
+            metrics=dict.fromkeys(["frame_fidelity_mean", "frame_fidelity_std", "frame_fidelity_deviation"], "neither"),
+        ),
     ]
