@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from ncbench import Batch, Method, Parameters, Published
+from ncbench import Batch, ConfigurationError, Method, Parameters, Published, SupervisionError
 from ncbench.geometry import hierarchy_aware_frame
 from ncbench_methods.feature_norm import FeatureNorm
 
@@ -91,12 +91,14 @@ class HAFrame(Method):
     def build(self) -> None:
         """Create the backbone, the head and the frozen frame."""
         num_classes = self.task.num_classes
+        try:
+            hierarchy = self.task.hierarchy
+        except SupervisionError as error:
+            raise ConfigurationError(f"haframe cannot be used. {error} fixed_etf needs none.") from error
         self.backbone = self.make_backbone()
         self.reduction = nn.Linear(self.backbone.feature_dim, num_classes, bias=False)
         self.head = nn.Sequential(FeatureNorm(num_classes), _ResidualBlock(num_classes), _ResidualBlock(num_classes))
-        frame = hierarchy_aware_frame(
-            self.task.hierarchy, self.params.gamma, num_classes, generator=self.task.generator("frame")
-        )
+        frame = hierarchy_aware_frame(hierarchy, self.params.gamma, num_classes, generator=self.task.generator("frame"))
         self.register_buffer("frame", frame.vectors)  # (K, K) W
         self.register_buffer("similarity", frame.similarity)  # (K, K) S
 

@@ -39,7 +39,7 @@ class Toy:
     bias: Tensor
     num_classes: int
     num_bias: int
-    hierarchy: Hierarchy
+    hierarchy: Hierarchy | None
 
     def task(self, supervision: Supervision, bias_known: bool = True, seed: int = 0) -> Task:
         cells = torch.bincount(self.target * self.num_bias + self.bias, minlength=self.num_classes * self.num_bias)

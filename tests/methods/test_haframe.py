@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ncbench import Supervision, SupervisionError
+from ncbench import ConfigurationError, Supervision
 from ncbench.geometry import Hierarchy
 from ncbench.training.recipe import Recipe
 from ncbench_methods.haframe import HAFrame
@@ -126,9 +128,11 @@ def test_a_batch_of_one_image_trains_on_the_running_statistics(uneven, make):
     torch.testing.assert_close(method.features(one.images), method.eval().features(one.images))
 
 
-def test_without_declaring_the_hierarchy_it_cannot_be_built(uneven, make):
-    with pytest.raises(SupervisionError, match="hierarchy"):
-        make(HAFrame, uneven, Supervision())
+def test_without_a_hierarchy_it_is_refused_and_the_way_on_is_named(uneven, make):
+    with pytest.raises(ConfigurationError, match="no class hierarchy.*fixed_etf"):
+        make(HAFrame, dataclasses.replace(uneven, hierarchy=None), HIERARCHY)
+    with pytest.raises(ConfigurationError, match=re.escape("Supervision(hierarchy=True)")):
+        make(HAFrame, uneven, Supervision())  # the contract's own refusal, kept in the message
 
 
 def test_published_settings_follow_half_a_cosine():
