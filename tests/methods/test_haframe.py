@@ -129,7 +129,7 @@ def test_a_batch_of_one_image_trains_on_the_running_statistics(uneven, make):
 
 
 def test_without_a_hierarchy_it_is_refused_and_the_way_on_is_named(uneven, make):
-    with pytest.raises(ConfigurationError, match="no class hierarchy.*fixed_etf"):
+    with pytest.raises(ConfigurationError, match=r"no class hierarchy\..*fixed_etf"):
         make(HAFrame, dataclasses.replace(uneven, hierarchy=None), HIERARCHY)
     with pytest.raises(ConfigurationError, match=re.escape("Supervision(hierarchy=True)")):
         make(HAFrame, uneven, Supervision())  # the contract's own refusal, kept in the message
