@@ -37,7 +37,7 @@ class Split:
 
 
 class DatasetParameters(Parameters):
-    """What every dataset can be asked for: training images thinned out to unequal class counts.
+    """What every dataset can be asked for: training images thinned out to equal or unequal class counts.
 
     The core does it to what a dataset reads (see :mod:`ncbench.data.imbalance`), so a dataset has no code for it. A
     dataset's own `Parameters` may extend any :class:`Parameters`: :class:`Dataset` adds these fields.
@@ -57,6 +57,10 @@ class DatasetParameters(Parameters):
         description="of imbalance=step: share of the classes, the last ones, that are small",
     )
 
+    per_class: int = Field(
+        0, ge=0, description="most training images kept of a class; 0 for all; a number that all have balances them"
+    )
+
     @pydantic.field_validator("ratio")
     @classmethod
     def _ratio_fits(cls, ratio: float, info: pydantic.ValidationInfo) -> float:
@@ -74,13 +78,18 @@ class DatasetParameters(Parameters):
             raise PydanticCustomError("imbalance", "it needs imbalance=step beside it")
         return minority
 
+    @property
+    def thinned(self) -> bool:
+        """Whether a part of the training images is left out."""
+        return self.imbalance != "none" or self.per_class > 0
+
     def as_dict(self) -> dict[str, Any]:
-        """Return every value as plain scalars; the three of an imbalance only where one is asked for.
+        """Return every value as plain scalars; those of :class:`DatasetParameters` only where images are left out.
 
         Records and run ids of datasets as they are thus stay what they were before there was the option.
         """
         values = super().as_dict()
-        if self.imbalance == "none":
+        if not self.thinned:
             values = {key: value for key, value in values.items() if key not in DatasetParameters.model_fields}
         return values
 

@@ -1,13 +1,14 @@
-"""Unequal class counts, on any dataset: a part of the training images that a dataset read is kept.
+"""Other class counts, on any dataset: a part of the training images that a dataset read is kept.
 
-Of class c the store keeps ``floor(n_max / r_c)`` images, where
+``per_class=N`` alone keeps N images of each class, or all of a class that has no more. An imbalance comes in a shape:
+of class c the store keeps ``floor(n_max / r_c)`` images, where
 
 - ``imbalance=step`` (Cao et al., LDAM, NeurIPS 2019; Thrampoulidis et al., Imbalance Trouble, NeurIPS 2022):
   r_c = ratio for the last ``minority`` share of the K classes (rounded, halves up), and 1 for the others;
 - ``imbalance=exp`` (Cui et al., Class-Balanced Loss, CVPR 2019): r_c = ratio^(c / (K - 1)), c = 0..K-1.
 
 n_max is the largest number for which no class lacks images, ``min over c of (images of c) * r_c``, which on a balanced
-dataset is a class's count. Classes keep their order; validation and test images are all kept.
+dataset is a class's count; per_class limits it. Classes keep their order; validation and test images are all kept.
 
 Which images: of each class those whose ids have the smallest SHA-256, a random choice that is made once and for all.
 It depends on the ids alone, so it is the same on every machine, in every run and in any order of the sources; and what
@@ -34,7 +35,7 @@ def imbalanced(split: Split, params: DatasetParameters, class_names: Sequence[st
 
     Args:
         split: Sound training images: every class has one, and ids are unique.
-        params: ``imbalance`` is step or exp.
+        params: What to keep.
         class_names: K names.
 
     Returns:
@@ -44,7 +45,7 @@ def imbalanced(split: Split, params: DatasetParameters, class_names: Sequence[st
         ConfigurationError: As :func:`kept_counts`.
     """
     counts = np.bincount(split.target, minlength=len(class_names))
-    kept = kept_counts(counts, params.imbalance, params.ratio, params.minority, class_names)
+    kept = kept_counts(counts, params.imbalance, params.ratio, params.minority, class_names, params.per_class)
     ranks = np.array([hashlib.sha256(identifier.encode()).digest() for identifier in map(str, split.ids)], dtype="S32")
     order = np.lexsort((ranks, split.target))  # by class, then by digest
     starts = np.cumsum(counts) - counts
@@ -65,15 +66,17 @@ def kept_counts(
     ratio: float,
     minority: float,
     class_names: Sequence[str],
+    per_class: int = 0,
 ) -> np.ndarray:
     """Return how many images of each class are kept.
 
     Args:
         counts: (K,) images of each class, all positive.
-        imbalance: The kind; "none" keeps all.
+        imbalance: The kind.
         ratio: R > 1.
         minority: Share of small classes, for step.
         class_names: K names, for the errors.
+        per_class: Most images of a class; 0 for no limit.
 
     Returns:
         (K,) int64, none above `counts`.
@@ -83,7 +86,7 @@ def kept_counts(
     """
     number = len(counts)
     if imbalance == "none":
-        return counts.astype(np.int64)
+        return np.asarray(np.minimum(counts, per_class or counts.max()), dtype=np.int64)
     if imbalance == "step":
         small = int(np.floor(minority * number + 0.5))
         if not 0 < small < number:
@@ -95,6 +98,7 @@ def kept_counts(
     else:
         divisors = ratio ** (np.arange(number) / max(1, number - 1))
     largest = _floor((counts * divisors).min())
+    largest = np.minimum(largest, per_class or largest)
     kept = _floor(largest / divisors)
     if (kept == 0).any():
         first = int(np.flatnonzero(kept == 0)[0])

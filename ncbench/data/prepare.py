@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -18,7 +16,7 @@ from ncbench.contracts.errors import ConfigurationError, DataError
 from ncbench.contracts.parameters import Parameters
 from ncbench.data.manifest import Manifest, load_manifest
 from ncbench.data.roots import cache_folder, how_to_get, roots_with, unwritable
-from ncbench.data.store import Store, open_store
+from ncbench.data.store import Store, code_digest, open_store
 
 
 def prepare(
@@ -93,9 +91,7 @@ def twin_root(card: DatasetCard, kind: type[Dataset], report: Callable[[str], No
         DataError: The dataset has no twin, or the cache folder cannot be written to.
     """
     # A twin is named after the code that draws it, so that a changed generator draws a new one.
-    source = inspect.getsourcefile(kind)
-    code = Path(source).read_bytes() if source is not None and Path(source).is_file() else b""
-    root = cache_folder() / "synthetic" / f"{card.name}-{hashlib.sha256(code).hexdigest()[:12]}"
+    root = cache_folder() / "synthetic" / f"{card.name}-{code_digest(kind)[:12]}"
     if kind.folder is None or not (root / kind.folder).is_dir():
         try:
             root.mkdir(parents=True, exist_ok=True)

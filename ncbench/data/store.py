@@ -144,7 +144,7 @@ def _root(dataset: Dataset) -> Path | None:
 def _imbalance(dataset: Dataset) -> DatasetParameters | None:
     """Return the parameters of a dataset whose training images are to be thinned out; None for any other."""
     params = dataset.params
-    return params if isinstance(params, DatasetParameters) and params.imbalance != "none" else None
+    return params if isinstance(params, DatasetParameters) and params.thinned else None
 
 
 def _identity(dataset: Dataset, spec: Spec, manifest: Manifest) -> dict[str, Any]:
@@ -153,7 +153,7 @@ def _identity(dataset: Dataset, spec: Spec, manifest: Manifest) -> dict[str, Any
         "format": FORMAT,
         "spec": str(spec),
         "version": manifest.version,
-        "code": _code(type(dataset)),
+        "code": code_digest(type(dataset)),
         "sources": signature(dataset.source_files(), _root(dataset)),
         "image_size": list(dataset.image_size),
     }
@@ -182,7 +182,7 @@ def _locked(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
         lock.release()
 
 
-def _code(kind: type[Dataset]) -> str:
+def code_digest(kind: type[Dataset]) -> str:
     """Digest the modules a dataset's class is made of, so that a store never outlives the code that filled it."""
     digest = hashlib.sha256()
     for base in kind.__mro__:

@@ -61,6 +61,7 @@ def test_info_prints_the_manifest_and_the_parameters() -> None:
         "imbalance": "none",
         "ratio": 1.0,
         "minority": 0.5,
+        "per_class": 0,
     }
     text = call("info", "colored_mnist").stdout
     assert "60,000" in text

@@ -45,14 +45,14 @@ def _params(**values: Any) -> DatasetParameters:
 
 
 def test_every_dataset_has_the_option_without_code_of_its_own() -> None:
-    assert list(Theirs.Parameters.model_fields) == ["size", "imbalance", "ratio", "minority"]
+    assert list(Theirs.Parameters.model_fields) == ["size", "imbalance", "ratio", "minority", "per_class"]
     params = Theirs.Parameters.build({"imbalance": "step", "ratio": 2, "size": 3}, owner="theirs")
     assert isinstance(params, SizeParameters)
     assert str(params.spec("theirs")) == "theirs:imbalance=step,ratio=2.0,size=3"
     assert pickle.loads(pickle.dumps(params)) == params
     assert SizeParameters.model_fields.keys() == {"size"}
     for card in CARDS.values():
-        assert {"imbalance", "ratio", "minority"} <= card.load().Parameters.model_fields.keys()
+        assert {"imbalance", "ratio", "minority", "per_class"} <= card.load().Parameters.model_fields.keys()
 
 
 def test_a_dataset_that_is_not_thinned_out_is_named_and_recorded_as_before() -> None:
@@ -61,7 +61,7 @@ def test_a_dataset_that_is_not_thinned_out_is_named_and_recorded_as_before() -> 
     assert str(params.spec("theirs")) == "theirs"
     assert Theirs.Parameters.build({"imbalance": "none", "ratio": 1, "minority": 0.5}, owner="theirs") == params
     thinned = Theirs.Parameters.build({"imbalance": "exp", "ratio": 7}, owner="theirs")
-    assert thinned.as_dict() == {"size": 4, "imbalance": "exp", "ratio": 7.0, "minority": 0.5}
+    assert thinned.as_dict() == {"size": 4, "imbalance": "exp", "ratio": 7.0, "minority": 0.5, "per_class": 0}
     assert Theirs.Parameters.build(thinned.as_dict(), owner="theirs") == thinned
 
 
@@ -89,6 +89,7 @@ def test_a_dataset_cannot_take_the_options_names() -> None:
         ({"imbalance": "step", "ratio": 2, "minority": 1}, "less than 1"),
         ({"imbalance": "step", "ratio": 2, "minority": 0}, "greater than 0"),
         ({"imbalance": "linear", "ratio": 2}, "'none', 'step' or 'exp'"),
+        ({"per_class": -1}, "greater than or equal to 0"),
         ({"imbalnce": "step"}, "Did you mean 'imbalance'"),
     ],
 )
@@ -121,6 +122,15 @@ def test_unequal_classes_are_brought_to_the_exact_shape() -> None:
     assert kept_counts(mnist, "step", 10, 0.5, TEN).tolist() == [5842] * 5 + [584] * 5
     # A small class may have to hold the others down.
     assert kept_counts(np.array([100, 100, 5, 100]), "step", 4, 0.5, TEN[:4]).tolist() == [20, 20, 5, 5]
+
+
+def test_a_limit_balances_what_has_enough_and_scales_an_imbalance() -> None:
+    mnist = np.array([5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949])
+    assert kept_counts(mnist, "none", 1, 0.5, TEN, 5000).tolist() == [5000] * 10  # Papyan et al. 2020
+    assert kept_counts(mnist, "none", 1, 0.5, TEN).tolist() == mnist.tolist()
+    assert kept_counts(np.array([3, 9, 5]), "none", 1, 0.5, TEN[:3], 5).tolist() == [3, 5, 5]
+    assert kept_counts(mnist, "step", 10, 0.5, TEN, 5000).tolist() == [5000] * 5 + [500] * 5
+    assert kept_counts(mnist, "step", 10, 0.5, TEN, 50_000).tolist() == [5842] * 5 + [584] * 5
 
 
 @pytest.mark.parametrize(
@@ -247,6 +257,13 @@ def test_only_training_images_are_thinned_out_and_counts_are_of_what_was_read(to
     (toy_root / "toy" / "train" / "cat_0.png").unlink()
     with pytest.raises(DataError, match="train: expected 6 images, found 5"):
         _open(toy_root, STEP, counts=COUNTS)
+
+
+def test_a_limit_on_its_own_is_named_and_kept_too(toy_root: Path) -> None:
+    limited = _open(toy_root, {"per_class": 2}, counts=COUNTS)
+    assert limited.folder.name.startswith("per_class=2-")
+    assert np.bincount(limited.splits["train"].target).tolist() == [2, 2]
+    assert len(limited.splits["test"]) == 6
 
 
 def test_verify_takes_the_part_for_whole(toy_root: Path) -> None:
