@@ -12,11 +12,11 @@ _KRIZHEVSKY = (
 )
 
 
-def _card(name: str, summary: str, kind: str, citation: str) -> DatasetCard:
+def _card(name: str, summary: str, kind: str, citation: str, module: str = "") -> DatasetCard:
     return DatasetCard(
         name=name,
         summary=summary,
-        factory=f"ncbench_datasets.{name}:{kind}",
+        factory=f"ncbench_datasets.{module or name}:{kind}",
         citation=citation,
         manifest=f"ncbench:datasets_manifest/{name}.yaml",
     )
@@ -40,6 +40,21 @@ def ncbench_datasets() -> Iterable[DatasetCard]:
             "Cifar100",
             _KRIZHEVSKY + "; tree of Liang & Davis, Inducing Neural Collapse to a Fixed Hierarchy-Aware Frame for "
             "Reducing Mistake Severity, ICCV 2023",
+        ),
+        _card("cifar10", "CIFAR-10, 10 classes of small photographs", "Cifar10", _KRIZHEVSKY),
+        _card(
+            "mnist",
+            "MNIST, handwritten digits in grey",
+            "Mnist",
+            "LeCun et al., Gradient-Based Learning Applied to Document Recognition, Proceedings of the IEEE, 1998",
+        ),
+        _card(
+            "fashion_mnist",
+            "Fashion-MNIST, pictures of clothes in grey",
+            "FashionMnist",
+            "Xiao, Rasul & Vollgraf, Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning "
+            "Algorithms, arXiv:1708.07747, 2017",
+            module="mnist",
         ),
         _card("bar", "Biased Action Recognition: actions at their usual places, tested at unusual ones", "Bar", _LFF),
     ]

@@ -285,4 +285,5 @@ def _picture(target: int, num_classes: int, generator: np.random.Generator) -> n
     lit = ((phase // 4) % 2)[:, :, None]
     turn = 2 * np.pi * (target // 10) / max(1, num_classes // 10)
     colour = 128 + 70 * np.cos(turn + 2 * np.pi * np.arange(3) / 3)
-    return np.clip(colour * (0.6 + 0.6 * lit) + generator.normal(0, 12, (SIDE, SIDE, 3)), 0, 255).astype(np.uint8)
+    noisy = colour * (0.6 + 0.6 * lit) + generator.normal(0, 12, (SIDE, SIDE, 3))
+    return np.asarray(np.clip(noisy, 0, 255), dtype=np.uint8)

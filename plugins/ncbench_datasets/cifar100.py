@@ -44,7 +44,7 @@ class Cifar100(Cifar):
     class_names = CLASSES
     hub_folder = "cifar100"
     binary_folder = "cifar-100-binary"
-    binary_files: Mapping[str, tuple[str, ...]] = {"train": ("train.bin",), "test": ("test.bin",)}
+    binary_files = {"train": ["train.bin"], "test": ["test.bin"]}  # noqa: RUF012 - the base declares it a class variable
     pickle_folder = "cifar-100-python"
     archive = "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz"
     labels = ("coarse_label", "fine_label")

@@ -26,7 +26,7 @@ from ncbench_datasets.hierarchies import load_hierarchy
 
 from .conftest import CARDS
 
-LABELS = {"cifar100": ("coarse_label", "fine_label")}
+LABELS = {"cifar100": ("coarse_label", "fine_label"), "cifar10": ("label",)}
 
 
 @pytest.fixture(scope="module")
