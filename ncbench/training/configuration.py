@@ -76,11 +76,12 @@ class Configuration:
     @property
     def run_id(self) -> str:
         """An identifier that follows from the configuration and the seed alone."""
+        # Canonical specs, so that a parameter that a later version adds does not give old runs new names.
         identity = {
-            "method": [self.method.name, self.method.params.as_dict()],
-            "dataset": [self.dataset.name, self.dataset.params.as_dict()],
-            "backbone": [self.backbone.name, self.backbone.params.as_dict()],
-            "recipe": self.recipe.as_dict(),
+            "method": self.method.spec,
+            "dataset": self.dataset.spec,
+            "backbone": self.backbone.spec,
+            "recipe": str(self.recipe.spec("recipe")),
             "seed": self.seed,
             "synthetic": self.synthetic,
         }

@@ -17,7 +17,7 @@ import pytest
 import ncbench
 from ncbench import DataError, load_result
 
-from .conftest import only_record, without_times
+from .conftest import without_times
 
 EPOCHS = 30
 # lff carries state for every training image, jtt retrains from scratch in a second stage, and selection keeps a model.
@@ -51,20 +51,19 @@ def start_and_wait(command: list[str], output: Path, lines: int) -> subprocess.P
 
 @pytest.mark.parametrize(("method", "dataset"), CASES)
 def test_kill_9_and_resume_end_in_the_uninterrupted_record(method: str, dataset: str, tmp_path: Path) -> None:
-    uninterrupted = subprocess.run(arguments_of(method, dataset, tmp_path / "whole"), capture_output=True, check=True)
-    assert uninterrupted.returncode == 0
+    settings = {"recipe.epochs": EPOCHS, **({"recipe.selection": "val_accuracy"} if "val" in dataset else {})}
+    whole = ncbench.run(method, dataset, set=settings, output=tmp_path / "whole")
 
     chance = random.Random(f"{method} {dataset}")
     output = tmp_path / "cut"
-    command = [*arguments_of(method, dataset, output), "--resume"]
     for _ in range(2):
-        process = start_and_wait(command, output, chance.randint(2, 12))
+        process = start_and_wait([*arguments_of(method, dataset, output), "--resume"], output, chance.randint(2, 12))
         time.sleep(chance.random() * 0.05)
         process.kill()
         process.communicate()
-    subprocess.run(command, capture_output=True, check=True)
+    resumed = ncbench.run(method, dataset, set=settings, output=output, resume=True)
 
-    expected, found = (without_times(only_record(tmp_path / name)) for name in ("whole", "cut"))
+    expected, found = (without_times(json.loads(result.path.read_text())) for result in (whole, resumed))
     assert found == expected
 
 
