@@ -28,6 +28,7 @@ def cli() -> None:
 
 def built_in_commands() -> list[click.Command]:
     """Return the commands that come with ncbench."""
+    from ncbench.cli.collapse import collapse
     from ncbench.cli.compare import compare
     from ncbench.cli.data import data
     from ncbench.cli.leaderboard import leaderboard
@@ -36,7 +37,7 @@ def built_in_commands() -> list[click.Command]:
     from ncbench.cli.plugins import plugins
     from ncbench.cli.run import run
 
-    return [run, list_cards, data, plugins, compare, plot, leaderboard]
+    return [run, list_cards, data, plugins, compare, plot, collapse, leaderboard]
 
 
 def _add_commands() -> None:

@@ -1,0 +1,45 @@
+"""``ncbench collapse``: neural collapse of features that any model has saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--features", default="features", show_default=True, metavar="NAME", help="Array of features, (N, d).")
+@click.option("--labels", default="labels", show_default=True, metavar="NAME", help="Array of classes, (N,) integers.")
+@click.option("--weight", metavar="NAME", help="Array of classifier rows, (K, d); default: weight, if there is one.")
+@click.option("--bias", metavar="NAME", help="Array of the classifier's bias, (K,); default: bias, if there is one.")
+@click.option("--json", "as_text", is_flag=True, help="Print JSON.")
+@click.option("--plot", type=click.Path(path_type=Path), metavar="FOLDER", help="Write grams.png and grams.svg there.")
+def collapse(
+    file: Path, features: str, labels: str, weight: str | None, bias: str | None, as_text: bool, plot: Path | None
+) -> None:
+    """Measure neural collapse of saved features.
+
+    FILE is a .npz or .safetensors file of arrays, or a .parquet table with a list column of features and an integer
+    column of labels. Every measure is 0 for a collapsed net, or as small as the
+    dimensions allow. Without a classifier, what needs one is left out.
+    """
+    import json
+
+    from ncbench.results import collapse_report
+    from ncbench.results.features import ArrayNames, read_features
+
+    saved = read_features(file, ArrayNames(features, labels, weight, bias))
+    report = collapse_report.measure_saved(saved, file)
+    paths: list[Path] = []
+    if plot is not None:
+        from ncbench.results.gram_plots import plot_grams
+
+        paths = plot_grams(report, plot)
+    if as_text:
+        click.echo(json.dumps({**collapse_report.as_json(report), "plots": [str(path) for path in paths]}, indent=2))
+        return
+    for line in collapse_report.lines(report):
+        click.echo(line)
+    for path in paths:
+        click.echo(path)
