@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from ncbench.results.collapse_report import CollapseReport
 
-MOST_CLASSES = 1000  # drawn; more would be finer than the picture's pixels
+MOST_CLASSES = 300  # drawn; of more, some would fall between the picture's pixels and the diagonal would have gaps
 
 
 def plot_grams(report: CollapseReport, folder: Path) -> list[Path]:
@@ -66,9 +66,9 @@ def plot_grams(report: CollapseReport, folder: Path) -> list[Path]:
                 _tick(axis, _drawn(report).tolist())
         bar = figure.colorbar(image, ax=axes, shrink=0.8, extend="max" if limit < 1 else "neither")
         bar.set_label("cosine (no unit)" + ("; the diagonal is 1" if limit < 1 else ""))
-        part = f", {MOST_CLASSES} of them drawn" if k > MOST_CLASSES else ""
+        part = f" ({MOST_CLASSES} drawn)" if k > MOST_CLASSES else ""
         figure.suptitle(
-            f"Cosines between {k} classes in {report.dim} dimensions, {report.sizes}{part}\n"
+            f"Cosines between {k} classes{part} in {report.dim} dimensions, {report.sizes}\n"
             "distance: between the Gram matrices, lengths included",
             fontsize=10,
         )
@@ -106,18 +106,18 @@ def _panels(report: CollapseReport) -> list[list[tuple[str, torch.Tensor]]]:
     measured = [("class means", "means", report.means - report.means.mean(0), -0.5, "")]
     if report.weight is not None:
         measured.append(("classifier", "classifier", report.weight.double(), 0.5, "_classifier"))
-    floor = f" (floor {report.floor:.3g})" if report.floor > 0 else ""
+    floor = f" (floor {report.floor:.4g})" if report.floor > 0 else ""
     rows = []
     for name, kind, vectors, power, suffix in measured:
         chosen = vectors[index]
         row = [
             (f"{name}: measured", _cosines_of_gram(chosen @ chosen.T)),
-            (f"{name}: simplex ETF\ndistance {report.measures[f'nc2_etf_distance{suffix}']:.3g}{floor}", etf),
+            (f"{name}: simplex ETF\ndistance {report.measures[f'nc2_etf_distance{suffix}']:.4g}{floor}", etf),
         ]
         if not report.balanced:
             distance = report.measures[f"seli_distance_{kind}"]
             row.append(
-                (f"{name}: SELI for these counts\ndistance {distance:.3g}", entries(seli_gram(report.counts, power)))
+                (f"{name}: SELI for these counts\ndistance {distance:.4g}", entries(seli_gram(report.counts, power)))
             )
         rows.append(row)
     return rows

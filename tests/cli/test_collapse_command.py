@@ -227,7 +227,7 @@ def test_many_classes_are_thinned_out(cli: Cli, tmp_path: Path, monkeypatch: pyt
     features = np.random.default_rng(0).normal(size=(100, 4))
     code, *_ = cli(save(tmp_path / "net.npz", {"features": features, "labels": labels}), "--plot", tmp_path)
     assert code == 0
-    assert "10 of them drawn" in (tmp_path / "grams.svg").read_text()
+    assert "50 classes (10 drawn)" in (tmp_path / "grams.svg").read_text()
 
 
 def test_a_folder_that_cannot_be_written(cli: Cli, tmp_path: Path, arrays: Arrays) -> None:
