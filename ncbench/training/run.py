@@ -25,7 +25,7 @@ import filelock
 import torch
 
 import ncbench
-from ncbench.contracts.errors import ConfigurationError, NcbenchError
+from ncbench.contracts.errors import ConfigurationError, DataError, NcbenchError
 from ncbench.contracts.files import write_atomically
 from ncbench.data.prepare import prepare
 from ncbench.data.store import Store
@@ -114,13 +114,17 @@ def run(
         if finished is not None:
             return finished
         started = time.perf_counter()
-        store = prepare(
-            configuration.dataset.registered.card,
-            configuration.dataset.params,
-            data_root=None if data_root is None else Path(data_root),
-            synthetic=synthetic,
-            report=warn,
-        )
+        try:
+            store = prepare(
+                configuration.dataset.registered.card,
+                configuration.dataset.params,
+                data_root=None if data_root is None else Path(data_root),
+                synthetic=synthetic,
+                report=warn,
+            )
+        except NcbenchError:
+            _remove_if_empty(folder)
+            raise
         prepared = time.perf_counter()
         session = _Session(configuration, store, torch_device, folder, warn)
         session.start(resume)
@@ -142,8 +146,8 @@ def run(
         except KeyboardInterrupt:
             session.end("interrupted", "interrupted by the user", prepared - started)
             raise
-        except ConfigurationError:
-            raise
+        except (ConfigurationError, DataError):
+            raise  # nothing ran: what is there of the run stays as it is
         except Exception as error:
             if isinstance(error, OSError) and error.errno in NOT_WRITABLE:
                 raise _explain_write_error(error, folder) from error
@@ -168,13 +172,10 @@ def find_device(name: str) -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        here = ["auto", "cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
-        raise ConfigurationError(f"There is no device {name!r} here. Use one of: {', '.join(here)}.") from error
-    return device
+    here = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    if name not in here and not (name == "cuda" and len(here) > 1):
+        raise ConfigurationError(f"There is no device {name!r} here. Use one of: auto, {', '.join(here)}.")
+    return torch.device(name)
 
 
 class _Session:
@@ -292,6 +293,12 @@ def _make_folder(folder: Path) -> Path:
     return folder
 
 
+def _remove_if_empty(folder: Path) -> None:
+    """Take back a run folder in which nothing has happened yet."""
+    if {path.name for path in folder.iterdir()} <= {LOCK_FILE}:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _explain_write_error(error: OSError, folder: Path) -> NcbenchError:
     where = error.filename or folder
     if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
@@ -329,12 +336,14 @@ def _existing(folder: Path, resume: bool, force: bool) -> RunResult | None:
         if result.status in {"completed", "diverged"}:
             return result
         status = result.status
-    if resume or status == "failed":
+    if resume:
         return None
-    if status == "interrupted" or any((folder / CHECKPOINTS).glob("epoch-*.pt")):
+    if status != "failed" and (status == "interrupted" or any((folder / CHECKPOINTS).glob("epoch-*.pt"))):
         raise ConfigurationError(
             f"The run in {folder} was cut off before its end. Give --resume to go on with it, or --force to start anew."
         )
+    # A later --resume must not find the checkpoints of an attempt that failed.
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -21,11 +22,13 @@ from ncbench import MethodCard, Supervision, hookimpl
 def ncbench_methods():
     return [
         MethodCard(name=name, summary="Faulty.", factory=f"faulty_methods:{name.title()}", supervision=Supervision())
-        for name in ("peeks", "counts", "crashes", "stops")
+        for name in ("peeks", "counts", "crashes", "stops", "tires")
     ]
 """
 
 METHODS = """
+import os
+
 import torch.nn.functional as F
 from ncbench import Method
 
@@ -45,6 +48,18 @@ class Crashes(Method):
 class Stops(Method):
     def loss(self, batch):
         return self.classifier.weight.sum().detach()
+
+class Tires(Method):
+    failing = os.environ.get("FAIL_AT")
+
+    def order(self, train, generator):
+        self.epochs = getattr(self, "epochs", 0) + 1
+        if self.failing and self.epochs > int(self.failing):
+            raise RuntimeError("tired")
+        return super().order(train, generator)
+
+    def loss(self, batch):
+        return F.cross_entropy(self(batch.images), batch.target)
 """
 
 
@@ -86,6 +101,23 @@ def test_a_method_that_fails_leaves_a_record_that_says_why(
     assert record.status == "failed"
     assert record.reason
     assert record.metrics == {}
+
+
+def test_a_run_that_failed_starts_over_and_its_old_checkpoints_are_gone(tmp_path: Path, site: Path) -> None:
+    command = [sys.executable, "-m", "ncbench", "run", "--method", "tires", "--output", str(tmp_path / "runs")]
+    command += ["--checkpoint-seconds", "0", "--set", "recipe.epochs=12"]
+    for fail_at, extra in (("8", []), ("3", []), ("", ["--resume"])):
+        subprocess.run(
+            [*command, *extra],
+            env={**os.environ, "PYTHONPATH": str(site), "FAIL_AT": fail_at},
+            capture_output=True,
+            check=False,
+        )
+        (log,) = (tmp_path / "runs").glob("*/log.jsonl")
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    resumed = next(index for index, event in enumerate(events) if event["event"] == "resumed")
+    assert events[resumed + 1]["epoch"] == 4
+    assert only_record(tmp_path / "runs")["status"] == "completed"
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import ncbench
-from ncbench import DataError, load_result
+from ncbench import ConfigurationError, DataError, load_result
 
 from .conftest import without_times
 
@@ -115,6 +115,9 @@ def test_a_damaged_checkpoint_is_named_and_the_previous_one_offered(damage: str,
     with pytest.raises(DataError, match=rf"{checkpoints[-1].name} is damaged.*Delete it to go on from") as caught:
         ncbench.run(**options)
     assert checkpoints[0].name in str(caught.value)
+    # The attempt that found it changed nothing: without a word on how to go on, the run is not started over.
+    with pytest.raises(ConfigurationError, match="--resume"):
+        ncbench.run(**{**options, "resume": False})
 
     checkpoints[-1].unlink()
     resumed = ncbench.run(**options)
