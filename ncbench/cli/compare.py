@@ -22,11 +22,11 @@ def compare(runs: tuple[Path, ...], limits: tuple[str, ...]) -> int:
     RUN is a run folder or a result.json. Runs that differ in the seed alone are averaged; the first configuration is
     the reference.
     """
-    from ncbench.results.archive import load_result
+    from ncbench.results.archive import load_results
     from ncbench.results.comparison import parse_limit, print_comparison, shortfalls
 
     parsed = [parse_limit(limit) for limit in limits]
-    results = [load_result(run) for run in runs]
+    results = load_results(runs, lambda message: click.echo(message, err=True))
     print_comparison(results)
     found = shortfalls(results, parsed)
     for line in found:

@@ -38,7 +38,10 @@ def list_cards(kind: str, as_json: bool) -> None:
             origin = "" if registered.plugin.distribution == "ncbench" else f"  [{registered.plugin.distribution}]"
             click.echo(f"{card.name:<{width}}  {card.summary}{note}{origin}")
     if kind == "methods":
-        click.echo("\n(train=..., val=...: where the method uses the bias attribute, at most.)")
+        click.echo(
+            "\n(train=bias: uses the bias attribute of training images. hierarchy: needs a dataset with a class "
+            "hierarchy.)\nParameters and recipe keys: docs/parameters.md, or give a wrong one."
+        )
 
 
 def _note(card: object) -> str:

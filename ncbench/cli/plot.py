@@ -22,10 +22,10 @@ def plot(runs: tuple[Path, ...], kind: str, output: Path | None) -> None:
     differ in the seed alone share a colour.
     """
     from ncbench.contracts.errors import ConfigurationError
-    from ncbench.results.archive import load_result
+    from ncbench.results.archive import load_results
     from ncbench.results.plots import plot_curves
 
-    results = [load_result(run) for run in runs]
+    results = load_results(runs, lambda message: click.echo(message, err=True))
     folder = output or (results[0].folder if len(results) == 1 else Path.cwd())
     paths = plot_curves(results, folder)
     if not paths:

@@ -26,7 +26,7 @@ import click
 )
 @click.option(
     "--data-root",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Where datasets lie. Default: $NCBENCH_DATA, then the platform's cache folder.",
 )
 @click.option("--resume", is_flag=True, help="Go on with this run from its newest checkpoint, or start it.")
@@ -85,8 +85,8 @@ def run(
                 reporter=reporter,
                 warn=lambda message: click.echo(message, err=True),
             )
-        except KeyboardInterrupt:
-            click.echo("\nInterrupted. The same command with --resume goes on from the last checkpoint.", err=True)
+        except KeyboardInterrupt as interrupt:
+            click.echo(f"\n{interrupt}" if str(interrupt) else "\nInterrupted before training began.", err=True)
             sys.exit(130)
     plots = plot_curves([result], result.folder)
     if not quiet:

@@ -83,16 +83,6 @@ class DatasetParameters(Parameters):
         """Whether a part of the training images is left out."""
         return self.imbalance != "none" or self.per_class > 0
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return every value as plain scalars; those of :class:`DatasetParameters` only where images are left out.
-
-        Records and run ids of datasets as they are thus stay what they were before there was the option.
-        """
-        values = super().as_dict()
-        if not self.thinned:
-            values = {key: value for key, value in values.items() if key not in DatasetParameters.model_fields}
-        return values
-
 
 class Dataset:
     """A dataset in its original layout on disk.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,23 @@ def load_result(path: str | Path) -> RunResult:
         raise DataError(f"{path} is not a valid record: {field}: {first['msg']}.") from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not a valid record: {error}.") from error
+
+
+def load_results(paths: Sequence[Path], warn: Callable[[str], None]) -> list[RunResult]:
+    """Read several records; a run folder that has none yet, as when a run is going on, is skipped with a warning.
+
+    Raises:
+        DataError: None of the paths has a record, or one is damaged.
+    """
+    results = []
+    for path in paths:
+        if path.is_dir() and not (path / RESULT_FILE).exists():
+            warn(f"Skipped {path}: it has no {RESULT_FILE} yet.")
+        else:
+            results.append(load_result(path))
+    if not results:
+        raise DataError("None of these folders has a record yet.")
+    return results
 
 
 def write_result(result: RunResult) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from ncbench.contracts.errors import ConfigurationError, unknown_name
 from ncbench.results.archive import RunResult
-from ncbench.results.table import SHARES
+from ncbench.results.table import COLLAPSE, SHARES
 
 
 def label(result: RunResult) -> str:
@@ -25,11 +26,19 @@ def by_configuration(results: Sequence[RunResult]) -> dict[str, list[RunResult]]
     grouped: dict[tuple[str, str], list[RunResult]] = {}
     for result in results:
         grouped.setdefault((label(result), str(sorted(result.record.recipe.items()))), []).append(result)
-    labelled: dict[str, list[RunResult]] = {}
+    recipes: dict[str, list[dict[str, Any]]] = {}
     for (text, _), members in grouped.items():
-        number = sum(existing == text or existing.startswith(f"{text} #") for existing in labelled)
-        labelled[f"{text} #{number + 1}" if number else text] = members
-    return labelled
+        recipes.setdefault(text, []).append(members[0].record.recipe)
+    return {
+        f"{text}{_differences(members[0].record.recipe, recipes[text])}": members
+        for (text, _), members in grouped.items()
+    }
+
+
+def _differences(recipe: dict[str, Any], others: Sequence[dict[str, Any]]) -> str:
+    """Return what sets a recipe apart from others of the same label, as `` (epochs=10)``; nothing if it is alone."""
+    keys = sorted({key for other in others for key in {*recipe, *other} if recipe.get(key) != other.get(key)})
+    return f" ({', '.join(f'{key}={recipe.get(key)}' for key in keys)})" if keys else ""
 
 
 def parse_limit(text: str) -> tuple[str, float]:
@@ -49,24 +58,27 @@ def parse_limit(text: str) -> tuple[str, float]:
 
 
 def print_comparison(results: Sequence[RunResult]) -> None:
-    """Print one column a configuration: test metrics in per cent, mean and standard deviation over seeds."""
+    """Print one column a configuration: mean and standard deviation over seeds, and differences to the first."""
     grouped = by_configuration(results)
-    names = [name for name in SHARES if any(name in result.metrics.get("test", {}) for result in results)]
     console = Console()
     for number, (text, members) in enumerate(grouped.items(), start=1):
         statuses = ", ".join(sorted({member.status for member in members}))
         console.print(f"[{number}] {text}: {len(members)} run(s), {statuses}", markup=False, highlight=False)
-    table = Table("test metric (%)", *(f"[{number}]" for number in range(1, len(grouped) + 1)), box=None)
+    table = Table("metric", *(f"[{number}]" for number in range(1, len(grouped) + 1)), box=None)
     for column in table.columns[1:]:
         column.justify = "right"
     reference = next(iter(grouped.values()))
-    for name in names:
-        cells = []
-        for members in grouped.values():
-            values = _values(members, name)
-            difference = "" if members is reference else _difference(values, _values(reference, name))
-            cells.append(_mean_and_deviation(values) + difference)
-        table.add_row(name, *cells)
+    rows = [("test", name, 100, "{:.2f}") for name in SHARES] + [("train", name, 1, "{:.4g}") for name in COLLAPSE]
+    for split, name, scale, style in rows:
+        columns = [[scale * value for value in _values(members, name, split)] for members in grouped.values()]
+        if not any(columns):
+            continue
+        base = [scale * value for value in _values(reference, name, split)]
+        cells = [
+            _mean_and_deviation(values, style) + ("" if not number or not base else _difference(values, base, style))
+            for number, values in enumerate(columns)
+        ]
+        table.add_row(f"{name}{' (%)' if scale == 100 else ''}, {split}", *cells)
     console.print(table)
 
 
@@ -91,18 +103,18 @@ def shortfalls(results: Sequence[RunResult], limits: Sequence[tuple[str, float]]
     return lines
 
 
-def _values(members: Sequence[RunResult], name: str) -> list[float]:
-    return [member.metrics["test"][name] for member in members if name in member.metrics.get("test", {})]
+def _values(members: Sequence[RunResult], name: str, split: str = "test") -> list[float]:
+    return [member.metrics[split][name] for member in members if name in member.metrics.get(split, {})]
 
 
-def _mean_and_deviation(values: Sequence[float]) -> str:
+def _mean_and_deviation(values: Sequence[float], style: str) -> str:
     if not values:
         return "-"
-    mean = f"{100 * statistics.fmean(values):.2f}"
-    return f"{mean} ± {100 * statistics.stdev(values):.2f}" if len(values) > 1 else mean
+    mean = style.format(statistics.fmean(values))
+    return f"{mean} ± {style.format(statistics.stdev(values))}" if len(values) > 1 else mean
 
 
-def _difference(values: Sequence[float], reference: Sequence[float]) -> str:
-    if not values or not reference:
+def _difference(values: Sequence[float], reference: Sequence[float], style: str) -> str:
+    if not values:
         return ""
-    return f" ({100 * (statistics.fmean(values) - statistics.fmean(reference)):+.2f})"
+    return f" ({style.replace(':', ':+').format(statistics.fmean(values) - statistics.fmean(reference))})"

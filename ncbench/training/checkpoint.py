@@ -40,6 +40,12 @@ def save_checkpoint(folder: Path, epoch: int, state: dict[str, Any]) -> Path:
     return path
 
 
+def newest_epoch(folder: Path) -> int | None:
+    """Return the epoch after which the newest checkpoint was written; None if there is none."""
+    paths = sorted(folder.glob("epoch-*.pt"))
+    return int(paths[-1].stem.removeprefix("epoch-")) if paths else None
+
+
 def load_latest_checkpoint(folder: Path, device: torch.device) -> dict[str, Any] | None:
     """Return the newest checkpoint's state, or None if there is none.
 

@@ -127,7 +127,7 @@ def fit(
         progress.snapshot = restored["snapshot"]
         method.load_state_dict(restored["method"])
     reporter.plan(total_epochs, len(progress.history))
-    last_checkpoint = time.monotonic()
+    last_checkpoint = -math.inf  # the first epoch is always kept
 
     first_epoch = 0  # of the stage, counted over the whole run
     for stage in stages:

@@ -32,6 +32,7 @@ from ncbench.data.store import Store
 from ncbench.plugins.discovery import registry
 from ncbench.results.archive import RESULT_FILE, RunResult, load_result, write_result
 from ncbench.results.record import Record
+from ncbench.training.checkpoint import newest_epoch
 from ncbench.training.configuration import Configuration, resolve
 from ncbench.training.loop import DivergedError, Fitted, Progress, Reporter, fit
 from ncbench.training.selection import effective_supervision
@@ -102,7 +103,7 @@ def run(
             `resume` nor `force` is given.
         DataError: Data or a checkpoint is missing or damaged.
         NcbenchError: The run failed in another way that the record explains.
-        KeyboardInterrupt: The run was interrupted; its record says so.
+        KeyboardInterrupt: The run was interrupted; its record says so, and the exception's text how to go on.
     """
     configuration = resolve(method, dataset, backbone, seed, set, synthetic)
     if resume and force:
@@ -112,6 +113,7 @@ def run(
     with _locked(folder):
         finished = _existing(folder, resume, force)
         if finished is not None:
+            warn("This run is finished already; here is its record. --force runs it anew.")
             return finished
         started = time.perf_counter()
         try:
@@ -145,9 +147,10 @@ def run(
             return session.end("diverged", str(error), prepared - started)
         except KeyboardInterrupt:
             session.end("interrupted", "interrupted by the user", prepared - started)
-            raise
+            raise KeyboardInterrupt(_way_on(folder / CHECKPOINTS)) from None
         except (ConfigurationError, DataError):
-            raise  # nothing ran: what is there of the run stays as it is
+            _remove_if_empty(folder)  # nothing ran: what was there of the run stays as it is
+            raise
         except Exception as error:
             if isinstance(error, OSError) and error.errno in NOT_WRITABLE:
                 raise _explain_write_error(error, folder) from error
@@ -295,8 +298,15 @@ def _make_folder(folder: Path) -> Path:
 
 def _remove_if_empty(folder: Path) -> None:
     """Take back a run folder in which nothing has happened yet."""
-    if {path.name for path in folder.iterdir()} <= {LOCK_FILE}:
+    if {path.name for path in folder.iterdir()} <= {LOCK_FILE, LOG_FILE}:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _way_on(checkpoints: Path) -> str:
+    epoch = newest_epoch(checkpoints)
+    if epoch is None:
+        return "Interrupted before an epoch was done. The same command with --resume starts again."
+    return f"Interrupted. The same command with --resume goes on after epoch {epoch}."
 
 
 def _explain_write_error(error: OSError, folder: Path) -> NcbenchError:

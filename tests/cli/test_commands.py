@@ -82,9 +82,10 @@ def test_run_prints_a_table_and_where_things_are(cli: Cli, tmp_path: Path) -> No
         assert (folder / name).exists()
     assert "epoch 2/2" in err  # plain lines, since this is no terminal
 
-    code, again, _ = cli("run", "--set", "recipe.epochs=2", "--output", str(tmp_path))
+    code, again, told = cli("run", "--set", "recipe.epochs=2", "--output", str(tmp_path))
     assert code == 0
     assert str(folder / "result.json") in again
+    assert "finished already" in told
 
 
 def test_quiet_prints_nothing(cli: Cli, tmp_path: Path) -> None:
@@ -108,6 +109,7 @@ def test_compare_shows_runs_side_by_side(cli: Cli, runs: list[RunResult]) -> Non
     assert code == 0
     assert "erm / colored_digits / mlp" in out
     assert f"{100 * runs[0].metrics['test']['accuracy']:.2f}" in out
+    assert f"{runs[0].metrics['train']['nc1']:.4g}" in out
     code, _, err = cli("compare", *paths, "--fail", "accuracy:0", "--fail", "aligned_accuracy:100")
     worse = runs[1].metrics["test"]["accuracy"] < runs[0].metrics["test"]["accuracy"]
     assert code == (1 if worse else 0)
@@ -124,6 +126,7 @@ def test_plot_draws_several_runs(cli: Cli, runs: list[RunResult], tmp_path: Path
     ("arguments", "code", "complaint"),
     [
         (["compare", "nowhere"], 3, "There is no record at nowhere"),
+        (["compare", "."], 3, "None of these folders has a record yet"),
         (["plot", "nowhere"], 3, "There is no record at nowhere"),
         (["plot"], 2, "Missing argument"),
         (["list", "method"], 2, "'method' is not one of"),

@@ -74,7 +74,7 @@ def test_ctrl_c_leaves_a_valid_record_and_a_way_on(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert b"--resume" in errors
+    assert b"with --resume goes on after epoch" in errors
     assert b"Traceback" not in errors
     (folder,) = tmp_path.iterdir()
     record = load_result(folder).record

@@ -144,6 +144,8 @@ def test_training_that_diverges_ends_with_a_valid_record(tmp_path: Path, ncbench
         (["--device", "gpu"], "There is no device 'gpu' here."),
         (["--resume", "--force"], "give one of them"),
         (["--seed", "-1"], "--seed"),
+        (["--data-root", "nowhere"], "'nowhere' does not exist"),
+        (["--method", "haframe"], "has no class hierarchy"),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(
@@ -169,6 +171,7 @@ def test_an_output_that_cannot_be_written_is_refused_before_training(tmp_path: P
 
 
 def test_missing_data_says_where_it_was_looked_for_and_how_to_get_it(tmp_path: Path, ncbench_run: Command) -> None:
+    (tmp_path / "empty").mkdir()
     finished = ncbench_run("--dataset", "colored_mnist", "--data-root", str(tmp_path / "empty"), NCBENCH_DATA="")
     assert finished.returncode == 3
     assert str(tmp_path / "empty") in finished.stderr

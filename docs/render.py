@@ -1,0 +1,71 @@
+"""Write the pages that follow from the code: `python docs/render.py`. A test keeps them equal to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ncbench import Parameters
+from ncbench.cli.main import CONTEXT, built_in_commands, cli
+from ncbench.plugins.discovery import registry
+from ncbench.training.recipe import Recipe
+
+FOLDER = Path(__file__).parent
+WIDTH = 100
+
+
+def render() -> dict[Path, str]:
+    """Return the content of every generated page."""
+    return {FOLDER / "cli.md": command_line(), FOLDER / "parameters.md": parameters()}
+
+
+def parameters() -> str:
+    """Return the page of the recipe's keys and of the parameters of every built-in plugin."""
+    parts = [
+        "# Parameters\n\nA spec names a dataset, a method or a backbone with its parameters: `NAME[:key=value,...]`. "
+        "The recipe is changed with\n`--set recipe.KEY=VALUE`; a dataset's manifest and a method's published settings "
+        "give its defaults for a pair of them.\n",
+        f"## The recipe\n\n{_table(Recipe)}",
+    ]
+    for kind in ("methods", "datasets", "backbones"):
+        parts.append(f"## {kind.capitalize()}\n")
+        for name in registry().names(kind):
+            found = registry().find(kind, name)
+            if found.plugin.distribution == "ncbench":
+                parts.append(f"### {name}\n\n{found.card.summary}.\n\n{_table(found.card.load().Parameters)}")
+    return "\n".join(parts)
+
+
+def _table(model: type[Parameters]) -> str:
+    rows = model.describe()
+    if not rows:
+        return "No parameters.\n"
+    lines = ["| key | values | default | meaning |", "|---|---|---|---|"]
+    for key, kind, default, meaning in rows:
+        lines.append(f"| `{key}` | {kind.replace('|', 'or')} | `{default}` | {meaning.replace('|', chr(92) + '|')} |")
+    return "\n".join(lines) + "\n"
+
+
+def command_line() -> str:
+    """Return the page of every built-in command with its help text."""
+    for command in built_in_commands():
+        cli.add_command(command)
+    parts = ["# Command line\n\nThe help of every command, as `ncbench COMMAND --help` prints it.\n"]
+    for path, command in _walk(("ncbench",), cli):
+        context = click.Context(command, info_name=" ".join(path), terminal_width=WIDTH, **CONTEXT)
+        parts.append(f"## {' '.join(path)}\n\n```text\n{command.get_help(context)}\n```\n")
+    return "\n".join(parts)
+
+
+def _walk(path: tuple[str, ...], command: click.Command) -> list[tuple[tuple[str, ...], click.Command]]:
+    found = [(path, command)]
+    if isinstance(command, click.Group):
+        for name in sorted(command.commands):
+            found += _walk((*path, name), command.commands[name])
+    return found
+
+
+if __name__ == "__main__":
+    for path, content in render().items():
+        path.write_text(content, encoding="utf-8")
