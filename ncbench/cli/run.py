@@ -88,7 +88,11 @@ def run(
         except KeyboardInterrupt as interrupt:
             click.echo(f"\n{interrupt}" if str(interrupt) else "\nInterrupted before training began.", err=True)
             sys.exit(130)
-    plots = plot_curves([result], result.folder)
+    try:
+        plots = plot_curves([result], result.folder)
+    except KeyboardInterrupt:
+        click.echo(f"\nInterrupted while drawing; the record is whole: {result.path}", err=True)
+        sys.exit(130)
     if not quiet:
         print_result(result, plots)
     if result.status == "diverged":
