@@ -55,9 +55,9 @@ def test_every_dataset_has_the_option_without_code_of_its_own() -> None:
         assert {"imbalance", "ratio", "minority", "per_class"} <= card.load().Parameters.model_fields.keys()
 
 
-def test_a_dataset_that_is_not_thinned_out_is_named_and_recorded_as_before() -> None:
+def test_a_dataset_that_is_not_thinned_out_keeps_its_name_and_records_every_parameter() -> None:
     params = Theirs.Parameters.build({}, owner="theirs")
-    assert params.as_dict() == {"size": 4}
+    assert params.as_dict() == {"size": 4, "imbalance": "none", "ratio": 1.0, "minority": 0.5, "per_class": 0}
     assert str(params.spec("theirs")) == "theirs"
     assert Theirs.Parameters.build({"imbalance": "none", "ratio": 1, "minority": 0.5}, owner="theirs") == params
     thinned = Theirs.Parameters.build({"imbalance": "exp", "ratio": 7}, owner="theirs")
