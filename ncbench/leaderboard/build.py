@@ -22,7 +22,7 @@ from ncbench.leaderboard.files import Located, find_files, read_file, require_bo
 from ncbench.leaderboard.intervals import MIN_SEEDS, half_width, mean
 from ncbench.leaderboard.markdown import render
 from ncbench.leaderboard.problems import Problem, RefusedError, plain
-from ncbench.leaderboard.recompute import RANKABLE
+from ncbench.results.record import ACCURACIES
 
 Key = TypeVar("Key", str, tuple[tuple[str, str, bool], str])
 
@@ -172,7 +172,7 @@ def _row(runs: Sequence[Entry], primary: str, baseline: Sequence[Entry] | None, 
         epochs=first.epochs,
         recipe=dict(sorted(first.recipe.items())),
         distinction="",
-        metrics={name: _estimate([entry.accuracies[name] for entry in runs]) for name in RANKABLE if name in shared},
+        metrics={name: _estimate([entry.accuracies[name] for entry in runs]) for name in ACCURACIES if name in shared},
         versus_erm=paired,
         flags=flags,
         runs=[Source(seed=run.seed, record=run.path, metrics=_rounded(run.accuracies)) for run in runs],

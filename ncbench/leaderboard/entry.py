@@ -19,8 +19,8 @@ from ncbench.leaderboard.canonical import canonical, content_hash, parse_record
 from ncbench.leaderboard.catalogue import Catalogue, check_against_card, check_against_manifest, known_selection
 from ncbench.leaderboard.files import is_folder_name, record_path
 from ncbench.leaderboard.problems import RefusedError
-from ncbench.leaderboard.recompute import RANKABLE, Cells, read_cells, recomputed_accuracies
-from ncbench.results.record import Epoch, Record
+from ncbench.leaderboard.recompute import Cells, read_cells, recomputed_accuracies
+from ncbench.results.record import ACCURACIES, Epoch, Record
 from ncbench.training.selection import CRITERIA
 
 SUPERSEDES = "supersedes"
@@ -146,7 +146,7 @@ def inspect(data: bytes, catalogue: Catalogue) -> Entry:
         epochs=epochs,
         published_epochs=published_epochs,
         recipe=record.recipe,
-        accuracies={name: accuracies[name] for name in RANKABLE if name in accuracies} if exclusion is None else {},
+        accuracies={name: accuracies[name] for name in ACCURACIES if name in accuracies} if exclusion is None else {},
         totals=_totals(cells),
         history=_history_digest(record.history),
         ncbench_version=version if isinstance(version, str) else "",
@@ -286,7 +286,7 @@ def _own_exclusion(record: Record, selection: str, accuracies: Mapping[str, floa
         if split not in record.groups:
             return Exclusion(f"groups.{split}", "there are no counts to recompute the accuracies from")
     primary = record.primary_metric
-    if primary not in RANKABLE or primary not in accuracies:
+    if primary not in ACCURACIES or primary not in accuracies:
         return Exclusion("primary_metric", f"{primary!r} cannot be recomputed from the counts")
     if primary not in record.metrics.get("test", {}):
         return Exclusion(f"metrics.test.{primary}", "the record does not state its primary metric")

@@ -9,23 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ncbench.leaderboard.problems import RefusedError
-from ncbench.results.record import Group, Record
+from ncbench.results.record import ACCURACIES, Group, Record
 
 TOLERANCE = 1e-9
 
-RANKABLE = (
-    "accuracy",
-    "group_mean_accuracy",
-    "worst_group_accuracy",
-    "aligned_accuracy",
-    "conflicting_accuracy",
-    "adjusted_accuracy",
-    "class_mean_accuracy",
-)
-"""What can be recomputed and where higher is better: all that the board shows, in this order."""
-
 _ALIGNMENT = frozenset({"aligned_accuracy", "conflicting_accuracy"})
-_RECOMPUTED = frozenset({*RANKABLE, "balanced_error"})
+_RECOMPUTED = frozenset({*ACCURACIES, "balanced_error"})
 _CELL = operator.attrgetter("target", "bias", "count", "correct")
 _MOST_IMAGES = 10**12
 _MOST_LABELS = 10**6

@@ -12,7 +12,8 @@ from rich.table import Table
 
 from ncbench.contracts.errors import ConfigurationError, unknown_name
 from ncbench.results.archive import RunResult
-from ncbench.results.table import COLLAPSE, SHARES
+from ncbench.results.record import ACCURACIES
+from ncbench.results.table import COLLAPSE
 
 
 def label(result: RunResult) -> str:
@@ -68,7 +69,7 @@ def print_comparison(results: Sequence[RunResult]) -> None:
     for column in table.columns[1:]:
         column.justify = "right"
     reference = next(iter(grouped.values()))
-    rows = [("test", name, 100, "{:.2f}") for name in SHARES] + [("train", name, 1, "{:.4g}") for name in COLLAPSE]
+    rows = [("test", name, 100, "{:.2f}") for name in ACCURACIES] + [("train", name, 1, "{:.4g}") for name in COLLAPSE]
     for split, name, scale, style in rows:
         columns = [[scale * value for value in _values(members, name, split)] for members in grouped.values()]
         if not any(columns):

@@ -35,8 +35,10 @@ class Panel:
     logarithmic: bool = False
 
 
+GROUP_MEAN = Panel("Group-mean accuracy, test", (("test", "group_mean_accuracy", "-", ""),), "%", percent=True)
+ACCURACY = Panel("Accuracy, test", (("test", "accuracy", "-", ""),), "%", percent=True)  # where groups are unknown
 PANELS = (
-    Panel("Group-mean accuracy, test", (("test", "group_mean_accuracy", "-", ""),), "%", percent=True),
+    GROUP_MEAN,
     Panel("Worst-group accuracy, test", (("test", "worst_group_accuracy", "-", ""),), "%", percent=True),
     Panel(
         "Aligned and conflicting groups, test",
@@ -44,7 +46,7 @@ PANELS = (
         "accuracy (%)",
         percent=True,
     ),
-    Panel("Accuracy, test", (("test", "accuracy", "-", ""),), "%", percent=True),
+    ACCURACY,
     Panel("Training loss", (("losses", "loss", "-", ""),), "mean over the epoch", logarithmic=True),
     Panel(
         "NC1: within-class variability, train",
@@ -87,9 +89,9 @@ def plot_curves(results: Sequence[RunResult], folder: Path) -> list[Path]:
     from matplotlib.lines import Line2D
 
     grouped = by_configuration(results)
-    panels = [
-        panel for panel in PANELS if any(_points(result, *curve[:2]) for result in results for curve in panel.curves)
-    ]
+    panels = [panel for panel in PANELS if any(_has_points(results, curve) for curve in panel.curves)]
+    if GROUP_MEAN in panels:
+        panels.remove(ACCURACY)
     if not panels:
         return []
     columns = min(len(panels), 3)
@@ -132,6 +134,10 @@ def _points(result: RunResult, split: str, metric: str) -> list[tuple[int, float
     return points
 
 
+def _has_points(results: Sequence[RunResult], curve: tuple[str, str, str, str]) -> bool:
+    return any(_points(result, *curve[:2]) for result in results)
+
+
 def _draw(panel: Panel, axis: Any, grouped: dict[str, list[RunResult]]) -> None:
     from matplotlib.lines import Line2D
 
@@ -158,18 +164,13 @@ def _draw(panel: Panel, axis: Any, grouped: dict[str, list[RunResult]]) -> None:
     axis.set_xlabel("epoch")
     axis.set_ylabel(panel.unit)
     axis.grid(alpha=0.25, linewidth=0.5)
-    if panel.curves[0][0] == "train":
-        axis.set_xscale("log")
+    axis.set_xscale("log")  # on every panel: collapse begins in the first epochs, and panels are read side by side
     if panel.logarithmic and positive:
         axis.set_yscale("log")
     if panel.percent:
         axis.set_ylim(-2, 102)
     labelled = [curve for curve in panel.curves if curve[3]]
-    drawn = [
-        curve
-        for curve in labelled
-        if any(_points(result, *curve[:2]) for members in grouped.values() for result in members)
-    ]
+    drawn = [curve for curve in labelled if any(_has_points(members, curve) for members in grouped.values())]
     if drawn:
         handles = [Line2D([], [], color="0.3", linestyle=cast("Any", line), label=text) for _, _, line, text in drawn]
         axis.legend(handles=handles, frameon=False, fontsize=8)

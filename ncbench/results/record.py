@@ -16,6 +16,17 @@ Count = Annotated[int, Field(ge=0)]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Numbers = dict[str, float]
 
+ACCURACIES = (
+    "accuracy",
+    "group_mean_accuracy",
+    "worst_group_accuracy",
+    "aligned_accuracy",
+    "conflicting_accuracy",
+    "adjusted_accuracy",
+    "class_mean_accuracy",
+)
+"""Metrics that follow from the integer counts of groups and where higher is better, in the order they are shown."""
+
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

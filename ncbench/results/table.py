@@ -9,18 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ncbench.results.archive import RunResult
-from ncbench.results.record import Group, Record
-
-SHARES = (
-    "accuracy",
-    "group_mean_accuracy",
-    "worst_group_accuracy",
-    "aligned_accuracy",
-    "conflicting_accuracy",
-    "adjusted_accuracy",
-    "class_mean_accuracy",
-)
-"""Metrics shown in per cent, in this order; the others follow under their own names."""
+from ncbench.results.record import ACCURACIES, Group, Record
 
 COLLAPSE = ("nc1", "bias_nc1", "nc2_angle_std", "nc3_self_duality", "nc4_disagreement")
 
@@ -63,10 +52,10 @@ def _metrics_table(record: Record, splits: Sequence[str]) -> Table:
     for column in table.columns[1:]:
         column.justify = "right"
     numbers: dict[str, dict[str, float]] = {str(split): values for split, values in record.metrics.items()}
-    for name in (*SHARES, *COLLAPSE):
+    for name in (*ACCURACIES, *COLLAPSE):
         if not any(name in numbers[split] for split in splits):
             continue
-        style = "{:.2%}" if name in SHARES else "{:.4g}"
+        style = "{:.2%}" if name in ACCURACIES else "{:.4g}"
         cells = [style.format(numbers[split][name]) if name in numbers[split] else "" for split in splits]
         mark = " (primary)" if name == record.primary_metric else ""
         table.add_row(name + mark, *cells)
