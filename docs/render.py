@@ -1,7 +1,8 @@
-"""Write the pages that follow from the code: `python docs/render.py`. A test keeps them equal to it."""
+"""Write the pages that follow from the code: `python docs/render.py [FOLDER]`. A test keeps them equal to it."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -11,13 +12,12 @@ from ncbench.cli.main import CONTEXT, built_in_commands, cli
 from ncbench.plugins.discovery import registry
 from ncbench.training.recipe import Recipe
 
-FOLDER = Path(__file__).parent
 WIDTH = 100
 
 
-def render() -> dict[Path, str]:
-    """Return the content of every generated page."""
-    return {FOLDER / "cli.md": command_line(), FOLDER / "parameters.md": parameters()}
+def render() -> dict[str, str]:
+    """Return every generated page's name and content."""
+    return {"cli.md": command_line(), "parameters.md": parameters()}
 
 
 def parameters() -> str:
@@ -67,5 +67,6 @@ def _walk(path: tuple[str, ...], command: click.Command) -> list[tuple[tuple[str
 
 
 if __name__ == "__main__":
-    for path, content in render().items():
-        path.write_text(content, encoding="utf-8")
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent
+    for name, content in render().items():
+        (folder / name).write_text(content, encoding="utf-8")
