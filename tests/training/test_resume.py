@@ -43,7 +43,13 @@ def log_lines(output: Path) -> int:
 def start_and_wait(command: list[str], output: Path, lines: int) -> subprocess.Popen[bytes]:
     """Start a run and wait until its log has grown by `lines` lines, or it has ended."""
     before = log_lines(output)
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        # A shell that starts the tests in the background ignores SIGINT, and children would inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     while process.poll() is None and log_lines(output) < before + lines:
         time.sleep(0.005)
     return process
