@@ -18,7 +18,6 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from ncbench.cli.main import main
 from ncbench.collapse import etf_floor, measure
 from ncbench.geometry import seli, vectors_with_gram
 
@@ -27,16 +26,9 @@ Arrays = dict[str, np.ndarray[Any, Any]]
 
 
 @pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cli:
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["ncbench", "collapse", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "200")
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return (int(ended.value.code or 0), *capfd.readouterr())
-
-    return call
+def cli(cli: Cli) -> Cli:
+    """Run ``ncbench collapse``."""
+    return lambda *arguments: cli("collapse", *arguments)
 
 
 @pytest.fixture

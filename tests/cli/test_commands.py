@@ -11,25 +11,9 @@ from pathlib import Path
 import pytest
 
 import ncbench
-from ncbench.cli.main import main
 from ncbench.results.archive import RunResult
 
 Cli = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cli:
-    """Run a command in this process and return its exit code, standard output and standard error."""
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["ncbench", *arguments])
-        monkeypatch.setenv("COLUMNS", "200")
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return (int(ended.value.code or 0), *capfd.readouterr())
-
-    return call
 
 
 @pytest.fixture(scope="module")
