@@ -20,12 +20,13 @@ from typing import Any
 
 from filelock import FileLock
 
+import ncbench
 from ncbench.contracts.errors import DataError
 from ncbench.data.manifest import HttpFile, HttpSource, HubSource, Manifest, ManualSource
 
 _BLOCK = 1 << 18
 _ATTEMPTS = 4  # requests to one mirror that bring nothing new, before the next mirror is tried
-_USER_AGENT = "ncbench (https://pypi.org/project/ncbench)"
+_USER_AGENT = f"ncbench/{ncbench.__version__}"
 
 
 @dataclass(frozen=True)
