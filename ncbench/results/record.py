@@ -132,6 +132,9 @@ class Record(BaseModel):
     metrics: dict[Split, Numbers]
     groups: dict[Split, list[Group]]
     history: list[Epoch]
+    terminal_phase_epoch: Count | None = Field(
+        None, description="the first measured epoch with zero training error (Papyan et al., PNAS 2020); null if none"
+    )
     environment: dict[str, JsonValue]
     timing: Numbers
     created: datetime.datetime

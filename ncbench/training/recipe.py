@@ -21,9 +21,13 @@ class Recipe(Parameters):
     lr: float = Field(0.1, gt=0, description="learning rate at the start of a stage")
     weight_decay: float = Field(5e-4, ge=0, description="L2 penalty (decoupled for adamw)")
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of sgd")
-    schedule: Literal["constant", "cosine", "step"] = Field("constant", description="course of the learning rate")
+    schedule: Literal["constant", "cosine", "step", "thirds"] = Field(
+        "constant",
+        description="course of the learning rate; step: times schedule_factor every schedule_every epochs; "
+        "thirds: at a third and at two thirds of the stage",
+    )
     schedule_every: int = Field(30, ge=1, description="epochs between the steps of the step schedule")
-    schedule_factor: float = Field(0.1, gt=0, description="factor at each step of the step schedule")
+    schedule_factor: float = Field(0.1, gt=0, description="factor at each step of the step and thirds schedules")
     input_scaling: Literal["unit", "standard", "unit_twice"] = Field(
         "standard", description="x/255; (x/255 - mean)/std; or x/255/255, as published code for colored MNIST has it"
     )
@@ -53,6 +57,8 @@ class Recipe(Parameters):
             return self.lr * 0.5 * (1 + math.cos(math.pi * epoch / epochs))
         if self.schedule == "step":
             return self.lr * self.schedule_factor ** (epoch // self.schedule_every)
+        if self.schedule == "thirds":
+            return self.lr * self.schedule_factor ** (3 * epoch // epochs)
         return self.lr
 
     def measured_epochs(self, epochs: int) -> frozenset[int]:

@@ -250,6 +250,7 @@ class _Session:
                     split: result.groups(self.store.splits[split].bias is not None) for split, result in results.items()
                 },
                 "history": history,
+                "terminal_phase_epoch": _terminal_phase(history),
                 "environment": _environment(self.device),
                 "timing": _timing(history, prepare_seconds, self.device),
                 "created": _now(),
@@ -397,6 +398,12 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor()
+
+
+def _terminal_phase(history: list[dict[str, Any]]) -> int | None:
+    """Return the first epoch at which every training image was classified correctly, of those that were measured."""
+    accuracies = ((entry["epoch"], entry["metrics"].get("train", {}).get("accuracy")) for entry in history)
+    return next((epoch for epoch, accuracy in accuracies if accuracy == 1), None)
 
 
 def _timing(history: list[dict[str, Any]], prepare_seconds: float, device: torch.device) -> dict[str, float]:

@@ -13,6 +13,7 @@ import torch
 import ncbench
 from ncbench import ConfigurationError, load_result
 from ncbench.results.record import Record
+from ncbench.training.recipe import Recipe
 
 from .conftest import Command, only_record, without_times
 
@@ -43,6 +44,31 @@ def test_the_record_is_complete_and_its_accuracies_follow_from_its_counts(tmp_pa
     assert sum(group["count"] for split in content["groups"].values() for group in split) == 1797
     assert {"nc1", "nc1_cdnv", "nc4_disagreement", "bias_nc1"} <= set(content["metrics"]["train"])
     assert load_result(result.folder).record == result.record
+
+
+def test_the_terminal_phase_begins_at_the_first_measured_epoch_without_training_error(tmp_path: Path) -> None:
+    settings = {"recipe.epochs": 30, "recipe.batch_size": 32}
+    result = short_run(tmp_path, dataset="colored_digits:per_class=20", set=settings)
+    measured = {
+        entry.epoch: entry.metrics["train"]["accuracy"] for entry in result.record.history if "train" in entry.metrics
+    }
+    assert max(measured.values()) == 1 > min(measured.values())
+    assert result.record.terminal_phase_epoch == min(epoch for epoch, accuracy in measured.items() if accuracy == 1)
+    assert short_run(tmp_path).record.terminal_phase_epoch is None
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ({"schedule": "constant"}, [8, 8, 8, 8, 8, 8, 8]),
+        ({"schedule": "step", "schedule_every": 2, "schedule_factor": 0.5}, [8, 8, 4, 4, 2, 2, 1]),
+        ({"schedule": "thirds", "schedule_factor": 0.5}, [8, 8, 8, 4, 4, 2, 2]),  # past 7/3 and 14/3 epochs
+        ({"schedule": "cosine"}, [4 + 4 * np.cos(np.pi * epoch / 7) for epoch in range(7)]),
+    ],
+)
+def test_the_learning_rate_follows_its_schedule(schedule: dict[str, Any], expected: list[float]) -> None:
+    recipe = Recipe(lr=8, **schedule)
+    assert [recipe.learning_rate(epoch, 7) for epoch in range(7)] == pytest.approx(expected)
 
 
 def test_a_seed_determines_the_result(tmp_path: Path) -> None:
