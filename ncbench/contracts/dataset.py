@@ -100,6 +100,9 @@ class Dataset:
         class_names: K names.
         bias_names: B names; empty if the attribute is unknown.
         image_size: (H, W) of the stored images.
+        shorter_side: Of image files: pixels their shorter side is resized to before the centre is cropped out; None
+            resizes them to cover `image_size`.
+        cut_bottom: Of image files: rows cut off at the bottom before that, such as a banner.
         hierarchy: Of the classes, or None.
     """
 
@@ -109,6 +112,8 @@ class Dataset:
     class_names: Sequence[str]
     bias_names: Sequence[str] = ()
     image_size: tuple[int, int]
+    shorter_side: int | None = None
+    cut_bottom: int = 0
     hierarchy: Hierarchy | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

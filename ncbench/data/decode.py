@@ -5,6 +5,7 @@ Decoding runs in worker processes that import this module, so it imports neither
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +17,37 @@ DECODER = ("Pillow", PIL.__version__)
 _RGB_READY = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB"})
 
 
-def decode(path: Path, size: tuple[int, int]) -> np.ndarray:
-    """Decode one file, upright, in RGB, its shorter side fitted to `size` and the rest cropped off around the centre.
+@dataclass(frozen=True)
+class Framing:
+    """How an image is fitted to one size: rows cut off, the shorter side resized, the centre cropped out.
+
+    Args:
+        size: (H, W) of the result.
+        shorter_side: Pixels the shorter side is resized to; at least H and W. None resizes to cover `size` exactly.
+        cut_bottom: Rows cut off at the bottom before anything else.
+
+    Raises:
+        ValueError: `shorter_side` does not cover `size`.
+    """
+
+    size: tuple[int, int]
+    shorter_side: int | None = None
+    cut_bottom: int = 0
+
+    def __post_init__(self) -> None:
+        if self.shorter_side is not None and self.shorter_side < max(self.size):
+            raise ValueError(f"shorter_side {self.shorter_side} does not cover the size {self.size}")
+
+
+def decode(path: Path, framing: Framing) -> np.ndarray:
+    """Decode one file, upright, in RGB, and fit it to one size.
 
     Grey, palette, CMYK and 16-bit images become 8-bit RGB; transparency is dropped, as torchvision's loader does. The
     filter is Pillow's bilinear one with antialiasing, the default of torchvision's Resize.
 
     Args:
         path: An image file in a format Pillow reads.
-        size: (H, W) of the result.
+        framing: How it is fitted.
 
     Returns:
         (H, W, 3) uint8.
@@ -39,7 +62,11 @@ def decode(path: Path, size: tuple[int, int]) -> np.ndarray:
     except Exception as error:  # Pillow's decoders raise many types on damaged files, struct.error among them
         reason = str(error).replace(repr(str(path)), "it").replace(str(path), "it").splitlines()
         raise ValueError(reason[0] if reason else type(error).__name__) from error
-    return np.asarray(_fit(image, *size))
+    if framing.cut_bottom:
+        if image.height <= framing.cut_bottom:
+            raise ValueError(f"it has {image.height} rows, of which the last {framing.cut_bottom} are to be cut off")
+        image = image.crop((0, 0, image.width, image.height - framing.cut_bottom))
+    return np.asarray(_fit(image, framing))
 
 
 def _rgb(image: Image.Image) -> Image.Image:
@@ -54,12 +81,14 @@ def _rgb(image: Image.Image) -> Image.Image:
     raise ValueError(f"images of mode {image.mode} are not supported")
 
 
-def _fit(image: Image.Image, height: int, width: int) -> Image.Image:
+def _fit(image: Image.Image, framing: Framing) -> Image.Image:
+    height, width = framing.size
+    rows, columns = framing.size if framing.shorter_side is None else (framing.shorter_side,) * 2  # to be covered
     # As torchvision's Resize does: one side is hit exactly, the other's fraction is cut off.
-    if image.width * height <= image.height * width:
-        resized = (width, max(height, image.height * width // image.width))
+    if image.width * rows <= image.height * columns:
+        resized = (columns, max(rows, image.height * columns // image.width))
     else:
-        resized = (max(width, image.width * height // image.height), height)
+        resized = (max(columns, image.width * rows // image.height), rows)
     if resized != image.size:
         image = image.resize(resized, Image.Resampling.BILINEAR)
     left, top = round((image.width - width) / 2), round((image.height - height) / 2)

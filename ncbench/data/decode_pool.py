@@ -17,26 +17,27 @@ import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
 from ncbench.contracts.errors import DataError
-from ncbench.data.decode import decode
+from ncbench.data.decode import Framing, decode
 
 CHUNK = 16  # files a request: 2.4 MB of answers at 224 px, and few enough to keep every worker busy at the end
 _HEADER = struct.Struct("<BI")  # 0 and the bytes of an image, or 1 and the bytes of a reason
 
 
 def decode_in_order(
-    paths: Sequence[Path], size: tuple[int, int], workers: int | None = None
+    paths: Sequence[Path], framing: Framing, workers: int | None = None
 ) -> Iterator[tuple[np.ndarray, list[str]]]:
     """Decode files; yield them a chunk at a time, in order.
 
     Args:
         paths: N files.
-        size: (H, W).
+        framing: How every image is fitted to one size (H, W).
         workers: Processes; None for one a core. With few files they are decoded here, without any.
 
     Yields:
@@ -48,10 +49,10 @@ def decode_in_order(
     chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
     count = min(workers if workers is not None else _cores(), len(chunks) // 2)
     if count < 2:
-        yield from (_decode_chunk(chunk, size) for chunk in chunks)
+        yield from (_decode_chunk(chunk, framing) for chunk in chunks)
         return
     idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
-    crew = [_Worker(size) for _ in range(count)]
+    crew = [_Worker(framing) for _ in range(count)]
     for worker in crew:
         idle.put(worker)
 
@@ -82,24 +83,24 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _decode_chunk(paths: Sequence[Path], size: tuple[int, int]) -> tuple[np.ndarray, list[str]]:
-    images = np.zeros((len(paths), *size, 3), dtype=np.uint8)
+def _decode_chunk(paths: Sequence[Path], framing: Framing) -> tuple[np.ndarray, list[str]]:
+    images = np.zeros((len(paths), *framing.size, 3), dtype=np.uint8)
     reasons = [""] * len(paths)
     for position, path in enumerate(paths):
         try:
-            images[position] = decode(path, size)
+            images[position] = decode(path, framing)
         except ValueError as error:
             reasons[position] = str(error) or "it cannot be decoded"
     return images, reasons
 
 
 class _Worker:
-    def __init__(self, size: tuple[int, int]) -> None:
-        self.size = size
+    def __init__(self, framing: Framing) -> None:
+        self.size = framing.size
         # -P and an explicit path: a folder the user happens to stand in must not shadow an import.
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
         self.process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            [sys.executable, "-P", "-m", __name__, *map(str, size)],
+            [sys.executable, "-P", "-m", __name__, json.dumps(asdict(framing))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment,
@@ -146,14 +147,14 @@ def _exactly(pipe: IO[bytes], length: int) -> bytes:
     return answer
 
 
-def _serve(height: int, width: int) -> None:
+def _serve(framing: Framing) -> None:
     """Answer requests on standard input until it is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     answers = sys.stdout.buffer
     for line in sys.stdin.buffer:
         for encoded in json.loads(line):
             try:
-                payload, bad = decode(Path(os.fsdecode(bytes.fromhex(encoded))), (height, width)).tobytes(), 0
+                payload, bad = decode(Path(os.fsdecode(bytes.fromhex(encoded))), framing).tobytes(), 0
             except ValueError as error:
                 payload, bad = (str(error) or "it cannot be decoded").encode(), 1
             answers.write(_HEADER.pack(bad, len(payload)) + payload)
@@ -161,4 +162,5 @@ def _serve(height: int, width: int) -> None:
 
 
 if __name__ == "__main__":
-    _serve(int(sys.argv[1]), int(sys.argv[2]))
+    given = json.loads(sys.argv[1])
+    _serve(Framing(**{**given, "size": tuple(given["size"])}))

@@ -28,7 +28,7 @@ from ncbench.contracts.dataset import Dataset, DatasetParameters
 from ncbench.contracts.errors import DataError
 from ncbench.contracts.specs import Spec
 from ncbench.data.check import SPLITS, check_counts, check_splits
-from ncbench.data.decode import DECODER
+from ncbench.data.decode import DECODER, Framing
 from ncbench.data.imbalance import RULE, imbalanced
 from ncbench.data.manifest import Manifest
 from ncbench.data.roots import cache_folder, unwritable
@@ -147,6 +147,11 @@ def _imbalance(dataset: Dataset) -> DatasetParameters | None:
     return params if isinstance(params, DatasetParameters) and params.thinned else None
 
 
+def framing_of(dataset: Dataset) -> Framing:
+    """Return how a dataset's image files are fitted to its image size."""
+    return Framing(dataset.image_size, dataset.shorter_side, dataset.cut_bottom)
+
+
 def _identity(dataset: Dataset, spec: Spec, manifest: Manifest) -> dict[str, Any]:
     """Return what a store must have been built from to be current."""
     identity = {
@@ -157,6 +162,8 @@ def _identity(dataset: Dataset, spec: Spec, manifest: Manifest) -> dict[str, Any
         "sources": signature(dataset.source_files(), _root(dataset)),
         "image_size": list(dataset.image_size),
     }
+    if (framing := framing_of(dataset)) != Framing(dataset.image_size):
+        identity["framing"] = [framing.shorter_side, framing.cut_bottom]
     return identity if _imbalance(dataset) is None else {**identity, "imbalance": RULE}
 
 
@@ -250,8 +257,8 @@ def _build(
     check_counts({k: s.target for k, s in splits.items()}, {k: s.bias for k, s in splits.items()}, manifest)
     if (params := _imbalance(dataset)) is not None:
         splits = {**splits, "train": imbalanced(splits["train"], params, dataset.class_names)}
-    size = dataset.image_size
-    needed = sum(bytes_needed(split, size) for split in splits.values())
+    framing = framing_of(dataset)
+    needed = sum(bytes_needed(split, framing.size) for split in splits.values())
     if needed > (free := shutil.disk_usage(folder.parent).free):
         raise OSError(errno.ENOSPC, f"the store needs {needed / 1e6:.0f} MB, {free / 1e6:.0f} MB are free")
     for left in folder.parent.glob(f".{folder.name}.partial-*"):  # a build that was killed; the lock says it is dead
@@ -261,7 +268,7 @@ def _build(
         digests, bad = {}, []
         for name in SPLITS:
             if name in splits:
-                digests[name], wrong = write_split(partial, name, splits[name], size, say)
+                digests[name], wrong = write_split(partial, name, splits[name], framing, say)
                 bad += wrong
         if bad:
             raise DataError(f"{len(bad)} images of {spec.name!r} cannot be decoded: {name_offenders(bad)}.")

@@ -10,10 +10,11 @@ from ncbench.contracts.dataset import Dataset, Split
 from ncbench.contracts.errors import DataError
 from ncbench.contracts.specs import Spec
 from ncbench.data.check import check_splits, count_problems
+from ncbench.data.decode import Framing
 from ncbench.data.decode_pool import decode_in_order
 from ncbench.data.manifest import Manifest
 from ncbench.data.sources import signature, wrong_files
-from ncbench.data.store import rehash, stored
+from ncbench.data.store import framing_of, rehash, stored
 
 
 def verify(dataset: Dataset, spec: Spec, manifest: Manifest, report: Callable[[str], None] | None = None) -> list[str]:
@@ -45,7 +46,7 @@ def verify(dataset: Dataset, spec: Spec, manifest: Manifest, report: Callable[[s
         {key: split.bias for key, split in splits.items()},
         manifest,
     )
-    problems += _undecodable(splits, dataset.image_size, say)
+    problems += _undecodable(splits, framing_of(dataset), say)
     store = stored(dataset, spec, manifest)
     if store is None:
         say("There is no store yet, or an outdated one.")
@@ -54,14 +55,14 @@ def verify(dataset: Dataset, spec: Spec, manifest: Manifest, report: Callable[[s
     return problems + rehash(store)
 
 
-def _undecodable(splits: Mapping[str, Split], size: tuple[int, int], say: Callable[[str], None]) -> list[str]:
+def _undecodable(splits: Mapping[str, Split], framing: Framing, say: Callable[[str], None]) -> list[str]:
     problems = []
     for name, split in splits.items():
         if isinstance(split.images, np.ndarray):
             continue
         say(f"Decoding {len(split.images)} {name} images")
         done = 0
-        for images, reasons in decode_in_order(split.images, size):
+        for images, reasons in decode_in_order(split.images, framing):
             problems += [f"{split.images[done + i]} ({reason})" for i, reason in enumerate(reasons) if reason]
             done += len(images)
     return problems

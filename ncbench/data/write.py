@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ncbench.contracts.dataset import Split
+from ncbench.data.decode import Framing
 from ncbench.data.decode_pool import decode_in_order
 
 _BLOCK_BYTES = 1 << 24
@@ -47,7 +48,7 @@ def bytes_needed(split: Split, size: tuple[int, int]) -> int:
 
 
 def write_split(
-    folder: Path, name: str, split: Split, size: tuple[int, int], say: Callable[[str], None]
+    folder: Path, name: str, split: Split, framing: Framing, say: Callable[[str], None]
 ) -> tuple[SplitDigest, list[str]]:
     """Write a split's arrays below `folder`, decoding its images where they are files.
 
@@ -64,7 +65,8 @@ def write_split(
     if isinstance(split.images, np.ndarray):
         shape, blocks, decoded = split.images.shape, _blocks(split.images), False
     else:
-        shape, blocks, decoded = (len(split.images), *size, 3), _decoded(name, split.images, size, bad, say), True
+        shape, decoded = (len(split.images), *framing.size, 3), True
+        blocks = _decoded(name, split.images, framing, bad, say)
     digest = _start(shape)
     with (folder / f"{name}.images.npy").open("wb") as file:
         header = {"descr": "|u1", "fortran_order": False, "shape": tuple(map(int, shape))}
@@ -107,10 +109,10 @@ def _blocks(images: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _decoded(
-    name: str, paths: Sequence[Path], size: tuple[int, int], bad: list[str], say: Callable[[str], None]
+    name: str, paths: Sequence[Path], framing: Framing, bad: list[str], say: Callable[[str], None]
 ) -> Iterator[np.ndarray]:
     done, tenth = 0, max(1, len(paths) // 10)
-    for images, reasons in decode_in_order(paths, size):
+    for images, reasons in decode_in_order(paths, framing):
         bad += [f"{paths[done + i]} ({reason})" for i, reason in enumerate(reasons) if reason]
         before, done = done, done + len(images)
         if len(paths) >= _WORTH_A_REPORT and (done // tenth != before // tenth or done == len(paths)):

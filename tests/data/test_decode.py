@@ -14,7 +14,7 @@ from PIL import Image
 
 from ncbench import DataError
 from ncbench.data import decode_pool
-from ncbench.data.decode import decode
+from ncbench.data.decode import Framing, decode
 from ncbench.data.decode_pool import decode_in_order
 
 RAMP = np.linspace(0, 255, 64, dtype=np.uint8).reshape(8, 8)
@@ -29,20 +29,20 @@ def _save(path: Path, image: Image.Image, **options: object) -> Path:
 def test_modes_become_rgb(tmp_path: Path, mode: str) -> None:
     image = Image.fromarray(RAMP).convert(mode)
     np.testing.assert_array_equal(
-        decode(_save(tmp_path / "image.png", image), (8, 8)), np.asarray(image.convert("RGB"))
+        decode(_save(tmp_path / "image.png", image), Framing((8, 8))), np.asarray(image.convert("RGB"))
     )
 
 
 def test_cmyk_becomes_rgb(tmp_path: Path) -> None:
     image = Image.new("CMYK", (8, 8), (0, 255, 255, 0))
-    red = decode(_save(tmp_path / "image.jpg", image, quality=100), (8, 8))[0, 0]
+    red = decode(_save(tmp_path / "image.jpg", image, quality=100), Framing((8, 8)))[0, 0]
     assert red[0] > 240
     assert red[1:].max() < 15
 
 
 def test_sixteen_bits_are_scaled_not_clipped(tmp_path: Path) -> None:
     wide = np.array([[0, 255], [256, 65535]], dtype=np.uint16)
-    decoded = decode(_save(tmp_path / "image.png", Image.fromarray(wide)), (2, 2))
+    decoded = decode(_save(tmp_path / "image.png", Image.fromarray(wide)), Framing((2, 2)))
     assert decoded[:, :, 0].tolist() == [[0, 0], [1, 255]]
 
 
@@ -52,7 +52,7 @@ def test_exif_rotation_is_undone(tmp_path: Path) -> None:
     image = Image.fromarray(np.rot90(upright, 1))  # lies on its left side
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned clockwise
-    decoded = decode(_save(tmp_path / "image.jpg", image, exif=exif, quality=100), (8, 8))
+    decoded = decode(_save(tmp_path / "image.jpg", image, exif=exif, quality=100), Framing((8, 8)))
     assert decoded[:3].min() > 240
     assert decoded[5:].max() < 15
 
@@ -64,7 +64,7 @@ def test_any_size_is_fitted(
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "any.png"
     Image.new("RGB", (width, height), (10, 20, 30)).save(path)
-    decoded = decode(path, size)
+    decoded = decode(path, Framing(size))
     assert decoded.shape == (*size, 3)
     assert (decoded == (10, 20, 30)).all()
 
@@ -72,7 +72,7 @@ def test_any_size_is_fitted(
 def test_the_middle_is_kept(tmp_path: Path) -> None:
     wide = np.zeros((10, 30, 3), dtype=np.uint8)
     wide[:, 10:20] = 200
-    assert (decode(_save(tmp_path / "wide.png", Image.fromarray(wide)), (10, 10)) == 200).all()
+    assert (decode(_save(tmp_path / "wide.png", Image.fromarray(wide)), Framing((10, 10))) == 200).all()
 
 
 def test_the_resize_is_torchvisions(tmp_path: Path) -> None:
@@ -81,13 +81,34 @@ def test_the_resize_is_torchvisions(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     image = Image.fromarray(generator.integers(0, 256, (50, 70, 3), dtype=np.uint8))
     expected = np.asarray(Compose([Resize(24), CenterCrop(24)])(image))
-    np.testing.assert_array_equal(decode(_save(tmp_path / "image.png", image), (24, 24)), expected)
+    np.testing.assert_array_equal(decode(_save(tmp_path / "image.png", image), Framing((24, 24))), expected)
+
+
+@pytest.mark.parametrize("shape", [(50, 70), (70, 50), (50, 50), (30, 31)])
+def test_a_wider_resize_is_torchvisions(tmp_path: Path, shape: tuple[int, int]) -> None:
+    from torchvision.transforms import CenterCrop, Compose, Resize
+
+    pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    path = _save(tmp_path / "image.png", Image.fromarray(pixels))
+    expected = np.asarray(Compose([Resize(32), CenterCrop(28)])(Image.fromarray(pixels)))
+    np.testing.assert_array_equal(decode(path, Framing((28, 28), shorter_side=32)), expected)
+    with pytest.raises(ValueError, match="shorter_side 27 does not cover"):
+        Framing((28, 28), shorter_side=27)
+
+
+def test_a_banner_is_cut_off_first(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    whole = _save(tmp_path / "whole.png", Image.fromarray(pixels))
+    cut = _save(tmp_path / "cut.png", Image.fromarray(pixels[:-7]))
+    np.testing.assert_array_equal(decode(whole, Framing((16, 16), cut_bottom=7)), decode(cut, Framing((16, 16))))
+    with pytest.raises(ValueError, match="30 rows, of which the last 30 are to be cut off"):
+        decode(whole, Framing((16, 16), cut_bottom=30))
 
 
 def test_a_mode_without_a_meaning_is_refused(tmp_path: Path) -> None:
     path = _save(tmp_path / "image.tiff", Image.fromarray(np.ones((4, 4), dtype=np.float32)))
     with pytest.raises(ValueError, match="mode F"):
-        decode(path, (4, 4))
+        decode(path, Framing((4, 4)))
 
 
 @given(data=st.data())
@@ -105,7 +126,7 @@ def test_damaged_files_fail_cleanly_or_decode(data: st.DataObject, tmp_path_fact
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns about damaged EXIF data
         try:
-            decoded, reason = decode(path, (8, 8)), ""
+            decoded, reason = decode(path, Framing((8, 8))), ""
         except ValueError as error:
             decoded, reason = np.zeros((8, 8, 3)), str(error)
     assert decoded.shape == (8, 8, 3)
@@ -119,8 +140,9 @@ def test_workers_keep_the_order_and_report_bad_files(tmp_path: Path) -> None:
         Image.new("RGB", (4, 4), (number, 0, 0)).save(path)
         paths.append(path)
     paths[33].write_bytes(b"nothing")
-    alone = list(decode_in_order(paths, (4, 4), workers=1))
-    helped = list(decode_in_order(paths, (4, 4), workers=2))
+    framing = Framing((4, 4), shorter_side=6, cut_bottom=1)
+    alone = list(decode_in_order(paths, framing, workers=1))
+    helped = list(decode_in_order(paths, framing, workers=2))
     for chunks in (alone, helped):
         images = np.concatenate([chunk for chunk, _ in chunks])
         reasons = [reason for _, chunk in chunks for reason in chunk]
@@ -142,7 +164,7 @@ def test_a_worker_that_dies_is_reported(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(decode_pool._Worker, "decode", dies)
     with pytest.raises(DataError, match="ended unexpectedly"):
-        list(decode_in_order(paths, (4, 4), workers=2))
+        list(decode_in_order(paths, Framing((4, 4)), workers=2))
 
 
 def test_leaving_early_ends_the_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,12 +174,12 @@ def test_leaving_early_ends_the_workers(tmp_path: Path, monkeypatch: pytest.Monk
     crew: list[decode_pool._Worker] = []
     inner = decode_pool._Worker.__init__
 
-    def noted(self: decode_pool._Worker, size: tuple[int, int]) -> None:
-        inner(self, size)
+    def noted(self: decode_pool._Worker, framing: Framing) -> None:
+        inner(self, framing)
         crew.append(self)
 
     monkeypatch.setattr(decode_pool._Worker, "__init__", noted)
-    chunks = decode_in_order(paths, (4, 4), workers=2)
+    chunks = decode_in_order(paths, Framing((4, 4)), workers=2)
     next(chunks)
     chunks.close()  # type: ignore[attr-defined]
     assert len(crew) == 2

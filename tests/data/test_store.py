@@ -18,7 +18,7 @@ from PIL import Image
 from ncbench import DataError, Parameters
 from ncbench.contracts.specs import Spec
 from ncbench.data import store as store_module
-from ncbench.data.decode import decode
+from ncbench.data.decode import Framing, decode
 from ncbench.data.store import Store, open_store
 
 from .conftest import TOY, Toy, in_memory, make_manifest, make_split
@@ -39,10 +39,24 @@ def test_a_store_holds_what_the_dataset_read(toy_root: Path) -> None:
     assert train.bias is not None
     assert train.ids[3] == "train/dog_0"
     for position, identifier in enumerate(train.ids):
-        expected = decode(toy_root / "toy" / f"{identifier}.png", (6, 8))
+        expected = decode(toy_root / "toy" / f"{identifier}.png", Framing((6, 8)))
         np.testing.assert_array_equal(train.images[position], expected)
     assert store.class_names == ("cat", "dog")
     assert store.aligned_bias == (0, 1)
+
+
+def test_a_store_is_framed_as_the_dataset_says(toy_root: Path) -> None:
+    class Framed(Toy):
+        shorter_side = 9
+        cut_bottom = 2
+
+    plain = open_toy(toy_root)
+    framed = open_store(Framed(Parameters(), toy_root), TOY, make_manifest())
+    assert framed.fingerprint != plain.fingerprint
+    for position, identifier in enumerate(framed.splits["train"].ids):
+        expected = decode(toy_root / "toy" / f"{identifier}.png", Framing((6, 8), shorter_side=9, cut_bottom=2))
+        np.testing.assert_array_equal(framed.splits["train"].images[position], expected)
+    assert open_toy(toy_root).fingerprint == plain.fingerprint
 
 
 def test_a_store_is_read_only(toy_root: Path) -> None:
