@@ -13,6 +13,7 @@ from pydantic import Field
 from pydantic_core import PydanticCustomError
 
 from ncbench.contracts.errors import DataError
+from ncbench.contracts.images import ImageFile
 from ncbench.contracts.parameters import Parameters
 
 if TYPE_CHECKING:
@@ -24,13 +25,14 @@ class Split:
     """One split, as the dataset reads it from its sources.
 
     Args:
-        images: (N, H, W, C) uint8, or N paths of image files that the store decodes to the dataset's `image_size`.
+        images: (N, H, W, C) uint8, or N image files, usually paths, that the store decodes to the dataset's
+            `image_size`.
         target: (N,) int64 classes 0..K-1.
         bias: (N,) int64 bias attribute 0..B-1, or None where it is unknown.
         ids: N identifiers, unique within the split, that lead back to the source.
     """
 
-    images: np.ndarray | Sequence[Path]
+    images: np.ndarray | Sequence[ImageFile]
     target: np.ndarray
     bias: np.ndarray | None
     ids: Sequence[str]
@@ -150,6 +152,11 @@ class Dataset:
     def aligned_bias(self) -> Sequence[int] | None:
         """For each class, the bias value that goes along with it in training: its own index where K = B."""
         return range(len(self.class_names)) if len(self.class_names) == len(self.bias_names) else None
+
+    @property
+    def counts_hold(self) -> Literal["all", "images", "none"]:
+        """What of the manifest's counts holds with these parameters: all, only the number of images, or none."""
+        return "all"
 
     def source_files(self) -> Sequence[Path]:
         """Return every source file the splits depend on; an embedded dataset has none.

@@ -5,6 +5,7 @@ Decoding runs in worker processes that import this module, so it imports neither
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,14 +40,14 @@ class Framing:
             raise ValueError(f"shorter_side {self.shorter_side} does not cover the size {self.size}")
 
 
-def decode(path: Path, framing: Framing) -> np.ndarray:
-    """Decode one file, upright, in RGB, and fit it to one size.
+def decode(file: Path | bytes, framing: Framing) -> np.ndarray:
+    """Decode one image, upright, in RGB, and fit it to one size.
 
     Grey, palette, CMYK and 16-bit images become 8-bit RGB; transparency is dropped, as torchvision's loader does. The
     filter is Pillow's bilinear one with antialiasing, the default of torchvision's Resize.
 
     Args:
-        path: An image file in a format Pillow reads.
+        file: An image file in a format Pillow reads, or its content.
         framing: How it is fitted.
 
     Returns:
@@ -55,12 +56,16 @@ def decode(path: Path, framing: Framing) -> np.ndarray:
     Raises:
         ValueError: The file cannot be decoded; the message says why, without the path.
     """
+    if file == b"":
+        raise ValueError("it has no bytes")
+    source = io.BytesIO(file) if isinstance(file, bytes) else file
+    name = repr(source) if isinstance(file, bytes) else str(file)
     try:
-        with Image.open(path) as opened:
+        with Image.open(source) as opened:
             opened.load()
             image = _rgb(ImageOps.exif_transpose(opened))
     except Exception as error:  # Pillow's decoders raise many types on damaged files, struct.error among them
-        reason = str(error).replace(repr(str(path)), "it").replace(str(path), "it").splitlines()
+        reason = str(error).replace(repr(name), "it").replace(name, "it").splitlines()
         raise ValueError(reason[0] if reason else type(error).__name__) from error
     if framing.cut_bottom:
         if image.height <= framing.cut_bottom:

@@ -24,6 +24,7 @@ from typing import IO
 import numpy as np
 
 from ncbench.contracts.errors import DataError
+from ncbench.contracts.images import ImageFile
 from ncbench.data.decode import Framing, decode
 
 CHUNK = 16  # files a request: 2.4 MB of answers at 224 px, and few enough to keep every worker busy at the end
@@ -31,12 +32,12 @@ _HEADER = struct.Struct("<BI")  # 0 and the bytes of an image, or 1 and the byte
 
 
 def decode_in_order(
-    paths: Sequence[Path], framing: Framing, workers: int | None = None
+    files: Sequence[ImageFile], framing: Framing, workers: int | None = None
 ) -> Iterator[tuple[np.ndarray, list[str]]]:
     """Decode files; yield them a chunk at a time, in order.
 
     Args:
-        paths: N files.
+        files: N files; a path is read by the worker, anything else here.
         framing: How every image is fitted to one size (H, W).
         workers: Processes; None for one a core. With few files they are decoded here, without any.
 
@@ -46,7 +47,7 @@ def decode_in_order(
     Raises:
         DataError: A worker ended before its time; the message names the files it had in hand.
     """
-    chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
+    chunks = [files[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
     count = min(workers if workers is not None else _cores(), len(chunks) // 2)
     if count < 2:
         yield from (_decode_chunk(chunk, framing) for chunk in chunks)
@@ -56,7 +57,7 @@ def decode_in_order(
     for worker in crew:
         idle.put(worker)
 
-    def work(chunk: Sequence[Path]) -> tuple[np.ndarray, list[str]]:
+    def work(chunk: Sequence[ImageFile]) -> tuple[np.ndarray, list[str]]:
         worker = idle.get()
         try:
             return worker.decode(chunk)
@@ -83,15 +84,19 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _decode_chunk(paths: Sequence[Path], framing: Framing) -> tuple[np.ndarray, list[str]]:
-    images = np.zeros((len(paths), *framing.size, 3), dtype=np.uint8)
-    reasons = [""] * len(paths)
-    for position, path in enumerate(paths):
+def _decode_chunk(files: Sequence[ImageFile], framing: Framing) -> tuple[np.ndarray, list[str]]:
+    images = np.zeros((len(files), *framing.size, 3), dtype=np.uint8)
+    reasons = [""] * len(files)
+    for position, file in enumerate(files):
         try:
-            images[position] = decode(path, framing)
+            images[position] = decode(_path_or_content(file), framing)
         except ValueError as error:
             reasons[position] = str(error) or "it cannot be decoded"
     return images, reasons
+
+
+def _path_or_content(file: ImageFile) -> Path | bytes:
+    return file if isinstance(file, Path) else file.read_bytes()
 
 
 class _Worker:
@@ -106,16 +111,20 @@ class _Worker:
             env=environment,
         )
 
-    def decode(self, paths: Sequence[Path]) -> tuple[np.ndarray, list[str]]:
+    def decode(self, files: Sequence[ImageFile]) -> tuple[np.ndarray, list[str]]:
         if self.process.stdin is None or self.process.stdout is None:
             raise RuntimeError("a decoding worker has no pipes")
-        images = np.zeros((len(paths), *self.size, 3), dtype=np.uint8)
-        reasons = [""] * len(paths)
+        images = np.zeros((len(files), *self.size, 3), dtype=np.uint8)
+        reasons = [""] * len(files)
+        given = [_path_or_content(file) for file in files]
+        # A line with a path, or the number of bytes, of each; then the bytes.
+        line = json.dumps([len(one) if isinstance(one, bytes) else os.fsencode(one).hex() for one in given])
         try:
-            # The worker reads the whole line before it answers, so neither side can wait for the other.
-            self.process.stdin.write(json.dumps([os.fsencode(path).hex() for path in paths]).encode() + b"\n")
+            # The worker reads the whole request before it answers, so neither side can wait for the other.
+            self.process.stdin.write(line.encode() + b"\n")
+            self.process.stdin.writelines(one for one in given if isinstance(one, bytes))
             self.process.stdin.flush()
-            for position in range(len(paths)):
+            for position in range(len(files)):
                 bad, length = _HEADER.unpack(_exactly(self.process.stdout, _HEADER.size))
                 answer = _exactly(self.process.stdout, length)
                 if bad:
@@ -125,7 +134,7 @@ class _Worker:
         except (OSError, EOFError) as error:
             code = self.process.wait()
             raise DataError(
-                f"A decoding process ended unexpectedly (exit code {code}) between {paths[0]} and {paths[-1]}."
+                f"A decoding process ended unexpectedly (exit code {code}) between {files[0]} and {files[-1]}."
             ) from error
         return images, reasons
 
@@ -150,11 +159,15 @@ def _exactly(pipe: IO[bytes], length: int) -> bytes:
 def _serve(framing: Framing) -> None:
     """Answer requests on standard input until it is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
-    answers = sys.stdout.buffer
-    for line in sys.stdin.buffer:
-        for encoded in json.loads(line):
+    requests, answers = sys.stdin.buffer, sys.stdout.buffer
+    while line := requests.readline():
+        given = [
+            _exactly(requests, one) if isinstance(one, int) else Path(os.fsdecode(bytes.fromhex(one)))
+            for one in json.loads(line)
+        ]
+        for file in given:
             try:
-                payload, bad = decode(Path(os.fsdecode(bytes.fromhex(encoded))), framing).tobytes(), 0
+                payload, bad = decode(file, framing).tobytes(), 0
             except ValueError as error:
                 payload, bad = (str(error) or "it cannot be decoded").encode(), 1
             answers.write(_HEADER.pack(bad, len(payload)) + payload)

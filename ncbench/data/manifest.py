@@ -155,6 +155,13 @@ class Manifest(_Part):
     channel_std: tuple[float, ...] = (0.229, 0.224, 0.225)
     notes: str = ""
 
+    def counting(self, what: Literal["all", "images", "none"]) -> Manifest:
+        """Return the manifest with those of its counts that hold (see :attr:`Dataset.counts_hold`)."""
+        if what == "all":
+            return self
+        images = {split: SplitCounts(images=counts.images) for split, counts in self.counts.items()}
+        return self.model_copy(update={"counts": images if what == "images" else {}})
+
     def for_twin(self) -> Manifest:
         """Return the manifest without what holds for the real data only: counts and checksums."""
         return self.model_copy(update={"counts": {}, "files": ()})

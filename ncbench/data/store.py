@@ -100,6 +100,7 @@ def open_store(dataset: Dataset, spec: Spec, manifest: Manifest, report: Callabl
             written to.
     """
     say = report or (lambda line: None)
+    manifest = manifest.counting(dataset.counts_hold)
     identity, folder = _identity(dataset, spec, manifest), store_folder(spec, _root(dataset))
     store = _load(folder, identity, dataset)
     if store is None:

@@ -44,7 +44,7 @@ def verify(dataset: Dataset, spec: Spec, manifest: Manifest, report: Callable[[s
     problems += count_problems(
         {key: split.target for key, split in splits.items()},
         {key: split.bias for key, split in splits.items()},
-        manifest,
+        manifest.counting(dataset.counts_hold),
     )
     problems += _undecodable(splits, framing_of(dataset), say)
     store = stored(dataset, spec, manifest)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ncbench.contracts.dataset import Split
+from ncbench.contracts.images import ImageFile
 from ncbench.data.decode import Framing
 from ncbench.data.decode_pool import decode_in_order
 
@@ -109,12 +110,12 @@ def _blocks(images: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _decoded(
-    name: str, paths: Sequence[Path], framing: Framing, bad: list[str], say: Callable[[str], None]
+    name: str, files: Sequence[ImageFile], framing: Framing, bad: list[str], say: Callable[[str], None]
 ) -> Iterator[np.ndarray]:
-    done, tenth = 0, max(1, len(paths) // 10)
-    for images, reasons in decode_in_order(paths, framing):
-        bad += [f"{paths[done + i]} ({reason})" for i, reason in enumerate(reasons) if reason]
+    done, tenth = 0, max(1, len(files) // 10)
+    for images, reasons in decode_in_order(files, framing):
+        bad += [f"{files[done + i]} ({reason})" for i, reason in enumerate(reasons) if reason]
         before, done = done, done + len(images)
-        if len(paths) >= _WORTH_A_REPORT and (done // tenth != before // tenth or done == len(paths)):
-            say(f"{name}: {done} of {len(paths)} images decoded")
+        if len(files) >= _WORTH_A_REPORT and (done // tenth != before // tenth or done == len(files)):
+            say(f"{name}: {done} of {len(files)} images decoded")
         yield images

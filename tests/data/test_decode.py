@@ -151,6 +151,43 @@ def test_workers_keep_the_order_and_report_bad_files(tmp_path: Path) -> None:
     assert [reasons for _, reasons in alone] == [reasons for _, reasons in helped]
 
 
+class Inside:
+    """An image file inside another one."""
+
+    def __init__(self, content: bytes, place: str) -> None:
+        self.content = content
+        self.place = place
+
+    def __str__(self) -> str:
+        return self.place
+
+    def read_bytes(self) -> bytes:
+        return self.content
+
+
+def test_what_lies_inside_other_files_is_decoded_as_files_are(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    paths = []
+    for number in range(70):
+        pixels = generator.integers(0, 256, (9, 7, 3), dtype=np.uint8)
+        paths.append(_save(tmp_path / f"{number}.png", Image.fromarray(pixels)))
+    framing = Framing((4, 4), shorter_side=5)
+    expected = np.concatenate([images for images, _ in decode_in_order(paths, framing, workers=1)])
+    contents = [path.read_bytes() for path in paths]
+    contents[33], contents[41] = b"nothing", b""
+    # Paths and contents may be mixed, in one request too.
+    files = [path if n % 3 == 0 and n != 33 else Inside(contents[n], f"row {n}") for n, path in enumerate(paths)]
+    for workers in (1, 2):
+        chunks = list(decode_in_order(files, framing, workers))
+        images = np.concatenate([chunk for chunk, _ in chunks])
+        reasons = [reason for _, chunk in chunks for reason in chunk]
+        assert [n for n, reason in enumerate(reasons) if reason] == [33, 41]
+        assert reasons[33] == "cannot identify image file it"  # no address: the same damage gives the same message
+        assert reasons[41] == "it has no bytes"
+        good = [n for n in range(70) if n not in (33, 41)]
+        np.testing.assert_array_equal(images[good], expected[good])
+
+
 def test_a_worker_that_dies_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = [tmp_path / f"{number}.png" for number in range(200)]
     for path in paths:

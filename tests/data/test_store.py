@@ -20,6 +20,7 @@ from ncbench.contracts.specs import Spec
 from ncbench.data import store as store_module
 from ncbench.data.decode import Framing, decode
 from ncbench.data.store import Store, open_store
+from ncbench.data.verify import verify
 
 from .conftest import TOY, Toy, in_memory, make_manifest, make_split
 
@@ -153,6 +154,21 @@ def test_counts_that_differ_are_named_with_what_was_expected(toy_root: Path) -> 
     assert "((3, 0), (1, 3)), found ((3, 0), (0, 3))" in message
     assert "test" not in message
     assert not list((Path(os.environ["NCBENCH_CACHE"])).rglob("meta.json"))
+
+
+@pytest.mark.parametrize(("hold", "problems"), [("all", 2), ("images", 1), ("none", 0)])
+def test_only_the_counts_that_hold_are_compared(
+    toy_root: Path, monkeypatch: pytest.MonkeyPatch, hold: str, problems: int
+) -> None:
+    monkeypatch.setattr(Toy, "counts_hold", hold)
+    manifest = make_manifest(counts={"train": {"images": 7, "groups": [[3, 0], [1, 3]]}, "test": {"images": 6}})
+    dataset = Toy(Parameters(), toy_root)
+    assert len(verify(dataset, TOY, manifest)) == problems
+    if problems:
+        with pytest.raises(DataError, match="expected 7 images"):
+            open_store(dataset, TOY, manifest)
+    else:
+        open_store(dataset, TOY, manifest)
 
 
 def test_a_carved_validation_split_is_counted_with_train() -> None:
