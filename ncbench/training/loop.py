@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ncbench.contracts.method import Method
 from ncbench.contracts.task import Batch, SplitView, Task, derived_seed, seeded_generator, withheld
@@ -102,10 +102,8 @@ def fit(
     """
     recipe, seed = configuration.recipe, configuration.seed
     autocast = autocast_dtype(recipe.precision, device)
-    splits = {name: _split(configuration, store, name, device) for name in store.splits}
-    train = splits["train"]
-    val_bias_known = "val" in splits and splits["val"].bias is not None
-    criteria = available_criteria("val" in splits, val_bias_known)
+    val_bias_known = "val" in store.splits and store.splits["val"].bias is not None
+    criteria = available_criteria("val" in store.splits, val_bias_known)
     check_criterion(recipe.selection, criteria, configuration.dataset.spec)
     evaluator = Evaluator(store, load_metrics(), max(recipe.batch_size, 256), autocast)
 
@@ -114,6 +112,11 @@ def fit(
     make_backbone = configuration.make_backbone(task.image_shape)
     method: Method = configuration.method.factory(task, configuration.method.params, make_backbone)
     method.to(device)
+    # Convolutions are 1.5 times as fast on a CPU, and faster still on tensor cores, where channels come last; a net
+    # without them would only copy the images back.
+    layout = torch.channels_last if _convolves(method) else torch.contiguous_format
+    splits = {name: _split(configuration, store, name, device, layout) for name in store.splits}
+    train = splits["train"]
     views = {name: _view(configuration, splits[name]) for name in ("train", "val") if name in splits}
     train_bias, bias_withheld = views["train"]._bias, views["train"]._withheld
 
@@ -139,8 +142,7 @@ def fit(
             seed_global_generators(seed, "stage", stage.name)
             method.start_stage(stage, views["train"])
             method.to(device)
-        if device.type == "cuda":
-            method.to(memory_format=torch.channels_last)
+        method.to(memory_format=layout)
         optimizer = recipe.make_optimizer(method)
         if restored is not None and begun > 0:
             optimizer.load_state_dict(restored["optimizer"])
@@ -243,7 +245,13 @@ def _select(primary: str, criteria: list[str], epoch: int, method: Method, progr
                 progress.snapshot = {name: value.clone() for name, value in method.state_dict().items()}
 
 
-def _split(configuration: Configuration, store: Store, name: str, device: torch.device) -> EvaluatedSplit:
+def _convolves(method: Method) -> bool:
+    return any(isinstance(module, nn.Conv2d) for module in method.modules())
+
+
+def _split(
+    configuration: Configuration, store: Store, name: str, device: torch.device, layout: torch.memory_format
+) -> EvaluatedSplit:
     stored = store.splits[name]
     loader = Loader(
         stored,
@@ -252,7 +260,7 @@ def _split(configuration: Configuration, store: Store, name: str, device: torch.
         augmentation=configuration.recipe.augmentation,
         mean=configuration.manifest.channel_mean,
         std=configuration.manifest.channel_std,
-        channels_last=device.type == "cuda",
+        channels_last=layout is torch.channels_last,
     )
     bias = None if stored.bias is None else torch.tensor(stored.bias, device=device)
     return EvaluatedSplit(name, loader, torch.tensor(stored.target, device=device), bias)
