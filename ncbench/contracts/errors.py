@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class NcbenchError(Exception):
@@ -45,3 +45,9 @@ def unknown_name(kind: str, name: str, valid: Iterable[str]) -> ConfigurationErr
     hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
     listed = f" Valid: {', '.join(choices)}." if choices else " There are none."
     return ConfigurationError(f"Unknown {kind} {name!r}.{hint}{listed}")
+
+
+def name_offenders(offenders: Sequence[str], limit: int = 20) -> str:
+    """Return the first offenders in one line, and how many more there are."""
+    shown = "; ".join(offenders[:limit])
+    return shown if len(offenders) <= limit else f"{shown}; and {len(offenders) - limit} more"

@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ncbench.contracts.dataset import Split
-from ncbench.contracts.errors import DataError
+from ncbench.contracts.errors import DataError, name_offenders
 from ncbench.data.manifest import Manifest
-from ncbench.data.sources import name_offenders
 
 SPLITS = ("train", "val", "test")
 

@@ -1,28 +1,37 @@
 """Fetching a dataset's sources, on the user's request only.
 
-Files come into a hidden folder ``.ncbench-partial/<dataset>`` of the data root and are moved to their places when
-every one of them is whole and has the right sha256. What was cut off is gone on with the next time.
+Files come into a hidden folder ``.ncbench-partial/<dataset>`` of the data root, archives are unpacked there, and all
+are moved to their places when every one of them is whole and has the right sha256. What was cut off is gone on with the
+next time.
 """
 
 from __future__ import annotations
 
+import contextlib
+import email.utils
 import hashlib
 import http.client
+import json
+import os
 import shutil
 import ssl
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 import ncbench
 from ncbench.contracts.errors import DataError
 from ncbench.data.manifest import HttpFile, HttpSource, HubSource, Manifest, ManualSource
+from ncbench.data.unpack import ArchiveError, unpack
+
+UNPACKED = ".ncbench-unpacked.json"
+"""File in a folder made of an archive that says which, and how much it held."""
 
 _BLOCK = 1 << 18
 _ATTEMPTS = 4  # requests to one mirror that bring nothing new, before the next mirror is tried
@@ -45,7 +54,7 @@ class Patience:
 
 
 Progress = Callable[[str, int, int], None]
-"""Called with a file's path, the bytes of it that are here, and its size."""
+"""Called with a file's path, the bytes of it that are here or unpacked, and its size."""
 
 
 class _MirrorError(Exception):
@@ -89,7 +98,7 @@ def fetch(
         for source in automatic:
             partial = root / ".ncbench-partial" / manifest.name
             partial.mkdir(parents=True, exist_ok=True)
-            with FileLock(partial.with_name(f"{manifest.name}.lock")):
+            with _locked(partial.with_name(f"{manifest.name}.lock"), say):
                 try:
                     if isinstance(source, HttpSource):
                         _fetch_http(source, root, partial, say, progress, patience or Patience())
@@ -113,23 +122,72 @@ def _fetch_http(
     progress: Progress | None,
     patience: Patience,
 ) -> None:
-    wanted = [file for file in source.files if not _is_whole(root / file.path, file)]
+    wanted = [file for file in source.files if not _is_here(root / file.path, file)]
     for file in source.files:
         if file not in wanted:
             say(f"{root / file.path} is here already.")
-    missing = sum(file.bytes - _size(partial / file.path) for file in wanted)
+        elif file.extract and _holds_something(root / file.path):
+            raise DataError(
+                f"{root / file.path} is there, but is not whole, or not what is fetched: move it away and fetch again."
+            )
+    missing = sum(_bytes_missing(file, partial) for file in wanted)
     if missing > (free := shutil.disk_usage(root).free):
         raise DataError(
-            f"{missing / 1e6:.0f} MB are to be fetched, but {root} has {free / 1e6:.0f} MB free: "
+            f"{missing / 1e6:.0f} MB are to be fetched and unpacked, but {root} has {free / 1e6:.0f} MB free: "
             "free some space, or choose another folder with --data-root."
         )
     for file in wanted:
-        _download(file, partial / file.path, say, progress, patience)
+        if file.extract is None:
+            _download(file, partial / file.path, say, progress, patience)
+        elif not _is_here(partial / file.path, file):
+            _download(file, _archive(file, partial), say, progress, patience)
+            _unpack(file, partial, say, progress)
     for file in wanted:
         target = root / file.path
         target.parent.mkdir(parents=True, exist_ok=True)
         (partial / file.path).replace(target)
         say(f"{target} is here, its sha256 verified.")
+
+
+def _archive(file: HttpFile, partial: Path) -> Path:
+    """Return where an archive is downloaded to; the folder it becomes is made beside it."""
+    return partial / f"{file.path}.archive"
+
+
+def _bytes_missing(file: HttpFile, partial: Path) -> int:
+    if file.extract is None:
+        return file.bytes - _size(partial / file.path)
+    if _is_here(partial / file.path, file):
+        return 0
+    return file.bytes - _size(_archive(file, partial)) + file.extract.bytes
+
+
+def _unpack(file: HttpFile, partial: Path, say: Callable[[str], None], progress: Progress | None) -> None:
+    """Turn a downloaded archive into the folder that is to be placed, whole and marked as such.
+
+    Raises:
+        _MirrorError: The archive is refused. It stays, since it is what the manifest names.
+    """
+    if file.extract is None:
+        raise ValueError(f"{file.path} is no archive")
+    archive, folder = _archive(file, partial), partial / file.path
+    size = file.extract.bytes
+
+    def show(written: int) -> None:
+        if progress is not None:
+            progress(file.path, written, size)
+
+    shutil.rmtree(folder, ignore_errors=True)  # what a killed attempt left; only a whole folder has the mark
+    say(f"Unpacking {archive.name}")
+    try:
+        unpack(archive, file.extract, folder, show)
+    except ArchiveError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise _MirrorError(f"{file.urls[0]} cannot be unpacked: {error}") from error
+    number, total = _content(folder)
+    mark = {"sha256": file.sha256, "files": number, "bytes": total}
+    (folder / UNPACKED).write_text(json.dumps(mark), encoding="utf-8")
+    archive.unlink()
 
 
 def _download(
@@ -174,8 +232,7 @@ def _complete(url: str, file: HttpFile, target: Path, progress: Progress | None,
             if error.code == 416:  # what is here is no part of what the server has
                 target.unlink(missing_ok=True)
             elif error.code in (429, 503):
-                asked = error.headers.get("Retry-After", "")
-                wait = min(float(asked), patience.longest) if asked.isdecimal() else wait
+                wait = _asked_wait(error.headers.get("Retry-After"), patience.longest) or wait
             elif error.code < 500:
                 raise _MirrorError(reason) from error
         except (urllib.error.URLError, http.client.HTTPException, ssl.SSLError, ConnectionError, TimeoutError) as error:
@@ -189,6 +246,19 @@ def _complete(url: str, file: HttpFile, target: Path, progress: Progress | None,
             if idle >= _ATTEMPTS:
                 raise _MirrorError(reason)
             time.sleep(wait)
+
+
+def _asked_wait(header: str | None, longest: float) -> float | None:
+    """Return the seconds that a Retry-After header asks for, `longest` at most; None if it asks for none."""
+    if header is None:
+        return None
+    if header.isdecimal():
+        return min(float(header), longest)
+    try:
+        seconds = email.utils.parsedate_to_datetime(header).timestamp() - time.time()
+    except (ValueError, OverflowError):
+        return None
+    return min(max(seconds, 0.0), longest)
 
 
 def _request(url: str, file: HttpFile, target: Path, progress: Progress | None, timeout: float) -> None:
@@ -237,11 +307,52 @@ def _fetch_hub(source: HubSource, root: Path, partial: Path, say: Callable[[str]
     say(f"{target} is here.")
 
 
+@contextlib.contextmanager
+def _locked(path: Path, say: Callable[[str], None]) -> Iterator[None]:
+    lock = FileLock(path)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        say("Another process is fetching this dataset; waiting for it.")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
     except FileNotFoundError:
         return 0
+
+
+def _is_here(path: Path, file: HttpFile) -> bool:
+    """Whether a file, or the folder its archive becomes, is at `path` and whole."""
+    if file.extract is None:
+        return _is_whole(path, file)
+    try:
+        mark = json.loads((path / UNPACKED).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    number, total = _content(path)
+    return bool(mark == {"sha256": file.sha256, "files": number, "bytes": total})
+
+
+def _content(folder: Path) -> tuple[int, int]:
+    """Return the number of files below a folder, the mark excepted, and their size."""
+    number = total = 0
+    for path, _, names in os.walk(folder):
+        for name in names:
+            if name != UNPACKED:
+                number += 1
+                total += os.lstat(os.path.join(path, name)).st_size  # noqa: PTH118 - a Path each is slow for millions
+    return number, total
+
+
+def _holds_something(path: Path) -> bool:
+    return path.is_symlink() or path.is_file() or (path.is_dir() and any(path.iterdir()))
 
 
 def _is_whole(path: Path, file: HttpFile) -> bool:

@@ -1,4 +1,8 @@
-"""The manifest: what a dataset is, where it comes from, what it must contain, and how it is trained on by default."""
+"""The manifest: what a dataset is, where it comes from, what it must contain, and how it is trained on by default.
+
+The JSON Schema of :class:`Manifest` is committed beside this module (``manifest.schema.json``); a test keeps them
+equal.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +10,25 @@ import importlib.resources
 from collections.abc import Mapping
 from importlib.resources.abc import Traversable
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 import yaml
 from pydantic import Field
 
-from ncbench.contracts.errors import DataError
+from ncbench.contracts.errors import DataError, name_offenders
 from ncbench.contracts.specs import NAME, Scalar
 
 
-def _inside(path: str) -> str:
-    """Refuse a path that is absolute or climbs out of the data root: a manifest says where files are written."""
+def stays_inside(path: str) -> bool:
+    """Whether a path with forward slashes is relative and cannot climb out of the folder it is taken from."""
     parts = PurePosixPath(path).parts
-    if not parts or path.startswith("/") or ".." in parts or "\\" in path or ":" in parts[0]:
+    return bool(parts) and not (path.startswith("/") or ".." in parts or "\\" in path or ":" in parts[0])
+
+
+def _inside(path: str) -> str:
+    """Refuse a path that leads out of the data root: a manifest says where files are written."""
+    if not stays_inside(path):
         raise ValueError("must be a relative path that stays inside its folder")
     return path
 
@@ -40,20 +49,36 @@ class Licence(_Part):
     url: str
 
 
+class Extraction(_Part):
+    """How a downloaded archive is unpacked.
+
+    Args:
+        kind: ``tar`` may be compressed, with gzip, bzip2 or xz.
+        bytes: Size of all files that are unpacked; an archive that holds more is refused.
+        folder: The folder of the archive whose content is wanted; None for the whole archive.
+    """
+
+    kind: Literal["zip", "tar"]
+    bytes: int = Field(gt=0)
+    folder: RelativePath | None = None
+
+
 class HttpFile(_Part):
     """One file to download.
 
     Args:
-        path: Where it is placed, relative to the data root.
+        path: Where it is placed, relative to the data root; of an archive, the folder its content becomes.
         urls: Mirrors in order of preference.
         sha256: Of the file as it is served.
         bytes: Its size, for the disk-space check and the progress display.
+        extract: How to unpack it, if it is an archive.
     """
 
     path: RelativePath
     urls: tuple[Url, ...] = Field(min_length=1)
     sha256: Sha256
     bytes: int = Field(gt=0)
+    extract: Extraction | None = None
 
 
 class HttpSource(_Part):
@@ -61,6 +86,15 @@ class HttpSource(_Part):
 
     kind: Literal["http"]
     files: tuple[HttpFile, ...] = Field(min_length=1)
+
+    @pydantic.model_validator(mode="after")
+    def _archives_have_folders_of_their_own(self) -> HttpSource:
+        # A folder is moved into place in one step, so nothing else can lie in it.
+        for archive in self.files:
+            for file in self.files:
+                if archive.extract and file is not archive and PurePosixPath(file.path).is_relative_to(archive.path):
+                    raise ValueError(f"{file.path} lies in {archive.path}, which is made of an archive")
+        return self
 
 
 class HubSource(_Part):
@@ -101,6 +135,9 @@ class SourceFile(_Part):
     bytes: int = Field(ge=0)
 
 
+SplitName = Literal["train", "val", "test"]
+
+
 class SplitCounts(_Part):
     """What a split must contain.
 
@@ -113,6 +150,18 @@ class SplitCounts(_Part):
     images: int = Field(gt=0)
     classes: tuple[int, ...] | None = None
     groups: tuple[tuple[int, ...], ...] | None = None
+
+
+class Lookalike(_Part):
+    """Data that circulate as the dataset, in its layout, and are not what was released.
+
+    Args:
+        description: What they are, as it goes on after "it is".
+        counts: What tells them: data that have all of these counts are taken for them.
+    """
+
+    description: str
+    counts: Mapping[SplitName, SplitCounts] = Field(min_length=1)
 
 
 class Manifest(_Part):
@@ -129,6 +178,7 @@ class Manifest(_Part):
         files: Source files whose content is known, checked before they are used.
         counts: What each split must contain. A ``val`` split that is not listed here is counted with ``train``,
             which it was carved from.
+        lookalikes: Other data that are known to circulate as this dataset, to call them by name.
         backbone: Spec of the default backbone.
         recipe: Default recipe values by key.
         primary_metric: The metric the dataset's results are reported in.
@@ -146,7 +196,8 @@ class Manifest(_Part):
     homepage: str
     sources: tuple[Annotated[HttpSource | HubSource | ManualSource, Field(discriminator="kind")], ...] = ()
     files: tuple[SourceFile, ...] = ()
-    counts: Mapping[Literal["train", "val", "test"], SplitCounts] = Field(default_factory=dict)
+    counts: Mapping[SplitName, SplitCounts] = Field(default_factory=dict)
+    lookalikes: tuple[Lookalike, ...] = ()
     backbone: str
     recipe: Mapping[str, Scalar] = Field(default_factory=dict)
     primary_metric: str
@@ -161,6 +212,11 @@ class Manifest(_Part):
             return self
         images = {split: SplitCounts(images=counts.images) for split, counts in self.counts.items()}
         return self.model_copy(update={"counts": images if what == "images" else {}})
+
+    @classmethod
+    def json_schema(cls) -> dict[str, Any]:
+        """Return the JSON Schema that is committed beside this module, for editors and for other programs."""
+        return cls.model_json_schema()
 
     def for_twin(self) -> Manifest:
         """Return the manifest without what holds for the real data only: counts and checksums."""
@@ -186,10 +242,8 @@ def load_manifest(reference: str) -> Manifest:
     except yaml.YAMLError as error:
         raise DataError(f"The manifest {reference} is not valid YAML: {' '.join(str(error).split())}.") from error
     except pydantic.ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, item['loc'])) or 'the whole'}: {item['msg']}" for item in error.errors()
-        )
-        raise DataError(f"The manifest {reference} is not valid: {problems}.") from error
+        problems = [f"{'.'.join(map(str, item['loc'])) or 'the whole'}: {item['msg']}" for item in error.errors()]
+        raise DataError(f"The manifest {reference} is not valid: {name_offenders(problems)}.") from error
 
 
 def _resource(package: str, path: str) -> Traversable:

@@ -7,19 +7,13 @@ import hashlib
 import os
 import stat
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ncbench.contracts.errors import DataError
+from ncbench.contracts.errors import DataError, name_offenders
 from ncbench.data.manifest import Manifest, SourceFile
 
 _BLOCK = 1 << 20
-
-
-def name_offenders(offenders: Sequence[str], limit: int = 20) -> str:
-    """Return the first offenders in one line, and how many more there are."""
-    shown = "; ".join(offenders[:limit])
-    return shown if len(offenders) <= limit else f"{shown}; and {len(offenders) - limit} more"
 
 
 def signature(files: Iterable[Path], root: Path | None) -> str:

@@ -25,14 +25,14 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from ncbench.contracts.dataset import Dataset, DatasetParameters
-from ncbench.contracts.errors import DataError
+from ncbench.contracts.errors import DataError, name_offenders
 from ncbench.contracts.specs import Spec
 from ncbench.data.check import SPLITS, check_counts, check_splits
 from ncbench.data.decode import DECODER, Framing
 from ncbench.data.imbalance import RULE, imbalanced
 from ncbench.data.manifest import Manifest
 from ncbench.data.roots import cache_folder, unwritable
-from ncbench.data.sources import name_offenders, signature, wrong_files
+from ncbench.data.sources import signature, wrong_files
 from ncbench.data.write import SplitDigest, bytes_needed, split_sha256, write_split
 
 if TYPE_CHECKING:

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import json
 import sys
+from importlib import resources
 from pathlib import Path
 
 import pydantic
 import pytest
 
 from ncbench import DataError
-from ncbench.data.manifest import load_manifest
+from ncbench.data.manifest import Manifest, load_manifest
 from ncbench.training.recipe import Recipe
 
 from .conftest import CARDS, make_manifest
@@ -18,9 +20,14 @@ def test_built_in_manifests_are_valid_and_their_recipes_can_be_built(name: str) 
     manifest = load_manifest(CARDS[name].manifest)
     assert manifest.name == name
     Recipe.build(manifest.recipe, owner=name)
-    assert manifest.counts["train"].classes is not None
+    assert name == "ufm" or manifest.counts["train"].classes is not None  # ufm has the sizes it is asked for
     for counts in manifest.counts.values():
         assert sum(counts.classes or ()) == counts.images
+
+
+def test_the_committed_schema_is_the_models() -> None:
+    committed = json.loads(resources.files("ncbench.data").joinpath("manifest.schema.json").read_text())
+    assert committed == Manifest.json_schema()
 
 
 def test_a_third_party_ships_its_manifest_as_a_resource(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,6 +59,16 @@ def test_every_problem_of_a_manifest_is_named(tmp_path: Path, monkeypatch: pytes
     assert "titel: Extra inputs are not permitted" in message
     assert "citation: Field required" in message
     assert "\n" not in message
+
+
+def test_of_many_problems_the_first_twenty_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [f"wrong_{number:02d}: 1" for number in range(30)]
+    with pytest.raises(DataError) as caught:
+        load_manifest(
+            _write(tmp_path, monkeypatch, make_manifest().model_dump_json()[:-1] + "," + ",".join(lines) + "}")
+        )
+    assert str(caught.value).count("Extra inputs") == 20
+    assert "and 10 more" in str(caught.value)
 
 
 def test_a_manifest_that_constructs_objects_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
