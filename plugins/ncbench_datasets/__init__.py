@@ -10,6 +10,14 @@ _LFF = "Nam et al., Learning from Failure: Training Debiased Classifier from Bia
 _KRIZHEVSKY = (
     "Krizhevsky, Learning Multiple Layers of Features from Tiny Images, technical report, University of Toronto, 2009"
 )
+_UFM = (
+    "Mixon, Parshall & Pi, Neural Collapse with Unconstrained Features, arXiv:2011.11619, 2020; Fang, He, Long & Su, "
+    "Exploring Deep Neural Networks via Layer-Peeled Model: Minority Collapse in Imbalanced Training, PNAS, 2021"
+)
+_SAGAWA = (
+    "Sagawa, Koh, Hashimoto & Liang, Distributionally Robust Neural Networks for Group Shifts: On the Importance of "
+    "Regularization for Worst-Case Generalization, ICLR 2020"
+)
 
 
 def _card(name: str, summary: str, kind: str, citation: str, module: str = "") -> DatasetCard:
@@ -56,5 +64,24 @@ def ncbench_datasets() -> Iterable[DatasetCard]:
             "Algorithms, arXiv:1708.07747, 2017",
             module="mnist",
         ),
+        _card(
+            "svhn",
+            "Street View House Numbers, cropped digits in colour",
+            "Svhn",
+            "Netzer et al., Reading Digits in Natural Images with Unsupervised Feature Learning, NIPS Workshop on Deep "
+            "Learning and Unsupervised Feature Learning, 2011",
+        ),
+        _card(
+            "waterbirds",
+            "Waterbirds: land- and waterbirds, in training nearly always at their usual place",
+            "Waterbirds",
+            _SAGAWA,
+        ),
         _card("bar", "Biased Action Recognition: actions at their usual places, tested at unusual ones", "Bar", _LFF),
+        _card(
+            "ufm",
+            "Unconstrained features model, the theory's laboratory: samples without images, features without a network",
+            "UFM",
+            _UFM,
+        ),
     ]

@@ -1,0 +1,32 @@
+"""The twins of datasets that are too large to be at hand: prepared, verified and learnt from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import ncbench
+from ncbench.contracts.specs import Spec
+from ncbench.data.manifest import load_manifest
+from ncbench.data.prepare import locate, prepare
+from ncbench.data.verify import verify
+
+from .conftest import CARDS
+
+
+@pytest.mark.parametrize("text", ["svhn"])
+def test_a_twin_is_prepared_verified_and_learnt_from(text: str, tmp_path: Path) -> None:
+    given = Spec.parse(text)
+    card = CARDS[given.name]
+    params = card.load().Parameters.build(given.parameters, owner=card.name)
+    store = prepare(card, params, synthetic=True)
+    manifest = load_manifest(card.manifest).for_twin()
+    dataset = locate(card, params, manifest, synthetic=True)
+    assert verify(dataset, dataset.params.spec(card.name), manifest) == []
+    settings = {"recipe.epochs": 1, "recipe.batch_size": 16, "recipe.optimizer": "adam", "recipe.lr": 1e-3}
+    settings |= {"recipe.schedule": "constant", "recipe.augmentation": "none"}
+    result = ncbench.run("erm", text, backbone="small_cnn", set=settings, output=tmp_path, synthetic=True)
+    assert result.status == "completed"
+    assert result.record.dataset.fingerprint == store.fingerprint
+    assert result.metrics["test"]["accuracy"] > 0.5
