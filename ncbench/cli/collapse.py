@@ -35,7 +35,7 @@ def collapse(
     if plot is not None:
         from ncbench.results.gram_plots import plot_grams
 
-        paths = plot_grams(report, plot)
+        paths = plot_grams(report.vectors, report.measures, file.name, plot, "--plot")
     if as_text:
         click.echo(json.dumps({**collapse_report.as_json(report), "plots": [str(path) for path in paths]}, indent=2))
         return

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ncbench.contracts.errors import DataError
+from ncbench.results.class_vectors import ClassVectors, thinned
 
 if TYPE_CHECKING:
     import torch
@@ -52,9 +53,7 @@ class CollapseReport:
         dim: d.
         num_classes: K: the classifier's rows, or one more than the largest label.
         classes: (P,) int64, the classes with images, ascending.
-        counts: (P,) int64, their images.
-        means: (P, d) float64, their means.
-        weight: (P, d) their classifier rows, or None.
+        vectors: Their counts, and the means and classifier rows of those that a picture can show.
         measures: By the names of `ncbench.collapse.measure`; nan where undefined.
     """
 
@@ -62,21 +61,14 @@ class CollapseReport:
     dim: int
     num_classes: int
     classes: torch.Tensor
-    counts: torch.Tensor
-    means: torch.Tensor
-    weight: torch.Tensor | None
+    vectors: ClassVectors
     measures: dict[str, float]
 
     @property
     def balanced(self) -> bool:
         """Whether all classes with images have equally many."""
-        return bool((self.counts == self.counts[0]).all())
-
-    @property
-    def sizes(self) -> str:
-        """How many images the classes have, in words."""
-        smallest, largest = int(self.counts.min()), int(self.counts.max())
-        return f"{smallest} images a class" if smallest == largest else f"{smallest} to {largest} images a class"
+        counts = self.vectors.counts
+        return bool((counts == counts[0]).all())
 
     @property
     def floor(self) -> float:
@@ -112,15 +104,14 @@ def measure_saved(saved: SavedFeatures, source: Path) -> CollapseReport:
     except ValueError as error:
         raise DataError(f"{source}: {error}.") from error
     present = means.counts > 0
-    weight = None if saved.weight is None else saved.weight[: len(present)][present]
+    weight = None if saved.weight is None else saved.weight[: len(present)][present].double()
+    classes = torch.unique(saved.labels)
     return CollapseReport(
         images=len(saved.features),
         dim=saved.features.shape[1],
         num_classes=num_classes,
-        classes=torch.unique(saved.labels),
-        counts=means.counts[present],
-        means=means.means[present],
-        weight=weight,
+        classes=classes,
+        vectors=thinned(classes, means.counts[present], means.means[present], weight),
         measures=measures,
     )
 
@@ -132,7 +123,7 @@ def as_json(report: CollapseReport) -> dict[str, Any]:
         "dimension": report.dim,
         "num_classes": report.num_classes,
         "classes": report.classes.tolist(),
-        "class_counts": report.counts.tolist(),
+        "class_counts": report.vectors.counts.tolist(),
         "measures": {name: value if math.isfinite(value) else None for name, value in report.measures.items()},
     }
 
@@ -141,7 +132,7 @@ def lines(report: CollapseReport) -> list[str]:
     """The report as text: what was measured, one line a measure, and what to mind when reading it."""
     shown = [
         f"N = {report.images} images, d = {report.dim} dimensions, K = {len(report.classes)} classes with images "
-        f"({_ranges(report.classes.tolist())}), {report.sizes}",
+        f"({_ranges(report.classes.tolist())}), {report.vectors.sizes}",
     ]
     absent = report.num_classes - len(report.classes)
     if absent:
@@ -168,7 +159,7 @@ def _remarks(report: CollapseReport) -> list[str]:
         )
     if not report.balanced:
         remarks.append("The class counts differ: a collapsed net comes near SELI rather than the ETF of NC2.")
-    if report.weight is None:
+    if report.vectors.weight is None:
         remarks.append("There is no classifier in the file: what needs its weight is left out.")
     if k < 2:
         remarks.append("One class alone has no geometry: what compares classes is undefined (-).")

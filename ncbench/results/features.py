@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ncbench.contracts.errors import ConfigurationError, DataError
+from ncbench.results.arrays import as_tensor, guarded, read_npz
 
 if TYPE_CHECKING:
     import numpy as np
@@ -105,16 +106,7 @@ def _found(path: Path, present: list[str], wanted: dict[str, str]) -> dict[str, 
 
 
 def _read_npz(path: Path, names: ArrayNames) -> dict[str, torch.Tensor]:
-    import numpy as np
-
-    archive = _guarded(path, lambda: np.load(path, allow_pickle=False))
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise DataError(f"{path} is a single array, not an archive of named ones. Save it with numpy.savez.")
-    with archive:
-        return {
-            role: _tensor(path, name, _guarded(path, partial(archive.__getitem__, name), name))
-            for role, name in _wanted(path, archive.files, names).items()
-        }
+    return read_npz(path, lambda present: _wanted(path, present, names))
 
 
 def _read_safetensors(path: Path, names: ArrayNames) -> dict[str, torch.Tensor]:
@@ -124,10 +116,10 @@ def _read_safetensors(path: Path, names: ArrayNames) -> dict[str, torch.Tensor]:
         raise ConfigurationError(f"{path} needs the safetensors package: pip install safetensors") from error
 
     # As torch tensors: numpy has no bfloat16, which is what such files often hold.
-    opened = _guarded(path, lambda: safetensors.safe_open(path, framework="pt"))
+    opened = guarded(path, lambda: safetensors.safe_open(path, framework="pt"))
     with opened as archive:
         return {
-            role: _guarded(path, partial(archive.get_tensor, name), name)
+            role: guarded(path, partial(archive.get_tensor, name), name)
             for role, name in _wanted(path, archive.keys(), names).items()
         }
 
@@ -138,17 +130,17 @@ def _read_parquet(path: Path, names: ArrayNames) -> dict[str, torch.Tensor]:
 
     if names.weight is not None or names.bias is not None:
         raise _no_classifier(path)
-    file = _guarded(path, lambda: pq.ParquetFile(path))
+    file = guarded(path, lambda: pq.ParquetFile(path))
     with file:
         wanted = _found(path, sorted(file.schema_arrow.names), {"features": names.features, "labels": names.labels})
-        table = _guarded(path, lambda: file.read(columns=[wanted["features"], wanted["labels"]]))
+        table = guarded(path, lambda: file.read(columns=[wanted["features"], wanted["labels"]]))
     labels = _without_nulls(path, wanted["labels"], table.column(wanted["labels"]))
     values = [chunk.to_numpy(zero_copy_only=False) for chunk in labels.chunks]
     return {
-        "features": _tensor(
+        "features": as_tensor(
             path, wanted["features"], _rows(path, wanted["features"], table.column(wanted["features"]))
         ),
-        "labels": _tensor(path, wanted["labels"], np.concatenate(values) if values else np.empty(0, np.int64)),
+        "labels": as_tensor(path, wanted["labels"], np.concatenate(values) if values else np.empty(0, np.int64)),
     }
 
 
@@ -198,32 +190,6 @@ def _no_classifier(path: Path) -> ConfigurationError:
     return ConfigurationError(
         f"{path} has one row an image and no place for a classifier. Leave out --weight and --bias, or save an .npz."
     )
-
-
-def _guarded(path: Path, read: Callable[[], Any], name: str | None = None) -> Any:
-    """What `read` returns. A damaged file can make a decoder raise almost anything; all of it means one thing here."""
-    what = str(path) if name is None else f"{path}: array {name!r}"
-    try:
-        return read()
-    except Exception as error:
-        if "allow_pickle=False" in str(error):
-            raise DataError(
-                f"{what} holds Python objects, which ncbench never unpickles. Save plain numbers."
-            ) from error
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{what} cannot be read: it is damaged or of another kind ({reason}).") from error
-
-
-def _tensor(path: Path, name: str, array: np.ndarray[Any, Any]) -> torch.Tensor:
-    """The array as a tensor of the same numbers."""
-    import numpy as np
-    import torch
-
-    if array.dtype.kind not in "fiub":
-        raise DataError(f"{path}: array {name!r} has dtype {array.dtype}, not plain numbers.")
-    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
-        array = array.astype(np.float64)  # torch has no long double
-    return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))
 
 
 def _check(

@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-import io
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ncbench.contracts.errors import ConfigurationError
-from ncbench.contracts.files import write_atomically
+from ncbench.results.class_vectors import ClassVectors, about_equal
+from ncbench.results.figures import plain_text, save_figure, shared_style
 
 if TYPE_CHECKING:
     import torch
 
-    from ncbench.results.collapse_report import CollapseReport
 
-MOST_CLASSES = 300  # drawn; of more, some would fall between the picture's pixels and the diagonal would have gaps
-
-
-def plot_grams(report: CollapseReport, folder: Path) -> list[Path]:
+def plot_grams(
+    vectors: ClassVectors, measures: Mapping[str, float], heading: str, folder: Path, option: str
+) -> list[Path]:
     """Draw the cosines between centred class means, and between classifier rows, beside those of the ideals.
 
-    The ideals are the simplex ETF and, when the class counts differ, SELI. Only classes with images are drawn; of more
-    than `MOST_CLASSES` an evenly spaced part. Colours reach as far as the cosines of different classes do, so that the
-    differences between many classes, all near 0, can be seen; the diagonal is 1 by definition.
+    The ideals are the simplex ETF and, unless the class counts are about equal, SELI. Colours reach as far as the
+    cosines of different classes do, so that the differences between many classes, all near 0, can be seen; the
+    diagonal is 1 by definition.
 
     Args:
-        report: What was measured.
+        vectors: What to draw.
+        measures: Of all classes, by the names of `ncbench.collapse.measure`; those missing or undefined are not shown.
+        heading: What the vectors are of.
         folder: Where ``grams.png`` and ``grams.svg`` go; created if needed.
+        option: The command-line option that names the folder, for the message.
 
     Returns:
         The two paths.
@@ -35,90 +37,67 @@ def plot_grams(report: CollapseReport, folder: Path) -> list[Path]:
     Raises:
         ConfigurationError: Fewer than two classes have images, or the folder cannot be written.
     """
-    import matplotlib
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    k = len(report.classes)
+    k, shown = len(vectors.counts), len(vectors.classes)
     if k < 2:
-        raise ConfigurationError("There is nothing to draw: fewer than two classes have images. Leave out --plot.")
-    rows = _panels(report)
-    furthest = max(_off_diagonal(panel) for row in rows for _, panel in row)
-    limit = min(1.0, max(furthest, 1e-3))
-    style: Any = {"svg.hashsalt": "ncbench", "font.size": 9}
-    with plt.rc_context(style):
+        raise ConfigurationError("There are no Gram matrices to draw: fewer than two classes have images.")
+    rows = _panels(vectors, measures)
+    limit = min(1.0, max(1e-3, *(_off_diagonal(panel) for row in rows for _, panel in row)))
+    with shared_style():
         columns = len(rows[0])
-        figure, axes = plt.subplots(
-            len(rows),
-            columns,
-            figsize=(3.5 * columns + 0.9, 3.6 * len(rows) + 0.5),
-            squeeze=False,
-            layout="constrained",
-        )
-        colours = plt.get_cmap("RdBu_r").with_extremes(bad="0.8")
+        figure = Figure(figsize=(3.5 * columns + 0.9, 3.6 * len(rows) + 0.7), layout="constrained")
+        axes = figure.subplots(len(rows), columns, squeeze=False)
+        colours = colormaps["RdBu_r"].with_extremes(bad="0.8")
         for row, row_axes in zip(rows, axes, strict=True):
             for (title, panel), axis in zip(row, row_axes, strict=True):
                 image = axis.imshow(panel.numpy(), cmap=colours, vmin=-limit, vmax=limit, interpolation="nearest")
-                axis.set_title(title, fontsize=9)
+                axis.set_title(title)
                 axis.set_xlabel("class")
                 axis.set_ylabel("class")
-                _tick(axis, _drawn(report).tolist())
+                axis.spines[:].set_visible(True)
+                _tick(axis, vectors.classes.tolist())
         bar = figure.colorbar(image, ax=axes, shrink=0.8, extend="max" if limit < 1 else "neither")
         bar.set_label("cosine (no unit)" + ("; the diagonal is 1" if limit < 1 else ""))
-        part = f" ({MOST_CLASSES} drawn)" if k > MOST_CLASSES else ""
+        part = f" ({shown} drawn)" if k > shown else ""
         figure.suptitle(
-            f"Cosines between {k} classes{part} in {report.dim} dimensions, {report.sizes}\n"
-            "distance: between the Gram matrices, lengths included",
+            f"{plain_text(heading)}\n"
+            f"Cosines between {k} classes{part} in {vectors.means.shape[1]} dimensions, {vectors.sizes}\n"
+            "distance: between the Gram matrices of norm 1, 0 to 2",
             fontsize=10,
         )
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            paths = [folder / "grams.png", folder / "grams.svg"]
-            for path in paths:
-                buffer = io.BytesIO()
-                # Without a date in it the SVG of the same features is the same file.
-                metadata = {"Date": None} if path.suffix == ".svg" else None
-                figure.savefig(buffer, format=path.suffix[1:], dpi=140, metadata=metadata)
-                write_atomically(path, buffer.getvalue())
-        except OSError as error:
-            raise ConfigurationError(
-                f"{folder} cannot be written ({error.strerror}). Choose another --plot."
-            ) from error
-        finally:
-            plt.close(figure)
-    return paths
+        return save_figure(figure, folder, "grams", option)
 
 
-def _panels(report: CollapseReport) -> list[list[tuple[str, torch.Tensor]]]:
+def _panels(vectors: ClassVectors, measures: Mapping[str, float]) -> list[list[tuple[str, torch.Tensor]]]:
     """Rows of (title, cosines): what was measured, then its ideals."""
     import torch
 
     from ncbench.collapse.gram import IdealGram, seli_gram, simplex_gram
 
-    index = _indices(len(report.classes))
-
     def entries(ideal: IdealGram) -> torch.Tensor:
-        level = ideal.level[index]  # only the entries drawn: the whole matrix may be large
+        level = ideal.level[vectors.drawn]  # only the entries drawn: the whole matrix may be large
         return _cosines_of_gram(ideal.between[level][:, level] + torch.diag(ideal.own[level]))
 
-    etf = entries(simplex_gram(len(report.classes), report.counts.device))
-    measured = [("class means", "means", report.means - report.means.mean(0), -0.5, "")]
-    if report.weight is not None:
-        measured.append(("classifier", "classifier", report.weight.double(), 0.5, "_classifier"))
-    floor = f" (floor {report.floor:.4g})" if report.floor > 0 else ""
+    def distance(measure: str) -> str:
+        value = measures.get(measure, math.nan)
+        return "" if math.isnan(value) else f"\ndistance {value:.4g}"
+
+    etf = entries(simplex_gram(len(vectors.counts), vectors.counts.device))
+    measured = [("class means", "_means", vectors.means, -0.5, "")]
+    if vectors.weight is not None:
+        measured.append(("classifier", "_classifier", vectors.weight, 0.5, "_classifier"))
+    floor = f" (floor {measures['nc2_etf_floor']:.4g})" if measures.get("nc2_etf_floor", 0) > 0 else ""
     rows = []
-    for name, kind, vectors, power, suffix in measured:
-        chosen = vectors[index]
+    for name, kind, of_classes, power, suffix in measured:
         row = [
-            (f"{name}: measured", _cosines_of_gram(chosen @ chosen.T)),
-            (f"{name}: simplex ETF\ndistance {report.measures[f'nc2_etf_distance{suffix}']:.4g}{floor}", etf),
+            (f"{name}: measured", _cosines_of_gram(of_classes @ of_classes.T)),
+            (f"{name}: simplex ETF{distance(f'nc2_etf_distance{suffix}')}{floor}", etf),
         ]
-        if not report.balanced:
-            distance = report.measures[f"seli_distance_{kind}"]
-            row.append(
-                (f"{name}: SELI for these counts\ndistance {distance:.4g}", entries(seli_gram(report.counts, power)))
-            )
+        if not about_equal(vectors.counts.tolist()):
+            ideal = entries(seli_gram(vectors.counts, power))
+            row.append((f"{name}: SELI for these counts{distance(f'seli_distance{kind}')}", ideal))
         rows.append(row)
     return rows
 
@@ -135,16 +114,6 @@ def _off_diagonal(cosines: torch.Tensor) -> float:
 
     different = cosines[~torch.eye(len(cosines), dtype=torch.bool)]
     return float(different.abs().nan_to_num(nan=0.0).max())
-
-
-def _indices(num_classes: int) -> torch.Tensor:
-    import torch
-
-    return torch.linspace(0, num_classes - 1, min(num_classes, MOST_CLASSES), dtype=torch.float64).round().long()
-
-
-def _drawn(report: CollapseReport) -> torch.Tensor:
-    return report.classes[_indices(len(report.classes))]
 
 
 def _tick(axis: Any, classes: list[int]) -> None:

@@ -1,19 +1,17 @@
-"""Pictures of runs: accuracies, losses and collapse measures over epochs."""
+"""Pictures of runs over their epochs: accuracies and losses, and the measures of neural collapse."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-from ncbench.contracts.errors import ConfigurationError
-from ncbench.contracts.files import write_atomically
 from ncbench.results.archive import RunResult
-from ncbench.results.comparison import by_configuration
-
-# Okabe and Ito's palette, which colour-blind readers can tell apart.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+from ncbench.results.class_vectors import about_equal
+from ncbench.results.comparison import by_configuration, label
+from ncbench.results.figures import COLOURS, plain_text, save_figure, shared_style
 
 
 @dataclass(frozen=True)
@@ -35,8 +33,28 @@ class Panel:
     logarithmic: bool = False
 
 
+def _of_target_and_bias(metric: str) -> tuple[tuple[str, str, str, str], ...]:
+    return (("train", metric, "-", "of the target"), ("train", f"bias_{metric}", "--", "of the bias"))
+
+
+def _of_means_and_classifier(metric: str) -> tuple[tuple[str, str, str, str], ...]:
+    return (("train", metric, "-", "class means"), ("train", f"{metric}_classifier", "--", "classifier"))
+
+
 GROUP_MEAN = Panel("Group-mean accuracy, test", (("test", "group_mean_accuracy", "-", ""),), "%", percent=True)
 ACCURACY = Panel("Accuracy, test", (("test", "accuracy", "-", ""),), "%", percent=True)  # where groups are unknown
+NC1 = Panel(
+    "NC1: within-class variability, train",
+    _of_target_and_bias("nc1"),
+    r"$\mathrm{tr}(\Sigma_W \Sigma_B^+)\,/\,K$",
+    logarithmic=True,
+)
+NC3 = Panel(
+    "NC3: self-duality, train",
+    (("train", "nc3_self_duality", "-", ""),),
+    r"$\Vert W/\Vert W\Vert_F - M/\Vert M\Vert_F\Vert_F^2$",
+)
+NC4 = Panel("NC4: disagreement with nearest mean, train", (("train", "nc4_disagreement", "-", ""),), "share of images")
 PANELS = (
     GROUP_MEAN,
     Panel("Worst-group accuracy, test", (("test", "worst_group_accuracy", "-", ""),), "%", percent=True),
@@ -48,29 +66,46 @@ PANELS = (
     ),
     ACCURACY,
     Panel("Training loss", (("losses", "loss", "-", ""),), "mean over the epoch", logarithmic=True),
+    NC1,
+    Panel("NC2: equal norms, train", _of_target_and_bias("nc2_norm_cv"), r"std / mean of $\Vert\mu_c - \mu_G\Vert$"),
+    Panel("NC2: equal angles, train", _of_target_and_bias("nc2_angle_std"), "std of cosines"),
+    NC3,
+    NC4,
+)
+COLLAPSE_PANELS = (
+    NC1,
     Panel(
-        "NC1: within-class variability, train",
-        (("train", "nc1", "-", "of the target"), ("train", "bias_nc1", "--", "of the bias")),
-        "tr(Σ_W Σ_B⁺)/K",
+        "NC1: class-distance normalised variance (CDNV), train",
+        _of_target_and_bias("nc1_cdnv"),
+        "mean over pairs of classes",
         logarithmic=True,
     ),
+    Panel("NC2: equal norms, train", _of_means_and_classifier("nc2_norm_cv"), "std / mean of norms"),
+    Panel("NC2: equal angles, train", _of_means_and_classifier("nc2_angle_std"), "std of cosines over pairs"),
     Panel(
-        "NC2: equal norms, train",
-        (("train", "nc2_norm_cv", "-", "of the target"), ("train", "bias_nc2_norm_cv", "--", "of the bias")),
-        "std/mean of |μ_c - μ_G|",
+        "NC2: largest angles, train",
+        _of_means_and_classifier("nc2_angle_mean"),
+        r"mean of $|\cos + 1/(K-1)|$ over pairs",
     ),
-    Panel(
-        "NC2: equal angles, train",
-        (("train", "nc2_angle_std", "-", "of the target"), ("train", "bias_nc2_angle_std", "--", "of the bias")),
-        "std of cosines",
+    NC3,
+    NC4,
+    *(
+        Panel(
+            f"{title}: distance to the ideal, train",
+            (
+                ("train", f"nc2_etf_distance{suffix}", "-", "to the simplex ETF"),
+                ("train", f"seli_distance{suffix or '_means'}", "--", "to SELI"),
+                ("train", "nc2_etf_floor", ":", "least to the ETF, of K > d + 1"),
+            ),
+            "between Gram matrices of norm 1",
+        )
+        for title, suffix in (("Class means", ""), ("Classifier", "_classifier"))
     ),
-    Panel("NC3: self-duality, train", (("train", "nc3_self_duality", "-", ""),), "‖Wᵀ/‖W‖ - M/‖M‖‖²"),
-    Panel("NC4: disagreement with nearest mean, train", (("train", "nc4_disagreement", "-", ""),), "share of images"),
 )
 
 
 def plot_curves(results: Sequence[RunResult], folder: Path) -> list[Path]:
-    """Draw every panel that has data, one colour a configuration, and write ``curves.png`` and ``curves.svg``.
+    """Draw accuracies, losses and collapse measures: ``curves.png`` and ``curves.svg``.
 
     Args:
         results: The runs; those that differ in the seed alone share a colour.
@@ -82,46 +117,86 @@ def plot_curves(results: Sequence[RunResult], folder: Path) -> list[Path]:
     Raises:
         ConfigurationError: The folder cannot be written.
     """
-    import matplotlib
+    panels = list(PANELS)
+    if _has_data(results, GROUP_MEAN):
+        panels.remove(ACCURACY)
+    return _plot(panels, results, folder, "curves")
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+
+def plot_collapse(results: Sequence[RunResult], folder: Path) -> list[Path]:
+    """Draw one panel a measure of neural collapse over the epochs: ``collapse.png`` and ``collapse.svg``.
+
+    SELI is drawn beside the simplex ETF unless every run's class counts are about equal, and the least distance to the
+    ETF where there are too many classes for the dimensions.
+
+    Args:
+        results: As of :func:`plot_curves`.
+        folder: As of :func:`plot_curves`.
+
+    Returns:
+        The two paths; none if no run has measured collapse.
+
+    Raises:
+        ConfigurationError: The folder cannot be written.
+    """
+    left_out = set()
+    if all(about_equal(_class_counts(result)) for result in results):
+        left_out |= {"seli_distance_means", "seli_distance_classifier"}
+    if not any(value > 0 for result in results for _, value in _points(result, "train", "nc2_etf_floor")):
+        left_out.add("nc2_etf_floor")
+    panels = [
+        replace(panel, curves=tuple(curve for curve in panel.curves if curve[1] not in left_out))
+        for panel in COLLAPSE_PANELS
+    ]
+    return _plot(panels, results, folder, "collapse")
+
+
+def heading(result: RunResult) -> str:
+    """Return what names a run above a picture: its configuration, seed, and the epoch whose model was kept."""
+    selected = result.record.selection.get(str(result.record.recipe.get("selection")))
+    epoch = f", epoch {selected.epoch}" if selected else ""
+    return f"{label(result)}, seed {result.record.seed}{epoch}"
+
+
+def _plot(panels: Sequence[Panel], results: Sequence[RunResult], folder: Path, name: str) -> list[Path]:
+    """Draw every panel that has data, one colour a configuration."""
+    from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    grouped = by_configuration(results)
-    panels = [panel for panel in PANELS if any(_has_points(results, curve) for curve in panel.curves)]
-    if GROUP_MEAN in panels:
-        panels.remove(ACCURACY)
+    panels = [panel for panel in panels if _has_data(results, panel)]
     if not panels:
         return []
+    grouped = by_configuration(results)
     columns = min(len(panels), 3)
     rows = -(-len(panels) // columns)
-    style: Any = {"svg.hashsalt": "ncbench", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
-    with plt.rc_context(style):
-        figure, axes = plt.subplots(
-            rows, columns, figsize=(4.2 * columns, 2.9 * rows), squeeze=False, layout="constrained"
-        )
+    with shared_style():
+        figure = Figure(figsize=(4.2 * columns, 2.9 * rows), layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False)
         for axis in axes.flat[len(panels) :]:
             axis.set_visible(False)
         for panel, axis in zip(panels, axes.flat, strict=False):
             _draw(panel, axis, grouped)
         handles = [
-            Line2D([], [], color=COLOURS[position % len(COLOURS)], label=f"{text} ({_seeds(members)})")
+            Line2D([], [], color=COLOURS[position % len(COLOURS)], label=plain_text(f"{text} ({_seeds(members)})"))
             for position, (text, members) in enumerate(grouped.items())
         ]
-        figure.legend(handles=handles, loc="outside upper center", frameon=False)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            paths = [folder / "curves.png", folder / "curves.svg"]
-            for path in paths:
-                _save(figure, path)
-        except OSError as error:
-            raise ConfigurationError(
-                f"{folder} cannot be written ({error.strerror}). Choose another --output."
-            ) from error
-        finally:
-            plt.close(figure)
-    return paths
+        if any(result.record.terminal_phase_epoch for result in results):
+            handles.append(
+                Line2D([], [], **_TERMINAL, color="0.3", label="first measured epoch with zero training error")
+            )
+        figure.legend(handles=handles, loc="outside upper center")
+        return save_figure(figure, folder, name, "--output")
+
+
+_TERMINAL: Any = {"linestyle": (0, (5, 3)), "linewidth": 0.8}
+
+
+def _class_counts(result: RunResult) -> list[int]:
+    """Training images of each class that has any; empty if the record does not tell."""
+    counts: dict[int, int] = {}
+    for group in result.record.groups.get("train", []):
+        counts[group.target] = counts.get(group.target, 0) + group.count
+    return [count for count in counts.values() if count]
 
 
 def _points(result: RunResult, split: str, metric: str) -> list[tuple[int, float]]:
@@ -138,54 +213,66 @@ def _has_points(results: Sequence[RunResult], curve: tuple[str, str, str, str]) 
     return any(_points(result, *curve[:2]) for result in results)
 
 
+def _has_data(results: Sequence[RunResult], panel: Panel) -> bool:
+    return any(_has_points(results, curve) for curve in panel.curves)
+
+
 def _draw(panel: Panel, axis: Any, grouped: dict[str, list[RunResult]]) -> None:
     from matplotlib.lines import Line2D
 
-    positive = True
+    drawn: list[float] = []
     for position, members in enumerate(grouped.values()):
         for result in members:
+            colour = COLOURS[position % len(COLOURS)]
             for split, metric, line, _ in panel.curves:
                 points = _points(result, split, metric)
                 if not points:
                     continue
                 epochs, values = zip(*points, strict=True)
+                drawn += values
                 scale = 100 if panel.percent else 1
-                positive = positive and min(values) > 0
                 axis.plot(
                     epochs,
                     [scale * value for value in values],
                     line,
-                    color=COLOURS[position % len(COLOURS)],
+                    color=colour,
                     linewidth=1.2,
                     marker="." if len(points) < 40 else None,
                     markersize=4,
                 )
-    axis.set_title(panel.title, fontsize=9)
+            if result.record.terminal_phase_epoch:
+                axis.axvline(result.record.terminal_phase_epoch, **_TERMINAL, color=colour)
+    axis.set_title(panel.title)
     axis.set_xlabel("epoch")
     axis.set_ylabel(panel.unit)
     axis.grid(alpha=0.25, linewidth=0.5)
+    _scale(panel, axis, drawn)
+    labelled = [curve for curve in panel.curves if curve[3]]
+    shown = [curve for curve in labelled if any(_has_points(members, curve) for members in grouped.values())]
+    if shown:
+        handles = [Line2D([], [], color="0.3", linestyle=cast("Any", line), label=text) for _, _, line, text in shown]
+        axis.legend(handles=handles, fontsize=8)
+
+
+def _scale(panel: Panel, axis: Any, drawn: Sequence[float]) -> None:
+    """Set scales and ticks: plain epochs, whole decades where y is logarithmic, else 0, the ideal, at the bottom."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     axis.set_xscale("log")  # on every panel: collapse begins in the first epochs, and panels are read side by side
-    if panel.logarithmic and positive:
-        axis.set_yscale("log")
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.xaxis.set_minor_formatter(NullFormatter())
     if panel.percent:
         axis.set_ylim(-2, 102)
-    labelled = [curve for curve in panel.curves if curve[3]]
-    drawn = [curve for curve in labelled if any(_has_points(members, curve) for members in grouped.values())]
-    if drawn:
-        handles = [Line2D([], [], color="0.3", linestyle=cast("Any", line), label=text) for _, _, line, text in drawn]
-        axis.legend(handles=handles, frameon=False, fontsize=8)
+    elif panel.logarithmic and min(drawn) > 0:
+        axis.set_yscale("log")
+        lowest = math.floor(math.log10(min(drawn)))
+        axis.set_ylim(10**lowest, 10 ** max(math.ceil(math.log10(max(drawn))), lowest + 1))
+        axis.yaxis.set_minor_formatter(NullFormatter())
+    else:
+        axis.set_ylim(bottom=-0.02 * axis.get_ylim()[1])  # a curve at 0 is seen above the axis
 
 
 def _seeds(members: Sequence[RunResult]) -> str:
     seeds = sorted({result.record.seed for result in members})
     return f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
-
-
-def _save(figure: Any, path: Path) -> None:
-    import io
-
-    buffer = io.BytesIO()
-    # Without a date in it the SVG of the same runs is the same file.
-    metadata = {"Date": None} if path.suffix == ".svg" else None
-    figure.savefig(buffer, format=path.suffix[1:], dpi=140, metadata=metadata)
-    write_atomically(path, buffer.getvalue())

@@ -82,7 +82,6 @@ class Evaluator:
             None if train.bias is None else group_counts(train.target, train.bias, len(store.class_names), num_bias)
         )
 
-    @torch.no_grad()
     def evaluate(self, method: Method, split: EvaluatedSplit, scheduled: bool) -> SplitResult:
         """Pass over `split` once and compute its metrics.
 
@@ -91,10 +90,12 @@ class Evaluator:
             split: The images and labels.
             scheduled: Whether families with ``when="scheduled"`` are computed too.
         """
-        families = [
-            family for family in self.metrics if split.name in family.splits and (scheduled or family.when == "always")
-        ]
-        needs = frozenset[str]().union(*(family.needs for family in families))
+        return self.measure(self.look(method, split, scheduled), scheduled)
+
+    @torch.no_grad()
+    def look(self, method: Method, split: EvaluatedSplit, scheduled: bool) -> Evaluation:
+        """Pass over `split` once and return what the metric families need to see of it; arguments of `evaluate`."""
+        needs = frozenset[str]().union(*(family.needs for family in self._families(split.name, scheduled)))
         method.eval()
         predicted, logits, features = [], [], []
         device_type = split.target.device.type
@@ -117,7 +118,7 @@ class Evaluator:
         count = group_counts(labels, bias, num_classes, num_bias)
         correct = group_counts(labels[hits], None if bias is None else bias[hits], num_classes, num_bias)
         classifier = method.classifier_parameters() if "features" in needs else None
-        evaluation = Evaluation(
+        return Evaluation(
             split=split.name,
             num_classes=num_classes,
             num_bias=num_bias,
@@ -134,10 +135,17 @@ class Evaluator:
             weight=None if classifier is None else classifier[0].float(),
             classifier_bias=None if classifier is None or classifier[1] is None else classifier[1].float(),
         )
+
+    @torch.no_grad()
+    def measure(self, evaluation: Evaluation, scheduled: bool) -> SplitResult:
+        """Compute the metrics of what `look` returned."""
         numbers: dict[str, float] = {}
-        for family in families:
+        for family in self._families(evaluation.split, scheduled):
             numbers.update(_finite(family.compute(evaluation).items()))
-        return SplitResult(numbers, count, correct)
+        return SplitResult(numbers, evaluation.count, evaluation.correct)
+
+    def _families(self, split: str, scheduled: bool) -> list[Metric]:
+        return [family for family in self.metrics if split in family.splits and (scheduled or family.when == "always")]
 
 
 def group_counts(target: np.ndarray, bias: np.ndarray | None, num_classes: int, num_bias: int) -> np.ndarray:

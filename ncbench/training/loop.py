@@ -20,6 +20,7 @@ from ncbench.contracts.method import Method
 from ncbench.contracts.task import Batch, SplitView, Task, derived_seed, seeded_generator, withheld
 from ncbench.data.loader import Loader
 from ncbench.data.store import Store
+from ncbench.results.snapshot import Snapshot, take_snapshot
 from ncbench.training.checkpoint import load_latest_checkpoint, save_checkpoint
 from ncbench.training.configuration import Configuration, load_metrics
 from ncbench.training.evaluation import EvaluatedSplit, Evaluator, SplitResult, group_counts
@@ -65,10 +66,11 @@ class Progress:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained method and the evaluation of every split at the primary criterion."""
+    """A trained method, the evaluation of every split at the primary criterion, and what is kept of the features."""
 
     method: Method
     results: dict[str, SplitResult]
+    geometry: Snapshot | None
 
 
 def fit(
@@ -225,7 +227,13 @@ def fit(
         method.load_state_dict(progress.snapshot)
     seed_global_generators(seed, "finish")
     method.finish(views["train"], views.get("val"))
-    return Fitted(method, {name: evaluator.evaluate(method, split, scheduled=True) for name, split in splits.items()})
+    results, geometry = {}, None
+    for name, split in splits.items():
+        evaluation = evaluator.look(method, split, scheduled=True)
+        results[name] = evaluator.measure(evaluation, scheduled=True)
+        if name == "train":
+            geometry = take_snapshot(evaluation)
+    return Fitted(method, results, geometry)
 
 
 def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:

@@ -32,6 +32,7 @@ from ncbench.data.store import Store
 from ncbench.plugins.discovery import registry
 from ncbench.results.archive import RESULT_FILE, RunResult, load_result, write_result
 from ncbench.results.record import Record
+from ncbench.results.snapshot import SNAPSHOT_FILE, write_snapshot
 from ncbench.training.checkpoint import newest_epoch
 from ncbench.training.configuration import Configuration, resolve
 from ncbench.training.loop import DivergedError, Fitted, Progress, Reporter, fit
@@ -143,6 +144,8 @@ def run(
                     reporter=_Logging(session, reporter or Silent()),
                 )
                 _save_model(fitted, folder / MODEL_FILE)
+                if fitted.geometry is not None:
+                    write_snapshot(fitted.geometry, folder)
         except DivergedError as error:
             return session.end("diverged", str(error), prepared - started)
         except KeyboardInterrupt:
@@ -337,8 +340,8 @@ def _existing(folder: Path, resume: bool, force: bool) -> RunResult | None:
         ConfigurationError: The run was cut off before, and the user has not said how to go on.
     """
     if force:
-        for path in (folder / RESULT_FILE, folder / LOG_FILE, folder / MODEL_FILE):
-            path.unlink(missing_ok=True)
+        for name in (RESULT_FILE, LOG_FILE, MODEL_FILE, SNAPSHOT_FILE):
+            (folder / name).unlink(missing_ok=True)
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
         return None
     status = None

@@ -203,9 +203,9 @@ def test_panels_hold_the_cosines_of_the_ideals(tmp_path: Path) -> None:
     labels = np.repeat(np.arange(4), counts)
     weight = vectors_with_gram(ideal.classifier_gram, 5, torch.Generator().manual_seed(1)).numpy()
     path = save(tmp_path / "net.npz", {"features": vectors.numpy()[labels], "labels": labels, "weight": weight})
-    for row, gram in zip(
-        _panels(measure_saved(read_features(path), path)), (ideal.mean_gram, ideal.classifier_gram), strict=True
-    ):
+    report = measure_saved(read_features(path), path)
+    rows = _panels(report.vectors, report.measures)
+    for row, gram in zip(rows, (ideal.mean_gram, ideal.classifier_gram), strict=True):
         lengths = gram.diagonal().sqrt()
         (_, measured), (_, etf), (_, of_seli) = row
         assert torch.allclose(of_seli, gram / torch.outer(lengths, lengths), atol=1e-10)
@@ -214,7 +214,7 @@ def test_panels_hold_the_cosines_of_the_ideals(tmp_path: Path) -> None:
 
 
 def test_many_classes_are_thinned_out(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ncbench.results.gram_plots.MOST_CLASSES", 10)
+    monkeypatch.setattr("ncbench.results.class_vectors.MOST_CLASSES", 10)
     labels = np.arange(50).repeat(2)
     features = np.random.default_rng(0).normal(size=(100, 4))
     code, *_ = cli(save(tmp_path / "net.npz", {"features": features, "labels": labels}), "--plot", tmp_path)

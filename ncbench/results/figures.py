@@ -1,0 +1,67 @@
+"""The look that all pictures share, and writing them: the same picture is the same file."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ncbench.contracts.errors import ConfigurationError
+from ncbench.contracts.files import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's palette, which colour-blind readers can tell apart.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+_STYLE: Mapping[str, Any] = {
+    "svg.hashsalt": "ncbench",  # identifiers in an SVG follow from its content
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+}
+
+
+def shared_style() -> AbstractContextManager[None]:
+    """Return the context in which figures are made and saved."""
+    import matplotlib
+
+    return matplotlib.rc_context(dict(_STYLE))
+
+
+def plain_text(text: str) -> str:
+    """Return a text from elsewhere so that it is drawn as it is, and no dollar sign in it starts a formula."""
+    return text.replace("$", r"\$")
+
+
+def save_figure(figure: Figure, folder: Path, name: str, option: str) -> list[Path]:
+    """Write a figure as PNG and as SVG.
+
+    Args:
+        figure: What was drawn.
+        folder: Where the files go; created if needed.
+        name: Of the files, without their endings.
+        option: The command-line option that names the folder, for the message.
+
+    Returns:
+        The two paths.
+
+    Raises:
+        ConfigurationError: The folder cannot be written.
+    """
+    paths = [folder / f"{name}.png", folder / f"{name}.svg"]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in paths:
+            buffer = io.BytesIO()
+            # Without a date in it the SVG of the same content is the same file.
+            metadata = {"Date": None} if path.suffix == ".svg" else None
+            figure.savefig(buffer, format=path.suffix[1:], dpi=140, metadata=metadata)
+            write_atomically(path, buffer.getvalue())
+    except OSError as error:
+        raise ConfigurationError(f"{folder} cannot be written ({error.strerror}). Choose another {option}.") from error
+    return paths
