@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ncbench.contracts.errors import PluginError as PluginError
     from ncbench.contracts.errors import SupervisionError as SupervisionError
     from ncbench.contracts.hookspecs import hookimpl as hookimpl
+    from ncbench.contracts.launcher import Launcher as Launcher
     from ncbench.contracts.method import Method as Method
     from ncbench.contracts.method import Published as Published
     from ncbench.contracts.method import Stage as Stage
@@ -51,6 +52,7 @@ _HOME = {
     "Dataset": "contracts.dataset",
     "DatasetCard": "contracts.cards",
     "Evaluation": "contracts.metric",
+    "Launcher": "contracts.launcher",
     "LauncherCard": "contracts.cards",
     "Method": "contracts.method",
     "MethodCard": "contracts.cards",

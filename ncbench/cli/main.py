@@ -36,8 +36,9 @@ def built_in_commands() -> list[click.Command]:
     from ncbench.cli.plot import plot
     from ncbench.cli.plugins import plugins
     from ncbench.cli.run import run
+    from ncbench.cli.sweep import sweep
 
-    return [run, list_cards, data, plugins, compare, plot, collapse, leaderboard]
+    return [run, sweep, list_cards, data, plugins, compare, plot, collapse, leaderboard]
 
 
 def _add_commands() -> None:

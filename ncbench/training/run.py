@@ -132,7 +132,7 @@ def run(
         session = _Session(configuration, store, torch_device, folder, warn)
         session.start(resume)
         try:
-            with _terminated_as_interrupted():
+            with terminated_as_interrupted():
                 fitted = fit(
                     configuration,
                     store,
@@ -362,7 +362,7 @@ def _existing(folder: Path, resume: bool, force: bool) -> RunResult | None:
 
 
 @contextlib.contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
+def terminated_as_interrupted() -> Iterator[None]:
     """Treat SIGTERM, which schedulers send before they kill, as Ctrl-C."""
     if threading.current_thread() is not threading.main_thread():
         yield

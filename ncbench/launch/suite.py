@@ -1,0 +1,177 @@
+"""Suites: which runs belong together, in a YAML file."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import pydantic
+import yaml
+from pydantic import Field
+
+from ncbench.contracts.errors import ConfigurationError
+from ncbench.contracts.launcher import Job
+from ncbench.contracts.specs import Scalar, Spec
+from ncbench.training.configuration import Configuration, resolve
+
+DIGITS = 3  # significant ones of a drawn number: nobody tunes more, and specs stay readable
+
+
+class _Part(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Uniform(_Part):
+    """Numbers drawn evenly between two bounds."""
+
+    uniform: tuple[float, float]
+
+    def draw(self, generator: random.Random) -> Scalar:
+        """Draw one."""
+        return _rounded(generator.uniform(*self.uniform))
+
+
+class LogUniform(_Part):
+    """Positive numbers whose logarithm is drawn evenly between two bounds."""
+
+    log_uniform: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
+
+    def draw(self, generator: random.Random) -> Scalar:
+        """Draw one."""
+        low, high = self.log_uniform
+        return _rounded(math.exp(generator.uniform(math.log(low), math.log(high))))
+
+
+class Search(_Part):
+    """Random search: every method and dataset of the block gets the same number of draws.
+
+    Args:
+        trials: How many.
+        seed: Of the draws; those of one block depend on nothing else, so all its methods try the same recipes.
+        space: Setting -> the values it may take, or bounds.
+    """
+
+    trials: int = Field(ge=1)
+    seed: int = 0
+    space: Mapping[str, tuple[Scalar, ...] | Uniform | LogUniform] = Field(min_length=1)
+
+    def draws(self) -> Iterator[dict[str, Scalar]]:
+        """Yield the settings of each trial."""
+        generator = random.Random(self.seed)  # noqa: S311 (no secret)
+        for _ in range(self.trials):
+            yield {
+                key: generator.choice(values) if isinstance(values, tuple) else values.draw(generator)
+                for key, values in sorted(self.space.items())
+            }
+
+
+class Block(_Part):
+    """All combinations of methods, datasets, settings and seeds.
+
+    Settings are named as on the command line, ``recipe.KEY``, or ``method.KEY`` for a parameter of every method here.
+
+    Args:
+        methods: Specs.
+        datasets: Specs.
+        seeds: The seeds.
+        backbone: Spec; the published one or the dataset's if left out.
+        settings: The same for all runs.
+        grid: Setting -> the values to try, in all combinations.
+        search: Settings drawn at random, for each point of the grid.
+    """
+
+    methods: tuple[str, ...] = Field(min_length=1)
+    datasets: tuple[str, ...] = Field(min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
+    backbone: str | None = None
+    settings: Mapping[str, Scalar] = Field(default_factory=dict)
+    grid: Mapping[str, Annotated[tuple[Scalar, ...], Field(min_length=1)]] = Field(default_factory=dict)
+    search: Search | None = None
+
+    def points(self) -> Iterator[dict[str, Scalar]]:
+        """Yield the settings of every point of grid and search."""
+        draws = [{}] if self.search is None else list(self.search.draws())
+        for values in itertools.product(*self.grid.values()):
+            for drawn in draws:
+                yield {**self.settings, **dict(zip(self.grid, values, strict=True)), **drawn}
+
+
+@dataclass(frozen=True)
+class Member:
+    """One run of a suite: what it is, and the job that makes it."""
+
+    configuration: Configuration
+    job: Job
+
+
+class Suite(_Part):
+    """A suite.
+
+    Args:
+        title: What it is called.
+        description: What it shows and with what budget of epochs; a smaller one than published is named as such.
+        runs: Its blocks.
+    """
+
+    title: str
+    description: str
+    runs: tuple[Block, ...] = Field(min_length=1)
+
+    def members(self) -> list[Member]:
+        """Return every run once, seed by seed, so that a sweep cut short has compared all methods.
+
+        Raises:
+            ConfigurationError: A name, key or value is not valid.
+            PluginError: A plugin cannot be imported.
+        """
+        found: dict[str, Member] = {}
+        for block in self.runs:
+            points = list(block.points())
+            for seed, dataset, method, point in itertools.product(block.seeds, block.datasets, block.methods, points):
+                member = _member(method, dataset, block.backbone, seed, point)
+                found.setdefault(member.job.run_id, member)
+        return sorted(found.values(), key=lambda member: member.job.seed)
+
+
+def load_suite(path: Path) -> Suite:
+    """Read a suite.
+
+    Raises:
+        ConfigurationError: The file is not there, is not YAML, or has a missing, unknown or invalid field.
+    """
+    try:
+        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return Suite.model_validate(content)
+    except OSError as error:
+        raise ConfigurationError(f"There is no suite at {path} ({error.strerror}).") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from error
+    except pydantic.ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, item['loc'])) or 'the whole'}: {item['msg']}" for item in error.errors()
+        )
+        raise ConfigurationError(f"{path} is not a suite: {problems}.") from error
+
+
+def _member(method: str, dataset: str, backbone: str | None, seed: int, point: Mapping[str, Scalar]) -> Member:
+    recipe, parameters = _separated(point)
+    spec = Spec.parse(method)
+    # As given, not canonical: a value that is the parameter's default may stand against a published one.
+    given = str(Spec(spec.name, {**spec.parameters, **parameters}))
+    configuration = resolve(given, dataset, backbone, seed, recipe, synthetic=False)
+    return Member(configuration, Job(configuration.run_id, given, dataset, backbone, seed, recipe))
+
+
+def _separated(point: Mapping[str, Scalar]) -> tuple[dict[str, Scalar], dict[str, Scalar]]:
+    """Split settings into the recipe's, with their prefix, and the method's, without."""
+    recipe = {key: value for key, value in point.items() if not key.startswith("method.")}
+    return recipe, {key.removeprefix("method."): point[key] for key in point.keys() - recipe.keys()}
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{DIGITS}g}")

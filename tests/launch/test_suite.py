@@ -1,0 +1,104 @@
+"""What a suite file says, and which runs follow from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ncbench import ConfigurationError
+from ncbench.launch.suite import load_suite
+
+SUITES = Path(__file__).parents[2] / "leaderboard" / "suites"
+
+
+def written(folder: Path, **block: Any) -> Path:
+    defaults = {"methods": ["erm"], "datasets": ["colored_digits"], "seeds": [0]}
+    path = folder / "suite.yaml"
+    path.write_text(yaml.safe_dump({"title": "T", "description": "D", "runs": [defaults | block]}))
+    return path
+
+
+def test_a_block_is_the_product_of_what_it_names(tmp_path: Path) -> None:
+    suite = load_suite(
+        written(
+            tmp_path,
+            methods=["erm", "shortcut_prime"],
+            datasets=["colored_digits:conflict=0.05", "colored_digits"],
+            seeds=[3, 1],
+            settings={"recipe.epochs": 2},
+            grid={"recipe.lr": [0.1, 0.01], "recipe.batch_size": [32]},
+        )
+    )
+    members = suite.members()
+    assert len({member.job.run_id for member in members}) == len(members) == 2 * 2 * 2 * 2
+    assert [member.job.seed for member in members] == [1] * 8 + [3] * 8  # a sweep cut short has compared all methods
+    recipes = [member.configuration.recipe for member in members]
+    assert {(r.epochs, r.lr, r.batch_size) for r in recipes} == {(2, 0.1, 32), (2, 0.01, 32)}
+
+
+def test_a_run_named_twice_is_made_once(tmp_path: Path) -> None:
+    twice = written(tmp_path, datasets=["colored_digits", "colored_digits:conflict=0.01"])  # 0.01 is the default
+    assert len(load_suite(twice).members()) == 1
+
+
+def test_every_method_of_a_search_gets_the_same_draws(tmp_path: Path) -> None:
+    space = {"recipe.lr": {"log_uniform": [1e-4, 1e-1]}, "recipe.weight_decay": {"uniform": [0, 1]}}
+    path = written(
+        tmp_path,
+        methods=["erm", "shortcut_prime"],
+        search={"trials": 6, "seed": 5, "space": space | {"recipe.batch_size": [16, 32]}},
+    )
+    drawn: dict[str, list[Any]] = {"erm": [], "shortcut_prime": []}
+    for member in load_suite(path).members():
+        recipe = member.configuration.recipe
+        drawn[member.configuration.method.name].append((recipe.lr, recipe.weight_decay, recipe.batch_size))
+    assert drawn["erm"] == drawn["shortcut_prime"]
+    assert len(set(drawn["erm"])) == 6
+    for lr, weight_decay, batch_size in drawn["erm"]:
+        assert 1e-4 <= lr <= 1e-1
+        assert 0 <= weight_decay <= 1
+        assert batch_size in (16, 32)
+    assert [m.job for m in load_suite(path).members()] == [m.job for m in load_suite(path).members()]
+
+
+def test_a_methods_parameter_is_a_setting_too(tmp_path: Path) -> None:
+    path = written(tmp_path, methods=["focal"], grid={"method.gamma": [0.5, 1.0]})
+    assert {member.job.method for member in load_suite(path).members()} == {"focal:gamma=0.5", "focal:gamma=1.0"}
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"methods": ["emr"]}, "Did you mean 'erm'"),
+        ({"settings": {"recipe.epoch": 3}}, "Did you mean 'recipe.epochs'"),
+        ({"grid": {"method.gamma": [1.0]}}, "Unknown parameter of erm 'gamma'"),
+        ({"settings": {"recipe.epochs": 0}}, "greater than or equal to 1"),
+        ({"seeds": [-1]}, "runs.0.seeds.0"),
+        ({"seeds": []}, "runs.0.seeds"),
+        ({"colour": "red"}, "runs.0.colour"),
+        ({"search": {"trials": 2, "space": {"recipe.lr": {"log_uniform": [0, 1]}}}}, "greater than 0"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, change: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        load_suite(written(tmp_path, **change)).members()
+    assert complaint in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("content", ["[", "runs: 3", "!!python/object/apply:os.system ['true']", "\xff\xfe"])
+def test_a_file_that_is_no_suite_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "suite.yaml"
+    path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(ConfigurationError, match="suite"):
+        load_suite(path)
+    with pytest.raises(ConfigurationError, match="There is no suite"):
+        load_suite(tmp_path / "absent.yaml")
+
+
+@pytest.mark.parametrize("path", sorted(SUITES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_projects_suites_name_runs_that_exist(path: Path) -> None:
+    assert load_suite(path).members()
