@@ -44,12 +44,12 @@ def roots_with(folder: str, manifest: Manifest, data_root: Path | None = None) -
 
 
 def how_to_get(manifest: Manifest) -> str:
-    """Return one sentence that tells a user how to get the dataset."""
-    for source in manifest.sources:
-        if isinstance(source, ManualSource):
-            return "To get it: " + " ".join(source.instructions.split())
-        return f"To get it: ncbench data fetch {manifest.name}"
-    return "Its manifest names no source."
+    """Return one sentence that tells a user how to get the dataset: by fetching it, by hand, or either way."""
+    ways = []
+    if any(not isinstance(source, ManualSource) for source in manifest.sources):
+        ways.append(f"ncbench data fetch {manifest.name}")
+    ways += [" ".join(source.instructions.split()) for source in manifest.sources if isinstance(source, ManualSource)]
+    return f"To get it: {'; or by hand: '.join(ways)}" if ways else "Its manifest names no source."
 
 
 def unwritable(folder: Path, error: OSError) -> DataError:

@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from ncbench import DataError, Dataset, Parameters, Split
+from ncbench_datasets.twin_pictures import striped_on
 
 CLASSES = ("climbing", "diving", "fishing", "pole vaulting", "racing", "throwing")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
@@ -99,19 +100,8 @@ class Bar(Dataset):
             for target, name in enumerate(CLASSES):
                 for count in range(1, number + 1):
                     place = target if split == "train" else (target + count) % len(CLASSES)
-                    image = Image.fromarray(_picture(target, place, generator))
+                    image = Image.fromarray(striped_on(_GROUNDS[place], target, len(CLASSES), generator, (64, 80)))
                     image.save(folder / f"{name}_{count}.jpg", quality=90)
 
 
 _GROUNDS = ((150, 110, 70), (40, 90, 190), (60, 150, 90), (200, 190, 120), (110, 110, 110), (190, 90, 90))
-
-
-def _picture(target: int, place: int, generator: np.random.Generator) -> np.ndarray:
-    """Draw stripes of the class's direction and spacing on the place's colour: (64, 80, 3) uint8."""
-    rows, columns = np.mgrid[0:64, 0:80]
-    angle = np.pi * target / len(CLASSES)
-    phase = np.cos(angle) * rows + np.sin(angle) * columns + generator.uniform(0, 12)
-    stripes = ((phase // 6) % 2 == 0)[:, :, None]
-    noise = generator.normal(0, 12, (64, 80, 3))
-    ground = np.asarray(_GROUNDS[place]) + noise
-    return np.clip(np.where(stripes, ground + 45, ground), 0, 255).astype(np.uint8)

@@ -1,0 +1,180 @@
+"""Waterbirds (Sagawa, Koh, Hashimoto & Liang, Distributionally Robust Neural Networks for Group Shifts, ICLR 2020)."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from ncbench import DataError, Dataset, Parameters, Split
+from ncbench_datasets.hub_parquet import find_shards
+from ncbench_datasets.listed_images import leads_out, listed_images
+from ncbench_datasets.offenders import named
+from ncbench_datasets.packed_images import read_packed
+from ncbench_datasets.twin_pictures import striped_on
+
+SPLITS = ("train", "val", "test")  # in the order of the table's numbers
+HUB_SPLITS = {"train": "train", "val": "validation", "test": "test"}
+LIMITS = {"y": 2, "split": 3, "place": 2}
+
+
+class WaterbirdsParameters(Parameters):
+    """Parameters of Waterbirds."""
+
+    size: int = Field(224, ge=16, le=1024, description="height and width of the stored images, in pixels")
+
+
+@dataclass(frozen=True)
+class _Row:
+    name: str
+    y: int
+    split: int
+    place: int
+
+
+class Waterbirds(Dataset):
+    """Photographs of birds (CUB) pasted onto land or water (Places); in training 95 % of each kind at its usual place.
+
+    The class y is 1 for waterbirds, the bias attribute 1 for water. As in the published experiments an image's centre
+    is kept: the shorter side is resized to 8/7 of `size` (256 for 224), the middle cropped out. (The published code
+    resizes both sides to 256, which squeezes the image.)
+
+    The sources are the release, ``metadata.csv`` with the images it lists, or the hub's parquet files
+    ``{train,validation,test}-*.parquet`` in the same folder or in ``data`` below it, with the columns image, label,
+    place.
+    """
+
+    Parameters = WaterbirdsParameters
+    folder = "waterbird_complete95_forest2water2"
+    class_names = ("landbird", "waterbird")
+    bias_names = ("land", "water")
+
+    def __init__(self, params: Any, root: Path | None) -> None:
+        super().__init__(params, root)
+        self.image_size = (params.size, params.size)
+        self.shorter_side = round(params.size * 256 / 224)
+
+    def source_files(self) -> Sequence[Path]:
+        """Return ``metadata.csv`` and the images it lists, or the hub's files.
+
+        Raises:
+            DataError: There is neither, or files are missing, or the table is damaged; all offenders are named.
+        """
+        table = self.source / "metadata.csv"
+        if table.is_file():
+            return [table, *listed_images(self.source, [row.name for row in read_metadata(table)])]
+        return [path for paths in self._shards().values() for path in paths]
+
+    def read(self) -> Mapping[str, Split]:
+        """Read the table or the hub's files.
+
+        Raises:
+            DataError: A file is damaged; all offenders are named.
+        """
+        table = self.source / "metadata.csv"
+        if not table.is_file():
+            return {split: _packed(split, paths) for split, paths in self._shards().items()}
+        rows = read_metadata(table)
+        return {name: self._listed([row for row in rows if row.split == code]) for code, name in enumerate(SPLITS)}
+
+    def _listed(self, rows: Sequence[_Row]) -> Split:
+        return Split(
+            images=[self.source / row.name for row in rows],
+            target=np.array([row.y for row in rows], dtype=np.int64),
+            bias=np.array([row.place for row in rows], dtype=np.int64),
+            ids=[row.name for row in rows],
+        )
+
+    def _shards(self) -> Mapping[str, Sequence[Path]]:
+        shards = find_shards([self.source, self.source / "data"], list(HUB_SPLITS.values()))
+        if not shards:
+            raise DataError(f"{self.source} holds neither metadata.csv nor the hub's parquet files.")
+        return {split: shards[name] for split, name in HUB_SPLITS.items()}
+
+    @classmethod
+    def synthesize(cls, root: Path) -> None:
+        """Write the table and its images: a class is a direction of stripes, a place the colour behind them."""
+        from PIL import Image
+
+        generator = np.random.default_rng(0)
+        folder = root / cls.folder
+        rows = []
+        for split, groups in _TWIN.items():
+            for (y, place), number in groups.items():
+                for _ in range(number):
+                    bird, scene = _BIRDS[y][len(rows) % 2], _SCENES[place][len(rows) % 2]
+                    name = f"{bird}/{bird[4:]}_{len(rows) + 1:04d}_{len(rows) + 1}.jpg"
+                    (folder / bird).mkdir(parents=True, exist_ok=True)
+                    picture = striped_on(_GROUNDS[place], y, len(cls.class_names), generator, (64, 80), contrast=15)
+                    Image.fromarray(picture).save(folder / name, quality=90)
+                    rows.append(
+                        (len(rows) + 1, name, y, SPLITS.index(split), place, f"/{scene[0]}/{scene}/{len(rows):08d}.jpg")
+                    )
+        with (folder / "metadata.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(("img_id", "img_filename", "y", "split", "place", "place_filename"))
+            writer.writerows(rows)
+
+
+def read_metadata(path: Path) -> list[_Row]:
+    """Read the release's table.
+
+    Raises:
+        DataError: It is no such table, or rows are incomplete, hold a number that has no meaning, name a file outside
+            the folder, or one that another row names; all are named.
+    """
+    rows: list[_Row] = []
+    problems: list[str] = []
+    seen: dict[str, int] = {}
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            wanted = ("img_filename", *LIMITS)
+            if missing := [name for name in wanted if name not in (reader.fieldnames or ())]:
+                raise DataError(f"{path} has no column {', '.join(missing)}, but {', '.join(reader.fieldnames or ())}.")
+            for entry in reader:
+                name, line = entry["img_filename"] or "", reader.line_num
+                codes = {key: entry[key] for key in LIMITS}
+                wrong = [
+                    f"{key} {'is missing' if code is None else f'is {code!r}'}"
+                    for key, code in codes.items()
+                    if code not in {str(number) for number in range(LIMITS[key])}
+                ]
+                if leads_out(name):
+                    wrong.append(f"img_filename is {name!r}")
+                elif name in seen:
+                    wrong.append(f"the image is that of line {seen[name]}")
+                if wrong:
+                    problems.append(f"line {line}: {', '.join(wrong)}")
+                    continue
+                seen[name] = line
+                rows.append(_Row(name, *(int(codes[key]) for key in LIMITS)))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read ({error}).") from error
+    if problems:
+        raise DataError(f"{path} is damaged in {len(problems)} rows: {named(problems)}.")
+    return rows
+
+
+def _packed(split: str, paths: Sequence[Path]) -> Split:
+    images, labels = read_packed(paths, "image", ("label", "place"))
+    return Split(images, labels["label"], labels["place"], [f"{split}-{row:05d}" for row in range(len(images))])
+
+
+# Images of each group (y, place) of the twin, by split.
+_TWIN = {
+    "train": {(0, 0): 26, (0, 1): 2, (1, 0): 2, (1, 1): 18},
+    "val": {(0, 0): 9, (0, 1): 9, (1, 0): 7, (1, 1): 7},
+    "test": {(0, 0): 14, (0, 1): 14, (1, 0): 10, (1, 1): 10},
+}
+_BIRDS = (
+    ("020.Yellow_breasted_Chat", "047.American_Goldfinch"),
+    ("001.Black_footed_Albatross", "059.California_Gull"),
+)
+_SCENES = (("bamboo_forest", "forest"), ("ocean", "lake"))
+_GROUNDS = ((110, 120, 50), (50, 110, 180))
