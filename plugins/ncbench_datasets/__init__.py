@@ -72,6 +72,18 @@ def ncbench_datasets() -> Iterable[DatasetCard]:
             "Learning and Unsupervised Feature Learning, 2011",
         ),
         _card(
+            "stl10",
+            "STL-10, 10 classes of photographs of 96 x 96 pixels, the labelled images",
+            "Stl10",
+            "Coates, Lee & Ng, An Analysis of Single-Layer Networks in Unsupervised Feature Learning, AISTATS 2011",
+        ),
+        _card(
+            "imagenet",
+            "ImageNet, the 1,000 classes of ILSVRC 2012; its validation images are the test split",
+            "ImageNet",
+            "Russakovsky et al., ImageNet Large Scale Visual Recognition Challenge, IJCV 2015",
+        ),
+        _card(
             "waterbirds",
             "Waterbirds: land- and waterbirds, in training nearly always at their usual place",
             "Waterbirds",

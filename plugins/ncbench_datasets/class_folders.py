@@ -1,0 +1,111 @@
+"""Images laid out with one folder a class: ``<class>/<image>``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ncbench import DataError, Split
+from ncbench_datasets.offenders import named
+from ncbench_datasets.twin_pictures import striped
+
+SUFFIXES = (".jpeg", ".jpg", ".png")
+
+Listing = Mapping[str, Sequence[Path]]
+"""The image files of each class folder, both in the order of their names."""
+
+
+def list_classes(folder: Path) -> Listing:
+    """List what a folder holds; hidden files and folders are passed over.
+
+    Raises:
+        DataError: The folder is missing or empty, files lie beside the class folders, class folders hold no image, or
+            files in them are no images; all are named.
+    """
+    problems = []
+    listing: dict[str, list[Path]] = {}
+    for name, is_folder in _entries(folder):
+        if not is_folder:
+            problems.append(f"{folder / name} is no class folder")
+            continue
+        inside = [inner for inner, _ in _entries(folder / name)]
+        listing[name] = [folder / name / inner for inner in inside if inner.lower().endswith(SUFFIXES)]
+        problems += [f"{folder / name / inner} is no image" for inner in inside if not inner.lower().endswith(SUFFIXES)]
+        if not listing[name]:
+            problems.append(f"{folder / name} holds no images")
+    if not listing:
+        problems.append("it holds no class folders")
+    if problems:
+        raise DataError(f"{folder} is not laid out as <class>/<image>: {named(problems)}.")
+    return listing
+
+
+def check_classes(listings: Mapping[Path, Listing], classes: Collection[str]) -> None:
+    """Check that every folder holds the same classes.
+
+    Args:
+        listings: By folder.
+        classes: The classes there must be.
+
+    Raises:
+        DataError: Class folders are missing or too many; all are named.
+    """
+    known = set(classes)
+    problems = []
+    for folder, listing in listings.items():
+        problems += [f"{folder / name} is missing" for name in sorted(known - listing.keys())]
+        problems += [f"{folder / name} is no class" for name in sorted(listing.keys() - known)]
+    if problems:
+        raise DataError(f"The class folders do not fit the classes: {named(problems)}.")
+
+
+def folder_split(split: str, listing: Listing, tags: Mapping[str, str]) -> Split:
+    """Return a split of the images of class folders, without a bias attribute.
+
+    Args:
+        split: Its name.
+        listing: The class folders' images.
+        tags: For each class folder, in class order, what stands for it in the ids ``<split>/<tag>/<file's stem>``.
+    """
+    counts = [len(listing[name]) for name in tags]
+    return Split(
+        images=[path for name in tags for path in listing[name]],
+        target=np.repeat(np.arange(len(tags)), counts),
+        bias=None,
+        ids=[f"{split}/{tag}/{path.stem}" for name, tag in tags.items() for path in listing[name]],
+    )
+
+
+def write_class_folders(
+    folder: Path, classes: Sequence[str], number: int, generator: np.random.Generator, suffix: str = ".jpg"
+) -> None:
+    """Write the class folders of a twin: a class is a direction of stripes in a colour.
+
+    Args:
+        folder: Where the class folders go.
+        classes: Their names, in class order.
+        number: Images of each class.
+        generator: Of the pictures.
+        suffix: Of the files, which are JPEG.
+    """
+    from PIL import Image  # here, since decoding the real images does not need it
+
+    for index, name in enumerate(classes):
+        (folder / name).mkdir(parents=True)
+        for count in range(number):
+            image = Image.fromarray(striped(index, len(classes), generator))
+            image.save(folder / name / f"{folder.name}_{index:05d}_{count:03d}{suffix}", "JPEG", quality=90)
+
+
+def _entries(folder: Path) -> list[tuple[str, bool]]:
+    """Return the names in a folder, sorted, and whether each is a folder."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted((entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith("."))
+    except FileNotFoundError:
+        raise DataError(f"{folder} is missing.") from None
+    except OSError as error:
+        raise DataError(f"{folder} cannot be listed ({error.strerror or error}).") from error
