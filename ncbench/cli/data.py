@@ -26,6 +26,11 @@ _data_root = click.option(
     help="Folder that holds the datasets' folders; searched before $NCBENCH_DATA and the cache folder.",
 )
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_allow_mismatch = click.option(
+    "--allow-mismatch",
+    is_flag=True,
+    help="Go on with data that are not the released ones, by their counts or checksums; records say so.",
+)
 _synthetic = click.option("--synthetic", is_flag=True, help="Use the generated twin instead of the real data.")
 
 
@@ -140,15 +145,28 @@ def fetch(dataset: str, data_root: Path | None) -> None:
 @click.argument("dataset")
 @_data_root
 @_synthetic
-def prepare(dataset: str, data_root: Path | None, synthetic: bool) -> None:
-    """Decode a DATASET once into its store, as the first run on it would."""
+@_allow_mismatch
+def prepare(dataset: str, data_root: Path | None, synthetic: bool, allow_mismatch: bool) -> None:
+    """Decode a DATASET once into its store, as the first run on it would.
+
+    Goes on where it was cut off.
+    """
     from ncbench.data.prepare import prepare as prepare_store
 
     spec = Spec.parse(dataset)
-    store = prepare_store(_card(spec), spec.parameters, data_root=data_root, synthetic=synthetic, report=_report)
+    store = prepare_store(
+        _card(spec),
+        spec.parameters,
+        data_root=data_root,
+        synthetic=synthetic,
+        allow_mismatch=allow_mismatch,
+        report=_report,
+    )
     for name, split in store.splits.items():
         click.echo(f"{name:<5} {len(split):>9,} images of {' x '.join(map(str, split.images.shape[1:]))}")
     click.echo(f"fingerprint {store.fingerprint}\nstore       {store.folder}")
+    for difference in store.mismatch:
+        click.echo(f"mismatch    {difference}")
 
 
 @data.command()

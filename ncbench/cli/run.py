@@ -33,6 +33,11 @@ import click
 @click.option("--force", is_flag=True, help="Discard what is there of this run and start it anew.")
 @click.option("--synthetic", is_flag=True, help="Use the dataset's generated twin; such records are never ranked.")
 @click.option(
+    "--allow-mismatch",
+    is_flag=True,
+    help="Go on with data that are not the released ones; such records say so and are never ranked.",
+)
+@click.option(
     "--checkpoint-seconds",
     type=click.FloatRange(min=0),
     default=30.0,
@@ -53,6 +58,7 @@ def run(
     resume: bool,
     force: bool,
     synthetic: bool,
+    allow_mismatch: bool,
     checkpoint_seconds: float,
     quiet: bool,
 ) -> int:
@@ -81,6 +87,7 @@ def run(
                 resume=resume,
                 force=force,
                 synthetic=synthetic,
+                allow_mismatch=allow_mismatch,
                 checkpoint_seconds=checkpoint_seconds,
                 reporter=reporter,
                 warn=lambda message: click.echo(message, err=True),

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from ncbench.contracts.dataset import Split
 from ncbench.contracts.errors import DataError, name_offenders
-from ncbench.data.manifest import Manifest
+from ncbench.data.manifest import Manifest, SplitCounts, SplitName
+from ncbench.data.roots import how_to_get
 
 SPLITS = ("train", "val", "test")
+_SHOWN_WHOLE = 20  # cells; of a larger table of counts only the cells that differ are shown
 
 
 def check_splits(splits: Mapping[str, Split], name: str, class_names: Sequence[str], bias_names: Sequence[str]) -> None:
@@ -62,62 +65,88 @@ def _problems(split: Split, num_classes: int, num_bias: int) -> list[str]:
     return problems
 
 
-def check_counts(
+def not_as_promised(differences: Sequence[str], manifest: Manifest, where: Path | None) -> DataError:
+    """Return the error for data, in the folder `where`, that differ from what their manifest promises."""
+    place = "" if where is None else f" in {where}"
+    return DataError(
+        f"{manifest.name!r}{place} is not what its manifest (version {manifest.version}) promises: "
+        f"{name_offenders(differences)}. {how_to_get(manifest).removesuffix('.')}. Or go on with what is here: "
+        "--allow-mismatch; the record will say so, and will not be ranked."
+    )
+
+
+def count_differences(
     targets: Mapping[str, np.ndarray], biases: Mapping[str, np.ndarray | None], manifest: Manifest
-) -> None:
+) -> list[str]:
     """Compare the splits with the manifest's counts.
 
     Args:
         targets: (N,) int64 classes of each split.
         biases: (N,) int64 bias attribute of each split, or None.
-        manifest: Its `counts`; splits it does not list are not compared, ``val`` excepted.
+        manifest: Its `counts`; splits it does not list are not compared, ``val`` excepted. Its `lookalikes` give a
+            name to data that differ from them.
 
-    Raises:
-        DataError: Something differs; the message names every count expected and found.
+    Returns:
+        One phrase a count that differs, with what was expected and what was found; if the data are a known look-alike,
+        the first phrase says so.
     """
-    problems = count_problems(targets, biases, manifest)
-    if problems:
-        raise DataError(
-            f"{manifest.name!r} does not contain what its manifest (version {manifest.version}) promises: "
-            f"{'; '.join(problems)}."
-        )
+    found = _differences(targets, biases, manifest.counts)
+    if not found:
+        return []
+    names = [known.description for known in manifest.lookalikes if not _differences(targets, biases, known.counts)]
+    return [*(f"it is {name}" for name in names), *found]
 
 
-def count_problems(
-    targets: Mapping[str, np.ndarray], biases: Mapping[str, np.ndarray | None], manifest: Manifest
+def _differences(
+    targets: Mapping[str, np.ndarray],
+    biases: Mapping[str, np.ndarray | None],
+    counts: Mapping[SplitName, SplitCounts],
 ) -> list[str]:
-    """Return one phrase a count that differs; the arguments are those of :func:`check_counts`."""
     problems = []
-    for split, expected in manifest.counts.items():
+    for split, expected in counts.items():
         if split not in targets:
             problems.append(f"{split}: expected {expected.images} images, found no such split")
             continue
         # A validation split that the protocol does not have was carved out of the training images.
-        parts = [split, "val"] if split == "train" and "val" in targets and "val" not in manifest.counts else [split]
+        parts = [split, "val"] if split == "train" and "val" in targets and "val" not in counts else [split]
         target = np.concatenate([targets[part] for part in parts])
         if len(target) != expected.images:
             problems.append(f"{split}: expected {expected.images} images, found {len(target)}")
         if expected.classes is not None:
-            found = tuple(np.bincount(target, minlength=len(expected.classes)).tolist())
-            if found != expected.classes:
-                problems.append(f"{split}: expected images a class {expected.classes}, found {found}")
+            problems += _table_problem(split, "class", np.array(expected.classes), np.bincount(target))
         if expected.groups is not None:
-            groups = _groups(target, [biases[part] for part in parts], expected.groups)
-            if groups != expected.groups:
-                problems.append(f"{split}: expected images a group (y, a) {expected.groups}, found {groups}")
+            known = [bias for part in parts if (bias := biases[part]) is not None]
+            if len(known) < len(parts):
+                problems.append(f"{split}: expected groups (y, a), found no bias attribute")
+                continue
+            groups = _group_counts(target, np.concatenate(known))
+            problems += _table_problem(split, "group (y, a)", np.array(expected.groups), groups)
     return problems
 
 
-def _groups(
-    target: np.ndarray, biases: Sequence[np.ndarray | None], expected: tuple[tuple[int, ...], ...]
-) -> tuple[tuple[int, ...], ...] | None:
-    known = [bias for bias in biases if bias is not None]
-    if len(known) < len(biases):
-        return None
-    rows, columns = len(expected), len(expected[0])
-    counts = np.zeros((max(rows, int(target.max(initial=0)) + 1), columns), dtype=np.int64)  # (K, B)
-    bias = np.concatenate(known)
-    if int(bias.max(initial=0)) >= columns:
-        return None
+def _group_counts(target: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    counts = np.zeros((int(target.max(initial=0)) + 1, int(bias.max(initial=0)) + 1), dtype=np.int64)
     np.add.at(counts, (target, bias), 1)
-    return tuple(tuple(row) for row in counts.tolist())
+    return counts
+
+
+def _table_problem(split: str, cell: str, expected: np.ndarray, found: np.ndarray) -> list[str]:
+    """Return a phrase if two tables of counts differ; what lies outside of one of them counts as 0 there."""
+    shape = tuple(map(max, expected.shape, found.shape))
+    expected, found = (
+        np.pad(table, [(0, size - have) for size, have in zip(shape, table.shape, strict=True)])
+        for table in (expected, found)
+    )
+    if (expected == found).all():
+        return []
+    if expected.size <= _SHOWN_WHOLE:
+        return [f"{split}: expected images a {cell} {_plain(expected)}, found {_plain(found)}"]
+    cells = [
+        f"{tuple(where) if len(where) > 1 else where[0]}: {expected[tuple(where)]}, found {found[tuple(where)]}"
+        for where in np.argwhere(expected != found).tolist()
+    ]
+    return [f"{split}: expected other numbers of images a {cell}: {name_offenders(cells)}"]
+
+
+def _plain(table: np.ndarray) -> tuple[object, ...]:
+    return tuple(_plain(row) if row.ndim else int(row) for row in table)

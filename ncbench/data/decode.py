@@ -1,20 +1,28 @@
 """Image files to uint8 arrays of one size.
 
-Decoding runs in worker processes that import this module, so it imports neither torch nor pydantic.
+JPEG files are decoded by torchcodec where it is installed and works (0.16 is the first version with image decoders, the
+successors of torchvision's, which are deprecated from 0.29 on). Everything else is Pillow's: telling formats apart and
+refusing images of absurd size, all other formats and modes, and fitting to size.
+
+Decoding runs in worker processes that import this module, so it imports no pydantic, and torch with torchcodec only.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import importlib.util
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import PIL
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-DECODER = ("Pillow", PIL.__version__)
-
+_JPEG = frozenset({"JPEG", "MPO"})  # MPO: a JPEG file with further images behind the first
 _RGB_READY = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB"})
 
 
@@ -40,6 +48,33 @@ class Framing:
             raise ValueError(f"shorter_side {self.shorter_side} does not cover the size {self.size}")
 
 
+@functools.cache
+def decoder() -> tuple[str, ...]:
+    """Return the names and versions of what decodes images here, which decide what pixels come out."""
+    pillow = ("Pillow", PIL.__version__)
+    return pillow if _torchcodec() is None else ("torchcodec", metadata.version("torchcodec"), *pillow)
+
+
+@functools.cache
+def _torchcodec() -> Callable[[bytes], np.ndarray] | None:
+    """Return torchcodec's decoder, JPEG content to (H, W, 3) uint8, upright; None where there is none that works."""
+    if importlib.util.find_spec("torchcodec") is None:  # without it, nothing here takes the seconds to import torch
+        return None
+    try:
+        from torchcodec.decoders import decode_jpeg
+
+        def decode_content(content: bytes) -> np.ndarray:
+            pixels: np.ndarray = decode_jpeg(content, mode="RGB").permute(1, 2, 0).numpy()
+            return pixels
+
+        tiny = io.BytesIO()
+        Image.new("RGB", (3, 2)).save(tiny, "JPEG")
+        works = decode_content(tiny.getvalue()).shape == (2, 3, 3)
+    except Exception:  # an older version, or one built for another torch: it fails in many ways
+        return None
+    return decode_content if works else None
+
+
 def decode(file: Path | bytes, framing: Framing) -> np.ndarray:
     """Decode one image, upright, in RGB, and fit it to one size.
 
@@ -56,22 +91,36 @@ def decode(file: Path | bytes, framing: Framing) -> np.ndarray:
     Raises:
         ValueError: The file cannot be decoded; the message says why, without the path.
     """
-    if file == b"":
-        raise ValueError("it has no bytes")
-    source = io.BytesIO(file) if isinstance(file, bytes) else file
-    name = repr(source) if isinstance(file, bytes) else str(file)
     try:
-        with Image.open(source) as opened:
-            opened.load()
-            image = _rgb(ImageOps.exif_transpose(opened))
+        image = _decoded(file.read_bytes() if isinstance(file, Path) else file)
     except Exception as error:  # Pillow's decoders raise many types on damaged files, struct.error among them
-        reason = str(error).replace(repr(name), "it").replace(name, "it").splitlines()
-        raise ValueError(reason[0] if reason else type(error).__name__) from error
+        raise ValueError(_reason(error)) from error
     if framing.cut_bottom:
         if image.height <= framing.cut_bottom:
             raise ValueError(f"it has {image.height} rows, of which the last {framing.cut_bottom} are to be cut off")
         image = image.crop((0, 0, image.width, image.height - framing.cut_bottom))
     return np.asarray(_fit(image, framing))
+
+
+def _reason(error: Exception) -> str:
+    """Return one line without the path."""
+    if isinstance(error, UnidentifiedImageError):
+        return "it is no image of a known format"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _decoded(content: bytes) -> Image.Image:
+    """Decode an image, upright and in RGB."""
+    if not content:
+        raise ValueError("it has no bytes")
+    with Image.open(io.BytesIO(content)) as opened:
+        if opened.format in _JPEG and opened.mode in ("L", "RGB") and (fast := _torchcodec()) is not None:
+            with contextlib.suppress(Exception):  # Pillow says what is wrong with the file, or reads it after all
+                return Image.fromarray(fast(content))
+        opened.load()
+        return _rgb(ImageOps.exif_transpose(opened))
 
 
 def _rgb(image: Image.Image) -> Image.Image:

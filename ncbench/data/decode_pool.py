@@ -28,6 +28,7 @@ from ncbench.contracts.images import ImageFile
 from ncbench.data.decode import Framing, decode
 
 CHUNK = 16  # files a request: 2.4 MB of answers at 224 px, and few enough to keep every worker busy at the end
+_WORTH_A_WORKER = 8  # requests; with fewer, a worker takes longer to start than it saves
 _HEADER = struct.Struct("<BI")  # 0 and the bytes of an image, or 1 and the bytes of a reason
 
 
@@ -39,7 +40,8 @@ def decode_in_order(
     Args:
         files: N files; a path is read by the worker, anything else here.
         framing: How every image is fitted to one size (H, W).
-        workers: Processes; None for one a core. With few files they are decoded here, without any.
+        workers: Processes; None for one a core, as far as there is work for each. One alone would be of no help, so
+            then the files are decoded here.
 
     Yields:
         (n, H, W, 3) uint8 images, and n reasons, "" where the file was good. A bad file's image is left blank.
@@ -48,7 +50,7 @@ def decode_in_order(
         DataError: A worker ended before its time; the message names the files it had in hand.
     """
     chunks = [files[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
-    count = min(workers if workers is not None else _cores(), len(chunks) // 2)
+    count = min(_cores(), len(chunks) // _WORTH_A_WORKER) if workers is None else min(workers, len(chunks))
     if count < 2:
         yield from (_decode_chunk(chunk, framing) for chunk in chunks)
         return

@@ -25,6 +25,7 @@ def prepare(
     *,
     data_root: Path | None = None,
     synthetic: bool = False,
+    allow_mismatch: bool = False,
     report: Callable[[str], None] | None = None,
 ) -> Store:
     """Open a dataset's store, building it first where needed.
@@ -34,6 +35,7 @@ def prepare(
         params: Validated parameters, or values to validate.
         data_root: Searched before ``$NCBENCH_DATA`` and the cache folder.
         synthetic: Use a generated twin with the real layout instead of the real data.
+        allow_mismatch: Go on with data that are not what the manifest promises; the store says how they differ.
         report: Called with one line about each thing that takes long.
 
     Raises:
@@ -45,8 +47,8 @@ def prepare(
     dataset = locate(card, params, manifest, data_root=data_root, synthetic=synthetic, report=report)
     spec = dataset.params.spec(card.name)
     if synthetic:
-        return open_store(dataset, spec, manifest.for_twin(), report)
-    return open_store(dataset, spec, manifest, report)
+        manifest = manifest.for_twin()
+    return open_store(dataset, spec, manifest, report, allow_mismatch=allow_mismatch)
 
 
 def locate(

@@ -18,7 +18,7 @@ from ncbench.contracts.specs import Spec
 from ncbench.leaderboard.canonical import canonical, content_hash, parse_record
 from ncbench.leaderboard.catalogue import Catalogue, check_against_card, check_against_manifest, known_selection
 from ncbench.leaderboard.files import is_folder_name, record_path
-from ncbench.leaderboard.problems import RefusedError
+from ncbench.leaderboard.problems import RefusedError, plain
 from ncbench.leaderboard.recompute import Cells, read_cells, recomputed_accuracies
 from ncbench.results.record import ACCURACIES, Epoch, Record
 from ncbench.training.selection import CRITERIA
@@ -211,6 +211,8 @@ def _check_names(record: Record) -> None:
     for field in ("run_id", "primary_metric"):
         _check_printable(field, getattr(record, field))
     _check_printable("dataset.fingerprint", record.dataset.fingerprint)
+    for phrase in record.dataset.mismatch:
+        _check_printable("dataset.mismatch", phrase)
 
 
 @functools.lru_cache(maxsize=1024)  # an archive has few specs, and reading their values as YAML is slow
@@ -276,6 +278,10 @@ def _own_exclusion(record: Record, selection: str, accuracies: Mapping[str, floa
     """Return why a record that is sound in itself does not count."""
     if record.dataset.synthetic:
         return Exclusion("dataset.synthetic", "the run used generated data")
+    if record.dataset.mismatch:
+        return Exclusion(
+            "dataset.mismatch", plain(f"the data are not the released ones: {'; '.join(record.dataset.mismatch)}")
+        )
     if record.status != "completed":
         return Exclusion("status", f"the run is {record.status}, not completed")
     if not known_selection(selection):
@@ -303,7 +309,8 @@ def _configuration(record: Record) -> str:
         [part.name, part.parameters, part.plugin.distribution]
         for part in (record.method, record.dataset, record.backbone)
     ]
-    return hashlib.sha256(canonical([*parts, record.dataset.synthetic, record.recipe])).hexdigest()
+    data = [record.dataset.synthetic, *([record.dataset.mismatch] if record.dataset.mismatch else [])]
+    return hashlib.sha256(canonical([*parts, *data, record.recipe])).hexdigest()
 
 
 def _totals(cells: Mapping[str, Cells]) -> str:

@@ -14,6 +14,7 @@ Status = Literal["completed", "diverged", "interrupted", "failed"]
 Split = Literal["train", "val", "test"]
 Count = Annotated[int, Field(ge=0)]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
+Phrase = Annotated[str, Field(min_length=1, max_length=2000)]
 Numbers = dict[str, float]
 
 ACCURACIES = (
@@ -58,13 +59,18 @@ class MethodPart(_Part):
 
 
 class DatasetPart(_Part):
-    """The dataset: canonical spec, every parameter, and the SHA-256 of its pixels and labels."""
+    """The dataset: canonical spec, every parameter, and the SHA-256 of its pixels and labels.
+
+    `mismatch` says how the data differ from what the dataset's manifest promises, a phrase each; it is empty if they
+    don't, as in the records written before it was there.
+    """
 
     name: Name
     spec: Name
     parameters: dict[str, JsonValue]
     synthetic: bool
     fingerprint: Name
+    mismatch: list[Phrase] = Field(default_factory=list, max_length=100)
     plugin: PluginPart
 
 

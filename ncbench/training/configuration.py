@@ -62,6 +62,7 @@ class Configuration:
         supervision: What the method uses with these parameters.
         seed: The seed.
         synthetic: Whether the dataset's generated twin is used.
+        allow_mismatch: Whether data that are not what the manifest promises are gone on with.
     """
 
     method: Resolved
@@ -72,6 +73,7 @@ class Configuration:
     supervision: Supervision
     seed: int
     synthetic: bool
+    allow_mismatch: bool = False
 
     @property
     def run_id(self) -> str:
@@ -85,6 +87,8 @@ class Configuration:
             "seed": self.seed,
             "synthetic": self.synthetic,
         }
+        if self.allow_mismatch:  # a run on other data is another run; runs that were never asked keep their names
+            identity["allow_mismatch"] = True
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         return f"{self.method.name}-{self.dataset.name}-s{self.seed}-{digest[:10]}"
 
@@ -107,6 +111,7 @@ def resolve(
     seed: int,
     settings: Mapping[str, Any],
     synthetic: bool,
+    allow_mismatch: bool = False,
 ) -> Configuration:
     """Look up every name and validate every value.
 
@@ -117,6 +122,7 @@ def resolve(
         seed: The seed.
         settings: ``"recipe.KEY"`` -> value, the user's changes to the recipe.
         synthetic: Whether to use the dataset's generated twin.
+        allow_mismatch: Whether to go on with data that are not what the manifest promises.
 
     Raises:
         ConfigurationError: A name, a key or a value is not valid.
@@ -149,6 +155,7 @@ def resolve(
         supervision=supervision,
         seed=seed,
         synthetic=synthetic,
+        allow_mismatch=allow_mismatch,
     )
 
 

@@ -71,6 +71,7 @@ def run(
     resume: bool = False,
     force: bool = False,
     synthetic: bool = False,
+    allow_mismatch: bool = False,
     checkpoint_seconds: float = 30.0,
     reporter: Reporter | None = None,
     warn: Callable[[str], None] = lambda message: print(message, file=sys.stderr),
@@ -92,6 +93,7 @@ def run(
         resume: Go on with the run of this id from its newest checkpoint, or start it.
         force: Discard what is there of this run and start it anew.
         synthetic: Use the dataset's generated twin; the record is marked.
+        allow_mismatch: Go on with data that are not what the dataset's manifest promises; the record is marked.
         checkpoint_seconds: Least time between two checkpoints.
         reporter: Told of every epoch.
         warn: Told, in one line, what a person should know.
@@ -106,7 +108,7 @@ def run(
         NcbenchError: The run failed in another way that the record explains.
         KeyboardInterrupt: The run was interrupted; its record says so, and the exception's text how to go on.
     """
-    configuration = resolve(method, dataset, backbone, seed, set, synthetic)
+    configuration = resolve(method, dataset, backbone, seed, set, synthetic, allow_mismatch)
     if resume and force:
         raise ConfigurationError("--resume goes on with a run and --force discards it; give one of them.")
     torch_device = find_device(device)
@@ -123,6 +125,7 @@ def run(
                 configuration.dataset.params,
                 data_root=None if data_root is None else Path(data_root),
                 synthetic=synthetic,
+                allow_mismatch=allow_mismatch,
                 report=warn,
             )
         except NcbenchError:
@@ -210,6 +213,7 @@ class _Session:
                     **configuration.dataset.describe(),
                     "synthetic": configuration.synthetic,
                     "fingerprint": store.fingerprint,
+                    "mismatch": list(store.mismatch),
                 },
                 "backbone": configuration.backbone.describe(),
                 "seed": configuration.seed,

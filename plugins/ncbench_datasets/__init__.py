@@ -89,6 +89,12 @@ def ncbench_datasets() -> Iterable[DatasetCard]:
             "Waterbirds",
             _SAGAWA,
         ),
+        _card(
+            "celeba",
+            "CelebA: any of 40 attributes of faces as the class, by default blond hair, any other as the bias",
+            "Celeba",
+            "Liu, Luo, Wang & Tang, Deep Learning Face Attributes in the Wild, ICCV 2015",
+        ),
         _card("bar", "Biased Action Recognition: actions at their usual places, tested at unusual ones", "Bar", _LFF),
         _card(
             "ufm",

@@ -103,7 +103,7 @@ def test_a_twin_is_not_written_over_a_dataset(bar_root: Path) -> None:
 
 
 def test_a_twin_is_not_taken_for_the_real_data(mnist_root: Path) -> None:
-    with pytest.raises(DataError, match="source files of 'colored_mnist' are damaged"):
+    with pytest.raises(DataError, match=r"'colored_mnist' in .*mnist is not what its .* content instead of 47040016"):
         prepare(CARDS["colored_mnist"], {}, data_root=mnist_root)
 
 
@@ -239,7 +239,23 @@ def test_verify_names_every_problem(bar_root: Path) -> None:
     assert verify(dataset, spec, manifest.for_twin()) == [
         f"{images} or its labels changed since the store was built",
     ]
-    # ... and in the sources.
+    # ... in the sources, so that they decode to something else, or have another label ...
+    images.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    train = bar_root / "bar" / "train"
+    assert verify(dataset, spec, manifest.for_twin()) == []
+    _swap(train / "diving_1.jpg", train / "diving_3.jpg")
+    assert verify(dataset, spec, manifest.for_twin()) == [
+        "train: 2 images changed since the store was built: train/diving_1; train/diving_3"
+    ]
+    _swap(train / "diving_1.jpg", train / "diving_3.jpg")
+    assert verify(dataset, spec, manifest.for_twin()) == []
+    (train / "diving_1.jpg").rename(train / "racing_99.jpg")
+    assert verify(dataset, spec, manifest.for_twin()) == [
+        "train: 1 images are new since the store was built: train/racing_99",
+        "train: 1 images are gone since the store was built: train/diving_1",
+    ]
+    (train / "racing_99.jpg").rename(train / "diving_1.jpg")
+    # ... and so that they cannot be decoded.
     for name in ("racing_1", "diving_2"):
         path = bar_root / "bar" / "train" / f"{name}.jpg"
         path.write_bytes(path.read_bytes()[:-200])
@@ -247,6 +263,31 @@ def test_verify_names_every_problem(bar_root: Path) -> None:
     assert sum("truncated" in problem for problem in problems) == 2
     assert any("expected 1941 images, found 72" in problem for problem in problems)
     assert any("expected 654 images, found 36" in problem for problem in problems)
+
+
+def _swap(one: Path, other: Path) -> None:
+    first = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(first)
+
+
+def test_verify_compares_what_lies_in_one_file_image_by_image(mnist_root: Path) -> None:
+    kind = CARDS["mnist"].load()
+    dataset = kind(kind.Parameters(per_class=20), mnist_root)
+    spec, manifest = dataset.params.spec("mnist"), load_manifest(CARDS["mnist"].manifest).for_twin()
+    store = open_store(dataset, spec, manifest)
+    assert verify(dataset, spec, manifest) == []
+    images = read_idx(mnist_root / RAW / "train-images-idx3-ubyte.gz", 3).copy()
+    labels = read_idx(mnist_root / RAW / "t10k-labels-idx1-ubyte.gz", 1).copy()
+    kept = int(store.splits["train"].ids[5].removeprefix("train-"))
+    images[kept, 0, 0] += 1
+    labels[7] = (labels[7] + 1) % 10
+    write_idx(mnist_root / RAW / "train-images-idx3-ubyte.gz", images)
+    write_idx(mnist_root / RAW / "t10k-labels-idx1-ubyte.gz", labels)
+    assert verify(dataset, spec, manifest) == [
+        f"train: 1 images changed since the store was built: train-{kept:05d}",
+        "test: the labels of 1 images changed since the store was built: test-00007",
+    ]
 
 
 @pytest.mark.real_data

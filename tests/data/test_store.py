@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ncbench import DataError, Parameters
+from ncbench import DataError, Parameters, PluginError
 from ncbench.contracts.specs import Spec
+from ncbench.data import decode_pool, write
 from ncbench.data import store as store_module
 from ncbench.data.decode import Framing, decode
 from ncbench.data.store import Store, open_store
 from ncbench.data.verify import verify
 
-from .conftest import TOY, Toy, in_memory, make_manifest, make_split
+from .conftest import TOY, InMemory, Toy, in_memory, make_manifest, make_split
 
 
 def open_toy(root: Path, **manifest: Any) -> Store:
@@ -78,9 +80,11 @@ def test_a_store_is_built_once(toy_root: Path) -> None:
 def test_a_changed_source_means_another_store_content(toy_root: Path) -> None:
     first = open_toy(toy_root)
     Image.new("RGB", (8, 6), (1, 2, 3)).save(toy_root / "toy" / "train" / "cat_0.png")
-    second = open_toy(toy_root)
+    lines: list[str] = []
+    second = open_store(Toy(Parameters(), toy_root), TOY, make_manifest(), lines.append)
     assert second.fingerprint != first.fingerprint
     assert second.splits["train"].images[0, 0, 0].tolist() == [1, 2, 3]
+    assert f"Its images or labels are others than before: it was {first.fingerprint[:12]}." in lines
     # What was open before still reads the pixels it was opened with.
     assert first.splits["train"].images[0, 0, 0].tolist() != [1, 2, 3]
 
@@ -101,7 +105,9 @@ def test_a_store_of_an_older_format_is_rebuilt(toy_root: Path, monkeypatch: pyte
     assert json.loads((new.folder / "meta.json").read_text())["format"] == store_module.FORMAT
 
 
-@pytest.mark.parametrize("damage", ["meta", "cut images", "cut labels", "gone", "other shape", "pickle"])
+@pytest.mark.parametrize(
+    "damage", ["meta", "cut images", "cut labels", "flipped label", "gone", "other shape", "pickle"]
+)
 def test_a_damaged_store_is_rebuilt(toy_root: Path, damage: str) -> None:
     first = open_toy(toy_root)
     if damage == "meta":
@@ -111,6 +117,10 @@ def test_a_damaged_store_is_rebuilt(toy_root: Path, damage: str) -> None:
         images.write_bytes(images.read_bytes()[:-10])
     elif damage == "cut labels":
         (first.folder / "test.target.npy").write_bytes(b"\x93NUMPY")
+    elif damage == "flipped label":
+        labels = first.folder / "train.target.npy"
+        content = labels.read_bytes()
+        labels.write_bytes(content[:-8] + bytes([content[-8] ^ 1]) + content[-7:])
     elif damage == "gone":
         (first.folder / "train.ids.npy").unlink()
     elif damage == "pickle":
@@ -152,8 +162,79 @@ def test_counts_that_differ_are_named_with_what_was_expected(toy_root: Path) -> 
     assert "train: expected 7 images, found 6" in message
     assert "images a class (3, 4), found (3, 3)" in message
     assert "((3, 0), (1, 3)), found ((3, 0), (0, 3))" in message
-    assert "test" not in message
+    assert "test:" not in message
+    assert "--allow-mismatch" in message
     assert not list((Path(os.environ["NCBENCH_CACHE"])).rglob("meta.json"))
+
+
+def test_of_a_large_table_the_counts_that_differ_are_named() -> None:
+    class Many(InMemory):
+        class_names = tuple(map(str, range(30)))
+
+    dataset = Many(Parameters(), None)
+    dataset.splits = {"train": make_split(range(30)), "test": make_split(range(30))}
+    counts = {"train": {"images": 30, "classes": [1] * 28 + [2, 0]}}
+    with pytest.raises(
+        DataError, match="train: expected other numbers of images a class: 28: 2, found 1; 29: 0, found 1"
+    ):
+        open_store(dataset, TOY, make_manifest(counts=counts))
+
+
+WRONG = {"train": {"images": 6, "classes": [4, 2]}}
+
+
+def test_data_that_differ_can_be_gone_on_with_and_are_marked(toy_root: Path) -> None:
+    dataset, manifest = Toy(Parameters(), toy_root), make_manifest(counts=WRONG)
+    released = open_toy(toy_root)
+    store = open_store(dataset, TOY, manifest, allow_mismatch=True)
+    assert store.mismatch == ("train: expected images a class (4, 2), found (3, 3)",)
+    assert released.mismatch == ()
+    # The store that is there now does not pass for the released data later on.
+    with pytest.raises(DataError, match="--allow-mismatch"):
+        open_store(dataset, TOY, manifest)
+    assert open_store(dataset, TOY, manifest, allow_mismatch=True).mismatch == store.mismatch
+    # Nor does one of which only a part is left, that could not be counted again.
+    thin = dataset.params.model_copy(update={"per_class": 2})
+    part = open_store(Toy(thin, toy_root), Spec("toy", {"per_class": 2}), manifest, allow_mismatch=True)
+    assert part.mismatch == store.mismatch
+    with pytest.raises(DataError, match="--allow-mismatch"):
+        open_store(Toy(thin, toy_root), Spec("toy", {"per_class": 2}), manifest)
+
+
+def test_a_manifest_that_is_corrected_judges_an_old_store_anew(toy_root: Path) -> None:
+    assert open_toy(toy_root).mismatch == ()
+    with pytest.raises(DataError, match="expected images a class"):
+        open_toy(toy_root, counts=WRONG)
+    assert open_toy(toy_root, counts={"train": {"images": 6}}).mismatch == ()
+
+
+def test_a_known_look_alike_is_called_by_its_name(toy_root: Path) -> None:
+    lookalikes = [
+        {"description": "the copy with fewer dogs", "counts": {"train": {"images": 6, "classes": [3, 3]}}},
+        {"description": "another one", "counts": {"test": {"images": 7}}},
+    ]
+    with pytest.raises(DataError, match="promises: it is the copy with fewer dogs; train: expected images") as caught:
+        open_toy(toy_root, counts=WRONG, lookalikes=lookalikes)
+    assert "another one" not in str(caught.value)
+    right = {"train": {"images": 6, "classes": [3, 3]}}
+    assert open_toy(toy_root, counts=right, lookalikes=lookalikes).mismatch == ()
+
+
+def test_a_known_file_with_other_content_is_a_difference_too(toy_root: Path) -> None:
+    files = [{"path": "train/cat_0.png", "sha256": "0" * 64, "bytes": 3}]
+    with pytest.raises(DataError, match=r"cat_0\.png \(\d+ bytes of content instead of 3\)"):
+        open_toy(toy_root, files=files)
+    store = open_store(Toy(Parameters(), toy_root), TOY, make_manifest(files=files), allow_mismatch=True)
+    assert len(store.mismatch) == 1
+
+
+def test_a_file_that_a_dataset_does_not_declare_is_an_error(toy_root: Path) -> None:
+    class Careless(Toy):
+        def source_files(self) -> Sequence[Path]:
+            return super().source_files()[1:]
+
+    with pytest.raises(PluginError, match=r"reads 1 files that its source_files\(\) leaves out.*cat_0\.png"):
+        open_store(Careless(Parameters(), toy_root), TOY, make_manifest())
 
 
 @pytest.mark.parametrize(("hold", "problems"), [("all", 2), ("images", 1), ("none", 0)])
@@ -275,14 +356,14 @@ def _script(root: Path, extra: str = "") -> list[str]:
     return [sys.executable, "-c", textwrap.dedent(_SCRIPT).format(tests=tests, root=str(root), extra=extra)]
 
 
-def test_a_killed_build_is_not_taken_for_whole(toy_root: Path, cache: Path) -> None:
+def test_a_killed_build_is_gone_on_with(toy_root: Path, cache: Path) -> None:
     # The build stops for good after its first split is written.
     hang = (
-        "import time; inner = store.write_split\n"
+        "import time; from ncbench.data import build; inner = build.write_split\n"
         "def write_split(folder, name, *rest):\n"
         "    if name == 'test': print('half', flush=True); time.sleep(600)\n"
         "    return inner(folder, name, *rest)\n"
-        "store.write_split = write_split"
+        "build.write_split = write_split"
     )
     process = subprocess.Popen(_script(toy_root, hang), stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -291,11 +372,103 @@ def test_a_killed_build_is_not_taken_for_whole(toy_root: Path, cache: Path) -> N
     process.wait()
     process.stdout.close()
     left = [path for path in (cache / "stores" / "toy").iterdir() if path.is_dir()]
-    assert len(left) == 1
-    assert ".partial-" in left[0].name
-    store = open_toy(toy_root)
-    assert len(store.splits["test"]) == 6
+    assert [path.name.endswith(".partial") for path in left] == [True]
+    lines: list[str] = []
+    store = open_store(Toy(Parameters(), toy_root), TOY, make_manifest(), lines.append)
+    assert "train: going on after 6 of 6 images" in lines
+    assert sorted(path.name for path in store.folder.iterdir()) == sorted(
+        ["meta.json", *(f"{name}.{part}.npy" for name in store.splits for part in ("images", "target", "bias", "ids"))]
+    )
     assert [path for path in store.folder.parent.iterdir() if path.is_dir()] == [store.folder]
+    shutil.rmtree(store.folder)
+    assert open_toy(toy_root).fingerprint == store.fingerprint
+
+
+class Interrupted:
+    """Decoding that is interrupted before the n-th file, and counts the files."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.calls = 0
+        self.stop: int | None = None
+        monkeypatch.setattr(write, "_SECURED_BYTES", 1)
+        monkeypatch.setattr(decode_pool, "CHUNK", 1)
+        monkeypatch.setattr(decode_pool, "_cores", lambda: 1)
+        monkeypatch.setattr(decode_pool, "decode", self)
+
+    def __call__(self, file: Path | bytes, framing: Framing) -> np.ndarray:
+        if self.calls == self.stop:
+            raise KeyboardInterrupt
+        self.calls += 1
+        return decode(file, framing)
+
+    def build(self, root: Path, stop: int | None) -> Store | None:
+        """Return the store, or None if the build was interrupted after `stop` files."""
+        self.calls, self.stop = 0, stop
+        try:
+            return open_toy(root)
+        except KeyboardInterrupt:
+            return None
+
+
+@pytest.fixture
+def decoding(monkeypatch: pytest.MonkeyPatch) -> Interrupted:
+    return Interrupted(monkeypatch)
+
+
+def test_an_interrupted_build_decodes_no_file_twice(toy_root: Path, decoding: Interrupted) -> None:
+    whole = decoding.build(toy_root, None)
+    assert whole is not None
+    assert decoding.calls == 12
+    shutil.rmtree(whole.folder)
+    done = 0
+    for stop in (0, 4, 1, 3):  # within the training images, at their end, and within the test images
+        assert decoding.build(toy_root, stop) is None
+        done += stop
+    again = decoding.build(toy_root, None)
+    assert again is not None
+    assert decoding.calls == 12 - done
+    assert again.fingerprint == whole.fingerprint
+    for name, split in again.splits.items():
+        np.testing.assert_array_equal(split.images, whole.splits[name].images)
+
+
+@pytest.mark.parametrize("change", ["pixels", "cut", "header", "progress", "no progress", "source", "label", "plan"])
+def test_what_an_interrupted_build_left_is_not_trusted(toy_root: Path, decoding: Interrupted, change: str) -> None:
+    whole = decoding.build(toy_root, None)
+    assert whole is not None
+    shutil.rmtree(whole.folder)
+    assert decoding.build(toy_root, 4) is None
+    partial = whole.folder.with_name(f".{whole.folder.name}.partial")
+    images, progress = partial / "train.images.npy", partial / f"train{write.PROGRESS}"
+    content = images.read_bytes()
+    if change == "pixels":
+        images.write_bytes(content[:200] + bytes([content[200] ^ 1]) + content[201:])
+    elif change == "cut":
+        images.write_bytes(content[:-1])
+    elif change == "header":
+        images.write_bytes(content.replace(b"(6,", b"(7,"))
+    elif change == "progress":
+        progress.write_text('{"images": 5, "sha256": "0"}')
+    elif change == "no progress":
+        progress.unlink()
+    elif change == "source":
+        shutil.copy(toy_root / "toy" / "train" / "cat_1.png", toy_root / "toy" / "train" / "cat_0.png")
+    elif change == "label":
+        for kind in ("train", "test"):
+            (toy_root / "toy" / kind / "cat_2.png").rename(toy_root / "toy" / kind / "dog_9.png")
+    else:
+        (partial / "plan.json").write_text("{}")
+    again = decoding.build(toy_root, None)
+    assert again is not None
+    assert decoding.calls == 12
+    assert (again.fingerprint == whole.fingerprint) == (change not in ("source", "label"))
+
+
+def test_a_bad_file_before_an_interruption_is_still_named(toy_root: Path, decoding: Interrupted) -> None:
+    (toy_root / "toy" / "train" / "cat_0.png").write_bytes(b"no image")
+    assert decoding.build(toy_root, 4) is None
+    with pytest.raises(DataError, match=r"cat_0\.png"):
+        decoding.build(toy_root, None)
 
 
 def test_processes_that_prepare_the_same_store_do_not_harm_each_other(toy_root: Path) -> None:
@@ -307,7 +480,7 @@ def test_processes_that_prepare_the_same_store_do_not_harm_each_other(toy_root: 
 
 def test_preparing_needs_no_main_guard(toy_root: Path, tmp_path: Path) -> None:
     # With enough files for worker processes, a plain script must not be run again by them.
-    Toy.write(toy_root, number=40)
+    Toy.write(toy_root, number=130)
     script = tmp_path / "script.py"
     script.write_text(
         textwrap.dedent(_SCRIPT).format(tests=str(Path(__file__).parents[2]), root=str(toy_root), extra="")

@@ -370,6 +370,10 @@ def _synthetic(content: Content) -> None:
     content["dataset"]["synthetic"] = True
 
 
+def _mismatched(content: Content) -> None:
+    content["dataset"]["mismatch"] = ["train: expected 7 images, found 6", "it is another"]
+
+
 def _oracle(content: Content) -> None:
     content["recipe"]["selection"] = "test_accuracy"
 
@@ -409,6 +413,7 @@ def _no_train_counts(content: Content) -> None:
 
 EXCLUDED: dict[str, tuple[Callable[[Content], None], str, str]] = {
     "synthetic": (_synthetic, "dataset.synthetic", "generated"),
+    "mismatched": (_mismatched, "dataset.mismatch", "not the released ones: train: expected 7 images, found 6; it is"),
     "diverged": (_set("status", "diverged"), "status", "diverged"),
     "interrupted": (_set("status", "interrupted"), "status", "interrupted"),
     "failed": (_set("status", "failed"), "status", "failed"),
@@ -485,3 +490,13 @@ def test_totals_and_primary_metric_are_compared_with_the_manifest(board: Path) -
         f"3 of the dataset's {manifest.recipe['epochs']} epochs" in flag
         for flag in built.datasets[0].sections[0].rows[0].flags
     )
+
+
+def test_a_run_on_other_data_is_no_duplicate_of_the_run_on_the_released(board: Path) -> None:
+    released, other = make_record(level=0.6), make_record(level=0.7)
+    other["run_id"] += "x"
+    _mismatched(other)
+    place_all(board, [released, other])
+    built = build(board)
+    assert built.counted == 1
+    assert [(item.field, item.refused) for item in built.left_out] == [("dataset.mismatch", False)]
