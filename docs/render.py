@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import click
+from dataset_page import datasets
 
 from ncbench import Parameters
 from ncbench.cli.main import CONTEXT, built_in_commands, cli
@@ -17,7 +18,7 @@ WIDTH = 100
 
 def render() -> dict[str, str]:
     """Return every generated page's name and content."""
-    return {"cli.md": command_line(), "parameters.md": parameters()}
+    return {"cli.md": command_line(), "datasets.md": datasets(), "parameters.md": parameters()}
 
 
 def parameters() -> str:

@@ -6,7 +6,6 @@ Nothing heavy is imported at the top: ``--help`` must stay fast.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -138,7 +137,10 @@ def fetch(dataset: str, data_root: Path | None) -> None:
         _report(f"{status['where']} is damaged; move it away if it is not what is replaced now.")
     click.echo(f"{manifest.title}: licence {manifest.licence.name} ({manifest.licence.url})", err=True)
     download.fetch(manifest, data_root or data_roots()[-1], report=_report, progress=_progress())
-    click.echo(f"{card.name} is here. Next: ncbench data prepare {dataset}")
+    status = _status(card.name, data_root)
+    if status["sources"] != "present":
+        raise DataError(f"{card.name} was fetched, but is not complete: {status['reason']}")
+    click.echo(f"{card.name} is here: {status['where']}. Next: ncbench data prepare {dataset}")
 
 
 @data.command()
@@ -228,12 +230,15 @@ def _status(name: str, data_root: Path | None) -> dict[str, Any]:
     """Return what `data list` says of a dataset, with its default parameters."""
     from ncbench.data.manifest import load_manifest
     from ncbench.data.prepare import locate
-    from ncbench.data.roots import cache_folder, roots_with
+    from ncbench.data.roots import roots_with
+    from ncbench.data.store import stores_of
 
     row: dict[str, Any] = {"name": name, "sources": "missing", "where": None, "reason": None}
+    size = 0  # to be downloaded, where the manifest knows it
     try:
         card = _card(Spec(name))
         kind, manifest = _kind(card), load_manifest(card.manifest)
+        size = sum(file.bytes for source in manifest.sources[:1] if source.kind == "http" for file in source.files)
         if kind.folder is None:
             row["sources"] = "embedded"
         else:
@@ -242,13 +247,11 @@ def _status(name: str, data_root: Path | None) -> dict[str, Any]:
             row["where"] = str(locate(card, {}, manifest, data_root=data_root).source)
             row["sources"] = "present"
     except DataError as error:
-        row["reason"] = _reason(error, manifest_of=name)
+        row["reason"] = _reason(error, manifest_of=name) + (f" ({_megabytes(size)})" if size else "")
     except NcbenchError as error:  # one broken plugin must not hide the others' datasets
         row.update(sources="broken", reason=str(error))
-    stores = [meta.parent for meta in (cache_folder() / "stores" / name).glob("*/meta.json")]
-    row["stores"] = len(stores)
-    row["store_bytes"] = sum(entry.stat().st_size for store in stores for entry in os.scandir(store))
-    return row
+    sizes = list(stores_of(name).values())
+    return {**row, "stores": len(sizes), "store_bytes": sum(sizes)}
 
 
 def _reason(error: DataError, manifest_of: str) -> str:

@@ -89,7 +89,8 @@ def build(
             "aligned_bias": None if dataset.aligned_bias is None else list(dataset.aligned_bias),
             "mismatch": differences,
         }
-        write_atomically(partial / "meta.json", json.dumps(meta, indent=1).encode())
+        sealed = {**meta, "sha256": seal(meta)}
+        write_atomically(partial / "meta.json", json.dumps(sealed, indent=1).encode())
         for file in (PLAN, *(f"{name}{PROGRESS}" for name in splits)):
             (partial / file).unlink(missing_ok=True)
         _place(partial, folder, say)
@@ -170,6 +171,11 @@ def _place(partial: Path, folder: Path, say: Callable[[str], None]) -> None:
     folder.replace(old)
     partial.replace(folder)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def seal(meta: Mapping[str, Any]) -> str:
+    """Return the digest of a store's meta data, which are kept with it: a changed class name is damage too."""
+    return hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
 
 
 def _fingerprint(digests: Mapping[str, SplitDigest], dataset: Dataset) -> str:

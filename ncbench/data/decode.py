@@ -22,6 +22,8 @@ import numpy as np
 import PIL
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+# What datasets come in. Pillow knows more formats, among them one that is a program to be run by another one (EPS).
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 _JPEG = frozenset({"JPEG", "MPO"})  # MPO: a JPEG file with further images behind the first
 _RGB_READY = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB"})
 
@@ -82,7 +84,7 @@ def decode(file: Path | bytes, framing: Framing) -> np.ndarray:
     filter is Pillow's bilinear one with antialiasing, the default of torchvision's Resize.
 
     Args:
-        file: An image file in a format Pillow reads, or its content.
+        file: An image file (JPEG, PNG, WebP, GIF, BMP, TIFF or PPM), or its content.
         framing: How it is fitted.
 
     Returns:
@@ -115,7 +117,7 @@ def _decoded(content: bytes) -> Image.Image:
     """Decode an image, upright and in RGB."""
     if not content:
         raise ValueError("it has no bytes")
-    with Image.open(io.BytesIO(content)) as opened:
+    with Image.open(io.BytesIO(content), formats=_FORMATS) as opened:
         if opened.format in _JPEG and opened.mode in ("L", "RGB") and (fast := _torchcodec()) is not None:
             with contextlib.suppress(Exception):  # Pillow says what is wrong with the file, or reads it after all
                 return Image.fromarray(fast(content))

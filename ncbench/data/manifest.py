@@ -219,8 +219,8 @@ class Manifest(_Part):
         return cls.model_json_schema()
 
     def for_twin(self) -> Manifest:
-        """Return the manifest without what holds for the real data only: counts and checksums."""
-        return self.model_copy(update={"counts": {}, "files": ()})
+        """Return the manifest without what holds for the real data only: counts, look-alikes and checksums."""
+        return self.model_copy(update={"counts": {}, "lookalikes": (), "files": ()})
 
 
 def load_manifest(reference: str) -> Manifest:

@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 from ncbench.contracts.dataset import Dataset
 from ncbench.contracts.errors import DataError
 from ncbench.contracts.specs import Spec
-from ncbench.data.build import build, framing_of
+from ncbench.data.build import build, framing_of, seal
 from ncbench.data.check import SPLITS, not_as_promised
 from ncbench.data.decode import Framing, decoder
 from ncbench.data.imbalance import RULE, imbalance_of
@@ -144,6 +144,17 @@ def stored(dataset: Dataset, spec: Spec, manifest: Manifest) -> Store | None:
     return _load(store_folder(spec, _root(dataset)), identity, dataset)
 
 
+def stores_of(name: str) -> dict[Path, int]:
+    """Return the folders of a dataset's stores of the present format, and the bytes each takes."""
+    found = {}
+    for meta in sorted((cache_folder() / "stores" / name).glob("*/meta.json")):
+        # One that another process replaces meanwhile is none.
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            if json.loads(meta.read_text(encoding="utf-8")).get("format") == FORMAT:
+                found[meta.parent] = sum(path.stat().st_size for path in meta.parent.iterdir())
+    return found
+
+
 def _root(dataset: Dataset) -> Path | None:
     return dataset.source if dataset.folder is not None else None
 
@@ -202,6 +213,8 @@ def _load(folder: Path, identity: Mapping[str, Any], dataset: Dataset) -> Store 
     """Open what lies at `folder` if it is the store asked for; None if it is another's, damaged or absent."""
     try:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        if meta.pop("sha256") != seal(meta):
+            return None
         if {key: meta.get(key) for key in identity} != dict(identity):
             return None
         if any(entry["decoded"] for entry in meta["splits"].values()) and meta["decoder"] != list(decoder()):

@@ -40,8 +40,18 @@ def test_list_says_what_is_here_and_what_is_missing(mnist_root: Path) -> None:
     assert rows["colored_mnist"]["where"] == str(mnist_root / "mnist")
     assert rows["bar"]["sources"] == "missing"
     assert "github.com/alinlab/BAR" in rows["bar"]["reason"]
+    assert rows["fashion_mnist"]["reason"] == "to get it: ncbench data fetch fashion_mnist (30.9 MB)"
     text = call("list", "--data-root", mnist_root).stdout
     assert len(text.splitlines()) == 1 + len(rows)
+
+
+def test_list_does_not_count_a_store_of_another_format(cache: Path) -> None:
+    call("prepare", "colored_digits")
+    (meta,) = (cache / "stores" / "colored_digits").glob("*/meta.json")
+    meta.write_text(json.dumps(json.loads(meta.read_text()) | {"format": 1}))
+    rows = {row["name"]: row for row in json.loads(call("list", "--json").stdout)}
+    assert rows["colored_digits"]["stores"] == 0
+    assert rows["colored_digits"]["store_bytes"] == 0
 
 
 def test_list_tells_incomplete_sources(mnist_root: Path) -> None:
@@ -76,6 +86,16 @@ def test_prepare_verify_and_synthesize(tmp_path: Path) -> None:
     assert prepared.exit_code == 0
     assert "72 images of 32 x 32 x 3" in prepared.stdout
     assert "is whole" in call("verify", "bar:size=32", "--synthetic").stdout
+
+
+def test_other_data_are_prepared_if_the_user_says_so(bar_root: Path) -> None:
+    error = failure("prepare", "bar:size=32", "--data-root", bar_root)
+    assert error.exit_code == 3
+    assert "train: expected 1941 images, found 72" in str(error)
+    assert "--allow-mismatch" in str(error)
+    prepared = call("prepare", "bar:size=32", "--data-root", bar_root, "--allow-mismatch")
+    assert prepared.exit_code == 0
+    assert "mismatch    train: expected 1941 images, found 72" in prepared.stdout
 
 
 def test_verify_lists_every_problem_and_ends_with_an_error(bar_root: Path) -> None:
@@ -130,6 +150,24 @@ def test_fetch_goes_to_the_cache_and_never_to_the_shared_data(
     before = len(server.requests)
     assert "is here already" in call("fetch", "colored_mnist").stdout
     assert len(server.requests) == before
+
+
+def test_what_is_fetched_but_not_complete_is_no_success(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.files["/one"] = b"one"
+    file = {
+        "path": "mnist/MNIST/raw/train-images-idx3-ubyte",
+        "urls": [server.url("/one")],
+        "sha256": hashlib.sha256(b"one").hexdigest(),
+        "bytes": 3,
+    }
+    real = manifest_module.load_manifest("ncbench:datasets_manifest/mnist.yaml").for_twin()
+    short = type(real).model_validate(real.model_dump() | {"sources": [{"kind": "http", "files": [file]}]})
+    monkeypatch.setattr(manifest_module, "load_manifest", lambda reference: short)
+    error = failure("fetch", "mnist", "--data-root", tmp_path)
+    assert "was fetched, but is not complete" in str(error)
+    assert error.exit_code == 3
 
 
 def test_fetch_of_what_is_embedded_or_got_by_hand(tmp_path: Path) -> None:
