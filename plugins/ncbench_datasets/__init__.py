@@ -84,6 +84,12 @@ def ncbench_datasets() -> Iterable[DatasetCard]:
             "Russakovsky et al., ImageNet Large Scale Visual Recognition Challenge, IJCV 2015",
         ),
         _card(
+            "inaturalist",
+            "iNaturalist 2021 (10,000 species) or 2019 (1,010), with the tree of life above them, of height 7",
+            "Inaturalist",
+            "Van Horn et al., Benchmarking Representation Learning for Natural World Image Collections, CVPR 2021",
+        ),
+        _card(
             "waterbirds",
             "Waterbirds: land- and waterbirds, in training nearly always at their usual place",
             "Waterbirds",
@@ -94,6 +100,21 @@ def ncbench_datasets() -> Iterable[DatasetCard]:
             "CelebA: any of 40 attributes of faces as the class, by default blond hair, any other as the bias",
             "Celeba",
             "Liu, Luo, Wang & Tang, Deep Learning Face Attributes in the Wild, ICCV 2015",
+        ),
+        _card(
+            "bffhq",
+            "BFFHQ: faces told apart by age, which in training goes along with gender",
+            "Bffhq",
+            "Kim, Lee & Choo, BiaSwap: Removing Dataset Bias with Bias-Tailored Swapping Augmentation, ICCV 2021",
+            module="aligned_folders",
+        ),
+        _card(
+            "dogs_and_cats",
+            "Dogs & Cats: pets told apart, which in training goes along with bright or dark fur",
+            "DogsAndCats",
+            "Kim et al., Learning Not to Learn: Training Deep Neural Networks with Biased Data, CVPR 2019; Lee et al., "
+            "Revisiting the Importance of Amplifying Bias for Debiasing, AAAI 2023",
+            module="aligned_folders",
         ),
         _card("bar", "Biased Action Recognition: actions at their usual places, tested at unusual ones", "Bar", _LFF),
         _card(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ncbench import DataError, Split
 from ncbench_datasets.offenders import named
-from ncbench_datasets.twin_pictures import striped
 
 SUFFIXES = (".jpeg", ".jpg", ".png")
 
@@ -80,24 +79,24 @@ def folder_split(split: str, listing: Listing, tags: Mapping[str, str]) -> Split
 
 
 def write_class_folders(
-    folder: Path, classes: Sequence[str], number: int, generator: np.random.Generator, suffix: str = ".jpg"
+    folder: Path, classes: Sequence[str], number: int, draw: Callable[[int], np.ndarray], suffix: str = ".jpg"
 ) -> None:
-    """Write the class folders of a twin: a class is a direction of stripes in a colour.
+    """Write the class folders of a twin.
 
     Args:
         folder: Where the class folders go.
         classes: Their names, in class order.
         number: Images of each class.
-        generator: Of the pictures.
+        draw: Returns a picture (H, W, 3) uint8 of a class.
         suffix: Of the files, which are JPEG.
     """
-    from PIL import Image  # here, since decoding the real images does not need it
+    from PIL import Image  # here, since only twins need it
 
     for index, name in enumerate(classes):
         (folder / name).mkdir(parents=True)
         for count in range(number):
-            image = Image.fromarray(striped(index, len(classes), generator))
-            image.save(folder / name / f"{folder.name}_{index:05d}_{count:03d}{suffix}", "JPEG", quality=90)
+            path = folder / name / f"{folder.name}_{index:05d}_{count:03d}{suffix}"
+            Image.fromarray(draw(index)).save(path, "JPEG", quality=90)
 
 
 def _entries(folder: Path) -> list[tuple[str, bool]]:

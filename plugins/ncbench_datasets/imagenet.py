@@ -13,6 +13,7 @@ from ncbench import DataError, Split
 from ncbench_datasets.class_folders import Listing, check_classes, folder_split, list_classes, write_class_folders
 from ncbench_datasets.offenders import named
 from ncbench_datasets.photographs import Photographs
+from ncbench_datasets.twin_pictures import striped
 
 FOLDERS = {"train": "train", "test": "val"}  # the labels of the challenge's test images were never published
 _WNID = re.compile(r"n\d{8}")
@@ -67,6 +68,9 @@ class ImageNet(Photographs):
     def synthesize(cls, root: Path) -> None:
         """Write both folders, with eight of the classes: a class is a direction of stripes."""
         generator = np.random.default_rng(0)
+
+        def draw(index: int) -> np.ndarray:
+            return striped(index, len(_TWIN_CLASSES), generator)
+
         for split, number in _TWIN.items():
-            folder = root / cls.folder / FOLDERS[split]
-            write_class_folders(folder, _TWIN_CLASSES, number, generator, suffix=".JPEG")
+            write_class_folders(root / cls.folder / FOLDERS[split], _TWIN_CLASSES, number, draw, suffix=".JPEG")

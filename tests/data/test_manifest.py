@@ -15,7 +15,7 @@ from ncbench.training.recipe import Recipe
 from .conftest import CARDS, make_manifest
 
 # ufm has the sizes it is asked for; the others have many classes of various sizes.
-WITHOUT_CLASS_COUNTS = {"ufm", "imagenet"}
+WITHOUT_CLASS_COUNTS = {"ufm", "imagenet", "inaturalist"}
 
 
 @pytest.mark.parametrize("name", sorted(CARDS))

@@ -15,7 +15,16 @@ from ncbench.data.verify import verify
 from .conftest import CARDS
 
 
-@pytest.mark.parametrize("text", ["svhn", "stl10", "imagenet:size=32"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "svhn:per_class=16",
+        "stl10:per_class=8",
+        "imagenet:size=32",
+        "inaturalist:size=32",
+        "inaturalist:size=32,version=2019,bias=kingdom",
+    ],
+)
 def test_a_twin_is_prepared_verified_and_learnt_from(text: str, tmp_path: Path) -> None:
     given = Spec.parse(text)
     card = CARDS[given.name]
@@ -24,9 +33,9 @@ def test_a_twin_is_prepared_verified_and_learnt_from(text: str, tmp_path: Path) 
     manifest = load_manifest(card.manifest).for_twin()
     dataset = locate(card, params, manifest, synthetic=True)
     assert verify(dataset, dataset.params.spec(card.name), manifest) == []
-    settings = {"recipe.epochs": 1, "recipe.batch_size": 8, "recipe.optimizer": "adam", "recipe.lr": 3e-3}
+    settings = {"recipe.epochs": 2, "recipe.batch_size": 8, "recipe.optimizer": "adam", "recipe.lr": 5e-3}
     settings |= {"recipe.schedule": "constant", "recipe.augmentation": "none"}
-    result = ncbench.run("erm", text, backbone="small_cnn:width=16", set=settings, output=tmp_path, synthetic=True)
+    result = ncbench.run("erm", text, backbone="small_cnn:width=8", set=settings, output=tmp_path, synthetic=True)
     assert result.status == "completed"
     assert result.record.dataset.fingerprint == store.fingerprint
-    assert result.metrics["test"]["accuracy"] > 0.5
+    assert result.metrics["test"]["accuracy"] > 0.4
