@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
 
 from ncbench import DataError, Dataset, Parameters, Split
+from ncbench_datasets.offenders import named
+from ncbench_datasets.suffixed_images import (
+    SuffixedImage,
+    conflict_folder,
+    image_files,
+    read_suffixed,
+    suffixed_split,
+)
 from ncbench_datasets.twin_pictures import striped_on
 
 CLASSES = ("climbing", "diving", "fishing", "pole vaulting", "racing", "throwing")
@@ -20,6 +29,12 @@ _TWIN = {"train": 12, "test": 6}  # images of each class
 class BarParameters(Parameters):
     """Parameters of BAR."""
 
+    conflict: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="0 reads the release; 0.01 or 0.05 its variant with that share of conflicting images",
+    )
     size: int = Field(224, ge=16, le=1024, description="height and width of the stored images, in pixels")
 
 
@@ -30,6 +45,11 @@ class Bar(Dataset):
     The place is not labelled: the bias attribute is unknown on both splits.
 
     The sources are ``train/<class>_<number>.jpg`` and ``test/<class>_<number>.jpg``, as released.
+
+    `conflict` reads another arrangement of the images (Lee et al., Revisiting the Importance of Amplifying Bias for
+    Debiasing, AAAI 2023), named ``<id>_<class>_<place>.jpg``: ``align`` and ``conflict/1pct`` or ``5pct``, in ``train``
+    or at the top, ``test`` and, if it is there, ``valid``. A place is that of the class of its number. Conflicting
+    training images that are named by their own place get the next class's, as in the published code.
     """
 
     Parameters = BarParameters
@@ -39,22 +59,48 @@ class Bar(Dataset):
     def __init__(self, params: Any, root: Path | None) -> None:
         super().__init__(params, root)
         self.image_size = (params.size, params.size)
+        if params.conflict:
+            self.bias_names = tuple(f"place of {name}" for name in CLASSES)
+
+    @property
+    def counts_hold(self) -> Literal["all", "images", "none"]:
+        """The manifest counts the images of the release."""
+        return "none" if self.params.conflict else "all"
 
     def source_files(self) -> Sequence[Path]:
-        """Return every file of both folders but hidden ones.
+        """Return every file of the folders but hidden ones.
 
         Raises:
             DataError: A folder is missing or empty.
         """
+        if self.params.conflict:
+            return [path for folders in self._variant().values() for path in image_files(folders)]
         return [path for split in _TWIN for path in self._files(split)]
 
     def read(self) -> Mapping[str, Split]:
-        """Read classes off the file names.
+        """Read classes, and the variant's places, off the file names.
 
         Raises:
-            DataError: File names that are not ``<class>_<number>`` with a class of BAR; all are named.
+            DataError: File names of another form, or of no class of BAR, or that contradict their folder; all are
+                named.
         """
-        return {split: self._read(split) for split in _TWIN}
+        if not self.params.conflict:
+            return {split: self._read(split) for split in _TWIN}
+        number = len(CLASSES)
+        splits = {}
+        for split, folders in self._variant().items():
+            images = [image for folder in folders for image in read_suffixed([folder], number, number, _fault(folder))]
+            if split == "train":
+                images = [_elsewhere(image) if folders[1] in image.path.parents else image for image in images]
+            splits[split] = suffixed_split(self.source, images)
+        return splits
+
+    def _variant(self) -> Mapping[str, Sequence[Path]]:
+        train = self.source / "train" if (self.source / "train" / "align").is_dir() else self.source
+        folders = {"train": [train / "align", train / "conflict" / conflict_folder(self.params.conflict)]}
+        if (self.source / "valid").is_dir():
+            folders["val"] = [self.source / "valid"]
+        return {**folders, "test": [self.source / "test"]}
 
     def _files(self, split: str) -> list[Path]:
         folder = self.source / split
@@ -75,10 +121,9 @@ class Bar(Dataset):
             else:
                 strange.append(str(path))
         if strange:
-            shown = "; ".join(sorted(strange)[:20]) + (f"; and {len(strange) - 20} more" if len(strange) > 20 else "")
             raise DataError(
                 f"{len(strange)} files are not named <class>_<number>.jpg, with a class of {', '.join(CLASSES)}: "
-                f"{shown}."
+                f"{named(sorted(strange))}."
             )
         found.sort()
         return Split(
@@ -102,6 +147,18 @@ class Bar(Dataset):
                     place = target if split == "train" else (target + count) % len(CLASSES)
                     image = Image.fromarray(striped_on(_GROUNDS[place], target, len(CLASSES), generator, (64, 80)))
                     image.save(folder / f"{name}_{count}.jpg", quality=90)
+
+
+def _fault(folder: Path) -> Callable[[SuffixedImage], str]:
+    """Return what says what is wrong with an image of this folder."""
+    if folder.name != "align":
+        return lambda image: ""
+    return lambda image: "" if image.target == image.bias else "conflicting, but in the folder align"
+
+
+def _elsewhere(image: SuffixedImage) -> SuffixedImage:
+    """Give a conflicting image that is named by its own place that of the next class."""
+    return replace(image, bias=(image.target + 1) % len(CLASSES)) if image.target == image.bias else image
 
 
 _GROUNDS = ((150, 110, 70), (40, 90, 190), (60, 150, 90), (200, 190, 120), (110, 110, 110), (190, 90, 90))

@@ -1,0 +1,144 @@
+"""BFFHQ and Dogs & Cats: two classes and a bias, in folders of aligned and conflicting training images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from ncbench import DataError, Dataset, Parameters, Split
+from ncbench_datasets.suffixed_images import (
+    SuffixedImage,
+    conflict_folder,
+    image_files,
+    read_suffixed,
+    suffixed_split,
+)
+from ncbench_datasets.twin_pictures import striped_on
+
+
+class BffhqParameters(Parameters):
+    """Parameters of BFFHQ."""
+
+    conflict: float = Field(0.005, gt=0, lt=1, description="share of conflicting training images: 0.005 reads 0.5pct")
+    size: int = Field(224, ge=16, le=1024, description="height and width of the stored images, in pixels")
+
+
+class DogsAndCatsParameters(Parameters):
+    """Parameters of Dogs & Cats."""
+
+    conflict: float = Field(0.01, gt=0, lt=1, description="share of conflicting training images: 0.01 reads 1pct")
+    size: int = Field(224, ge=16, le=1024, description="height and width of the stored images, in pixels")
+
+
+class AlignedFolders(Dataset):
+    """Base of both: images named ``<id>_<class>_<bias>.png``, whose class and bias value are aligned if they are equal.
+
+    The sources are ``<share>/align`` and ``<share>/conflict`` to train on (with a folder a class, or none), where the
+    share is ``0.5pct`` and so on; ``valid``, which may lie in the share's folder or beside it, or not exist; and
+    ``test``.
+
+    Attributes:
+        twin_grounds: Colours of the twin's images by bias value.
+    """
+
+    twin_grounds: ClassVar[Sequence[Sequence[int]]]
+
+    def __init__(self, params: Any, root: Path | None) -> None:
+        super().__init__(params, root)
+        self.image_size = (params.size, params.size)
+
+    def source_files(self) -> Sequence[Path]:
+        """Return every file of the folders but hidden ones.
+
+        Raises:
+            DataError: A folder is missing or empty.
+        """
+        return [path for folders in self._folders().values() for path in image_files(folders)]
+
+    def read(self) -> Mapping[str, Split]:
+        """Read classes and bias values off the file names.
+
+        Raises:
+            DataError: Names of another form, or labels that are out of range or contradict their folder; all are named.
+        """
+        return {
+            split: suffixed_split(self.source, read_suffixed(folders, 2, 2, _misplaced))
+            for split, folders in self._folders().items()
+        }
+
+    def _folders(self) -> Mapping[str, Sequence[Path]]:
+        share = self.source / conflict_folder(self.params.conflict)
+        if not share.is_dir():
+            here = sorted(path.name for path in self.source.glob("*pct") if path.is_dir())
+            raise DataError(f"{share} is missing; {self.source} has {', '.join(here) or 'no such folder'}.")
+        folders = {"train": [share / "align", share / "conflict"]}
+        for valid in (share / "valid", self.source / "valid"):
+            if valid.is_dir():
+                folders["val"] = [valid]
+                break
+        return {**folders, "test": [self.source / "test"]}
+
+    @classmethod
+    def synthesize(cls, root: Path) -> None:
+        """Write the folders for the default share: a class is a direction of stripes, the bias the colour behind."""
+        from PIL import Image
+
+        generator = np.random.default_rng(0)
+        top = root / str(cls.folder)
+        share = conflict_folder(cls.Parameters.model_fields["conflict"].default)
+        number = 0
+        for split, groups in _TWIN.items():
+            for (target, bias), images in groups.items():
+                aligned = "align" if target == bias else "conflict"
+                folder = top / share / aligned / str(target) if split == "train" else top / split
+                folder.mkdir(parents=True, exist_ok=True)
+                for _ in range(images):
+                    picture = striped_on(cls.twin_grounds[bias], target, 2, generator, (128, 128), contrast=15)
+                    Image.fromarray(picture).save(folder / f"{number}_{target}_{bias}.png")
+                    number += 1
+
+
+class Bffhq(AlignedFolders):
+    """Faces told apart by age, which in training goes along with gender (Kim et al., BiaSwap, ICCV 2021)."""
+
+    Parameters = BffhqParameters
+    folder = "bffhq"
+    class_names = ("young", "old")
+    bias_names = ("female", "male")
+    twin_grounds = ((200, 150, 130), (90, 90, 110))
+
+
+class DogsAndCats(AlignedFolders):
+    """Pets told apart, which in training goes along with the brightness of their fur.
+
+    From Kim et al. (Learning Not to Learn, CVPR 2019), in the shares of Lee et al. (Revisiting the Importance of
+    Amplifying Bias for Debiasing, AAAI 2023).
+    """
+
+    Parameters = DogsAndCatsParameters
+    folder = "dogs_and_cats"
+    class_names = ("cat", "dog")
+    bias_names = ("dark", "bright")
+    twin_grounds = ((50, 45, 40), (190, 185, 175))
+
+
+def _misplaced(image: SuffixedImage) -> str:
+    """Say whether an image lies below `align` or `conflict` without being it."""
+    folders = image.path.parts
+    if "align" in folders[-3:-1] and image.target != image.bias:
+        return "conflicting, but in the folder align"
+    if "conflict" in folders[-3:-1] and image.target == image.bias:
+        return "aligned, but in the folder conflict"
+    return ""
+
+
+# Images of each group (class, bias) of the twin, by split.
+_TWIN = {
+    "train": {(0, 0): 22, (0, 1): 2, (1, 0): 2, (1, 1): 22},
+    "valid": {(0, 0): 8, (0, 1): 8, (1, 0): 8, (1, 1): 8},
+    "test": {(0, 0): 12, (0, 1): 12, (1, 0): 12, (1, 1): 12},
+}

@@ -1,0 +1,94 @@
+"""Images whose names end with their class and their bias value, ``<id>_<class>_<bias>.png``, in any folders."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ncbench import DataError, Split
+from ncbench_datasets.offenders import named
+
+_NAME = re.compile(r"(?P<id>.+)_(?P<target>\d+)_(?P<bias>\d+)\.(?:png|jpe?g)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class SuffixedImage:
+    """An image and what its name says of it."""
+
+    path: Path
+    target: int
+    bias: int
+
+
+def image_files(folders: Sequence[Path]) -> list[Path]:
+    """Return every file below the folders but hidden ones, folder by folder, in the order of their names.
+
+    Raises:
+        DataError: A folder is missing or empty.
+    """
+    files = []
+    for folder in folders:
+        if not folder.is_dir():
+            raise DataError(f"{folder} is missing.")
+        found = sorted(path for path in folder.rglob("*") if not path.name.startswith(".") and path.is_file())
+        if not found:
+            raise DataError(f"{folder} is empty.")
+        files += found
+    return files
+
+
+def read_suffixed(
+    folders: Sequence[Path],
+    num_classes: int,
+    num_bias: int,
+    fault: Callable[[SuffixedImage], str] = lambda image: "",
+) -> list[SuffixedImage]:
+    """Read the names of the images below some folders.
+
+    An image in a folder named by a number must be of the class of that number.
+
+    Args:
+        folders: Where they are, as for :func:`image_files`.
+        num_classes: K.
+        num_bias: B.
+        fault: Says what else is wrong with an image, or "".
+
+    Raises:
+        DataError: Names of another form, or labels that are out of range or contradict their folder; all are named.
+    """
+    images, problems = [], []
+    for path in image_files(folders):
+        match = _NAME.fullmatch(path.name)
+        if match is None:
+            problems.append(f"{path} (its name does not end with _<class>_<bias>.png)")
+            continue
+        image = SuffixedImage(path, int(match["target"]), int(match["bias"]))
+        if image.target >= num_classes or image.bias >= num_bias:
+            problems.append(f"{path} (of {num_classes} classes and {num_bias} bias values)")
+        elif path.parent.name.isdecimal() and int(path.parent.name) != image.target:
+            problems.append(f"{path} (in the folder of another class)")
+        elif reason := fault(image):
+            problems.append(f"{path} ({reason})")
+        images.append(image)
+    if problems:
+        raise DataError(f"{len(problems)} images cannot be used: {named(problems)}.")
+    return images
+
+
+def suffixed_split(root: Path, images: Sequence[SuffixedImage]) -> Split:
+    """Return a split of these images, in their order; an id is the path below `root` without its suffix."""
+    return Split(
+        images=[image.path for image in images],
+        target=np.array([image.target for image in images], dtype=np.int64),
+        bias=np.array([image.bias for image in images], dtype=np.int64),
+        ids=[image.path.relative_to(root).with_suffix("").as_posix() for image in images],
+    )
+
+
+def conflict_folder(conflict: float) -> str:
+    """Return the name of the folder for a share of conflicting images, such as ``0.5pct`` for 0.005."""
+    return f"{100 * conflict:g}pct"
