@@ -1,4 +1,4 @@
-"""The built-in backbones: an MLP, a small CNN, the CIFAR ResNet-20, and torchvision's ResNet-18 and ResNet-50."""
+"""The built-in backbones: an MLP, a small CNN, CIFAR's ResNet-20 and wide ResNet, and torchvision's networks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from ncbench import BackboneCard, hookimpl
 
 _HE = "He, Zhang, Ren, Sun. Deep Residual Learning for Image Recognition. CVPR 2016."
+_SIMONYAN = "Simonyan, Zisserman. Very Deep Convolutional Networks for Large-Scale Image Recognition. ICLR 2015."
+_HUANG = "Huang, Liu, van der Maaten, Weinberger. Densely Connected Convolutional Networks. CVPR 2017."
 
 
 @hookimpl
@@ -32,9 +34,21 @@ def ncbench_backbones() -> Iterable[BackboneCard]:
             citation=_HE,
         ),
         BackboneCard(
+            name="wide_resnet",
+            summary="The wide ResNet for CIFAR, by default WRN-28-8",
+            factory="ncbench_backbones.wide_resnet:WideResNet",
+            citation="Zagoruyko, Komodakis. Wide Residual Networks. BMVC 2016.",
+        ),
+        BackboneCard(
             name="resnet18",
             summary="torchvision's ResNet-18, with a stem that fits small images or pretrained weights",
             factory="ncbench_backbones.torchvision_resnet:ResNet18",
+            citation=_HE,
+        ),
+        BackboneCard(
+            name="resnet34",
+            summary="torchvision's ResNet-34, with a stem that fits small images or pretrained weights",
+            factory="ncbench_backbones.torchvision_resnet:ResNet34",
             citation=_HE,
         ),
         BackboneCard(
@@ -42,5 +56,61 @@ def ncbench_backbones() -> Iterable[BackboneCard]:
             summary="torchvision's ResNet-50, with a stem that fits small images or pretrained weights",
             factory="ncbench_backbones.torchvision_resnet:ResNet50",
             citation=_HE,
+        ),
+        BackboneCard(
+            name="vgg11",
+            summary="torchvision's VGG-11 with BatchNorm; small images get global average pooling, no wide layers",
+            factory="ncbench_backbones.torchvision_vgg:VGG11",
+            citation=_SIMONYAN,
+        ),
+        BackboneCard(
+            name="vgg13",
+            summary="torchvision's VGG-13 with BatchNorm; small images get global average pooling, no wide layers",
+            factory="ncbench_backbones.torchvision_vgg:VGG13",
+            citation=_SIMONYAN,
+        ),
+        BackboneCard(
+            name="vgg16",
+            summary="torchvision's VGG-16 with BatchNorm; small images get global average pooling, no wide layers",
+            factory="ncbench_backbones.torchvision_vgg:VGG16",
+            citation=_SIMONYAN,
+        ),
+        BackboneCard(
+            name="vgg19",
+            summary="torchvision's VGG-19 with BatchNorm; small images get global average pooling, no wide layers",
+            factory="ncbench_backbones.torchvision_vgg:VGG19",
+            citation=_SIMONYAN,
+        ),
+        BackboneCard(
+            name="densenet121",
+            summary="torchvision's DenseNet-121, with a stem that fits small images or pretrained weights",
+            factory="ncbench_backbones.torchvision_densenet:DenseNet121",
+            citation=_HUANG,
+        ),
+        BackboneCard(
+            name="densenet169",
+            summary="torchvision's DenseNet-169, with a stem that fits small images or pretrained weights",
+            factory="ncbench_backbones.torchvision_densenet:DenseNet169",
+            citation=_HUANG,
+        ),
+        BackboneCard(
+            name="densenet201",
+            summary="torchvision's DenseNet-201, with a stem that fits small images or pretrained weights",
+            factory="ncbench_backbones.torchvision_densenet:DenseNet201",
+            citation=_HUANG,
+        ),
+        BackboneCard(
+            name="vit_b_16",
+            summary="torchvision's vision transformer ViT-B/16, with pretrained weights for 224 pixels",
+            factory="ncbench_backbones.torchvision_vit:ViTB16",
+            citation="Dosovitskiy, Beyer, Kolesnikov, Weissenborn, Zhai, Unterthiner, Dehghani, Minderer, Heigold, "
+            "Gelly, Uszkoreit, Houlsby. An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale. "
+            "ICLR 2021.",
+        ),
+        BackboneCard(
+            name="ufm",
+            summary="No network: a free feature vector for each sample of the dataset ufm",
+            factory="ncbench_backbones.ufm:UFM",
+            citation="Mixon, Parshall, Pi. Neural Collapse with Unconstrained Features. arXiv:2011.11619, 2020.",
         ),
     ]

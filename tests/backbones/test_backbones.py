@@ -1,37 +1,27 @@
-"""The backbones: shapes, published architectures, too small images, and where pretrained weights come from."""
+"""Every backbone's features, seeds and limits, and the published architectures of those written here."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torchvision import models
 
-import ncbench_backbones
-from ncbench import Backbone, ConfigurationError, DataError
+from ncbench import ConfigurationError
+from tests.backbones.cards import CARDS, MODULES, ONE_OF_EACH, build, build_shapes, trainable
 
-CARDS = {card.name: card for card in ncbench_backbones.ncbench_backbones()}
-
-
-def build(name: str, image_shape: tuple[int, int, int], **values: object) -> Backbone:
-    factory = CARDS[name].load()
-    torch.manual_seed(0)
-    return factory(image_shape, factory.Parameters.build(values, owner=name))
+IMAGE_BACKBONES = [name for name in CARDS if name != "ufm"]  # which sees numbers: test_ufm.py
 
 
-def trainable(module: torch.nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
+def image_shapes(name: str) -> list[tuple[int, int, int]]:
+    """Return sizes to try; for torchvision's networks at 224 x 224 see test_torchvision_networks.py."""
+    if name == "vit_b_16":
+        return [(3, 32, 32), (1, 48, 48)]
+    return [(3, 32, 32), (1, 28, 28), *([(3, 65, 40)] if name in ONE_OF_EACH else [])]
 
 
-# ResNet-50 shares its code with ResNet-18 and takes ten times as long, so it sees one shape of each stem.
-SHAPES = [
-    (name, image_shape)
-    for name in sorted(CARDS)
-    for image_shape in ([(3, 32, 32), (1, 28, 28), (3, 65, 40)] if name != "resnet50" else [(1, 16, 16), (3, 65, 40)])
-]
-
-
-@pytest.mark.parametrize(("name", "image_shape"), SHAPES)
+@pytest.mark.parametrize(
+    ("name", "image_shape"), [(name, image_shape) for name in IMAGE_BACKBONES for image_shape in image_shapes(name)]
+)
 def test_features_have_the_promised_shape_and_depend_on_every_pixel(name, image_shape):
     backbone = build(name, image_shape).eval()
     images = torch.randn(2, *image_shape, requires_grad=True)
@@ -43,7 +33,22 @@ def test_features_have_the_promised_shape_and_depend_on_every_pixel(name, image_
     assert bool((gradient.abs().sum(dim=(0, 1, 2)) > 0).all())
 
 
-@pytest.mark.parametrize(("name", "side"), [("small_cnn", 8), ("resnet20", 8), ("resnet18", 9), ("resnet50", 9)])
+@pytest.mark.parametrize("name", IMAGE_BACKBONES)
+def test_a_seed_determines_the_weights(name):
+    first, again, other = (build(name, (1, 32, 32), seed=seed).state_dict() for seed in (0, 0, 1))
+    assert first.keys() == again.keys()
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert any(not torch.equal(first[key], other[key]) for key in first)
+
+
+# Smaller images would leave BatchNorm a single position to normalise over. mlp and vit_b_16 have none.
+SMALLEST = {
+    **{"small_cnn": 8, "resnet20": 8, "wide_resnet": 5},
+    **{"torchvision_resnet": 9, "torchvision_vgg": 17, "torchvision_densenet": 16},
+}
+
+
+@pytest.mark.parametrize(("name", "side"), [(name, SMALLEST[m]) for name, m in MODULES.items() if m in SMALLEST])
 def test_the_smallest_images_train_in_a_batch_of_one_and_smaller_ones_are_refused(name, side):
     backbone = build(name, (3, side, side)).train()
     assert torch.isfinite(backbone(torch.randn(1, 3, side, side))).all()
@@ -90,96 +95,59 @@ def test_resnet20_shortcuts_are_identities_with_zeros_for_new_channels():
     assert not out[:, 16:].any()
 
 
-@pytest.mark.parametrize(("name", "constructor"), [("resnet18", models.resnet18), ("resnet50", models.resnet50)])
-def test_large_images_get_torchvisions_network_without_its_classifier(name, constructor):
-    backbone = build(name, (3, 64, 64)).eval()
-    reference = constructor(weights=None).eval()
-    reference.fc = torch.nn.Identity()
-    reference.load_state_dict(backbone.network.state_dict())  # strict: the same layers and shapes
-    images = torch.randn(2, 3, 64, 64)
-    torch.testing.assert_close(backbone(images), reference(images))
+@pytest.mark.parametrize(
+    ("depth", "width", "millions"),
+    [(40, 1, 0.6), (40, 2, 2.2), (40, 4, 8.9), (16, 8, 11.0), (22, 8, 17.2), (28, 10, 36.5), (28, 12, 52.5)],
+)
+def test_wide_resnet_has_the_published_number_of_parameters(depth, width, millions):
+    # Zagoruyko and Komodakis, the tables of networks for CIFAR-10: with the classifier.
+    backbone = build_shapes("wide_resnet", (3, 32, 32), depth=depth, width=width)
+    assert backbone.feature_dim == 64 * width
+    assert round((trainable(backbone) + 64 * width * 10 + 10) / 1e6, 1) == millions
+    convolutions = sum(isinstance(module, torch.nn.Conv2d) for module in backbone.modules())
+    assert convolutions == (depth if width > 1 else depth - 1)  # of width 1, the first stage needs no projection
 
 
-@pytest.mark.parametrize("image_shape", [(1, 64, 64), (5, 64, 64), (1, 32, 32)])
-def test_a_new_first_convolution_is_initialised_as_torchvision_does(image_shape):
-    weight = build("resnet18", image_shape).network.conv1.weight
-    # He et al. (ICCV 2015), by the outputs a weight reaches: std = sqrt(2 / (64 k^2)).
-    assert weight.std().item() == pytest.approx((2 / (64 * weight.shape[-1] ** 2)) ** 0.5, rel=0.15)
+def test_wide_resnet_is_28_8_by_default():
+    # Counted by hand: the first convolution; each stage's 3x3 and 1x1 convolutions; two numbers a BatchNorm channel.
+    convolutions = 27 * 16 + sum(9 * (a * b + 7 * b * b) + a * b for a, b in [(16, 128), (128, 256), (256, 512)])
+    norms = 2 * sum(a + 7 * b for a, b in [(16, 128), (128, 256), (256, 512)]) + 2 * 512
+    backbone = build_shapes("wide_resnet", (3, 32, 32))
+    assert trainable(backbone) == convolutions + norms
+    assert round((trainable(backbone) + 512 * 100 + 100) / 1e6, 1) == 23.4
 
 
-def test_small_images_keep_their_resolution_through_the_stem():
-    backbone = build("resnet18", (3, 32, 32)).eval()
-    maps = {}
-    backbone.network.layer1.register_forward_hook(lambda module, inputs, output: maps.update(layer1=output))
-    backbone(torch.randn(1, 3, 32, 32))
-    assert maps["layer1"].shape == (1, 64, 32, 32)
+@pytest.mark.parametrize("index", [1, 2])  # the first block projects, after its activation; the second does not
+def test_a_wide_resnet_block_is_activated_before_its_convolutions(index):
+    block = build("wide_resnet", (3, 8, 8), depth=16, width=2).layers[index].double()
+    norm1, norm2 = block.activation[0], block.residual[1]
+    conv1, conv2 = block.residual[0].weight, block.residual[3].weight
+    for norm in (norm1, norm2):
+        torch.nn.init.normal_(norm.weight)
+        torch.nn.init.normal_(norm.bias)
+    maps = torch.randn(4, conv1.shape[1], 6, 6, dtype=torch.float64)
+
+    def activated(x, norm):
+        centred = x - x.mean(dim=(0, 2, 3), keepdim=True)
+        x = centred / (centred.square().mean(dim=(0, 2, 3), keepdim=True) + norm.eps).sqrt()
+        return (x * norm.weight[:, None, None] + norm.bias[:, None, None]).clamp_min(0)
+
+    first = activated(maps, norm1)
+    shortcut = maps if index == 2 else F.conv2d(first, block.projection.weight)
+    residual = F.conv2d(activated(F.conv2d(first, conv1, padding=1), norm2), conv2, padding=1)
+    torch.testing.assert_close(block(maps), shortcut + residual)
 
 
-class TestPretrained:
-    @pytest.fixture
-    def checkpoints(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-        folder = tmp_path / "checkpoints"
-        folder.mkdir()
-        return folder
-
-    @pytest.fixture
-    def reference(self, checkpoints):
-        torch.manual_seed(1)
-        network = models.resnet18(weights=None)
-        torch.save(network.state_dict(), checkpoints / "resnet18-f37072fd.pth")
-        return network.eval()
-
-    def test_absent_weights_say_where_they_belong_and_how_to_do_without(self, checkpoints):
-        with pytest.raises(DataError) as raised:
-            build("resnet50", (3, 224, 224), weights="imagenet")
-        message = str(raised.value)
-        assert str(checkpoints / "resnet50-0676ba61.pth") in message
-        assert "--backbone resnet50" in message
-        assert "\n" not in message
-
-    def test_weights_on_disk_are_loaded(self, reference):
-        backbone = build("resnet18", (3, 40, 40), weights="imagenet").eval()
-        reference.fc = torch.nn.Identity()
-        images = torch.randn(2, 3, 40, 40)
-        torch.testing.assert_close(backbone(images), reference(images))
-
-    def test_grey_images_see_the_weights_summed_over_the_colours(self, reference):
-        backbone = build("resnet18", (1, 40, 40), weights="imagenet").eval()
-        reference.fc = torch.nn.Identity()
-        images = torch.randn(2, 1, 40, 40)
-        torch.testing.assert_close(backbone(images), reference(images.expand(-1, 3, -1, -1)), rtol=1e-4, atol=1e-5)
-
-    def test_other_numbers_of_channels_are_refused(self, reference):
-        with pytest.raises(ConfigurationError, match="1 or 3 channels, and these have 4"):
-            build("resnet18", (4, 40, 40), weights="imagenet")
-
-    @pytest.mark.parametrize("content", [b"", b"not a checkpoint"])
-    def test_a_damaged_file_is_named(self, checkpoints, content):
-        (checkpoints / "resnet18-f37072fd.pth").write_bytes(content)
-        with pytest.raises(DataError, match=r"resnet18-f37072fd\.pth are damaged"):
-            build("resnet18", (3, 64, 64), weights="imagenet")
-
-    def test_weights_of_another_network_are_refused(self, checkpoints):
-        torch.save(models.resnet34(weights=None).state_dict(), checkpoints / "resnet18-f37072fd.pth")
-        with pytest.raises(DataError, match="not those of resnet18"):
-            build("resnet18", (3, 64, 64), weights="imagenet")
-
-    def test_pretrained_weights_need_images_for_the_original_stem(self, reference):
-        with pytest.raises(ConfigurationError, match="resnet18:weights=imagenet needs images of at least 33 x 33"):
-            build("resnet18", (3, 32, 32), weights="imagenet")
-
-    def test_nothing_is_executed_from_a_weights_file(self, checkpoints, tmp_path):
-        class Payload:
-            def __reduce__(self):
-                return (open, (str(tmp_path / "executed"), "w"))
-
-        torch.save({"conv1.weight": Payload()}, checkpoints / "resnet18-f37072fd.pth")
-        with pytest.raises(DataError):
-            build("resnet18", (3, 64, 64), weights="imagenet")
-        assert not (tmp_path / "executed").exists()
+def test_wide_resnet_halves_the_maps_at_the_second_and_the_third_stage():
+    backbone = build("wide_resnet", (3, 16, 16), depth=16, width=1).eval()
+    maps, shapes = torch.randn(1, 3, 16, 16), []
+    for layer in backbone.layers[:7]:
+        maps = layer(maps)
+        shapes.append(tuple(maps.shape[1:]))
+    assert shapes == [(16, 16, 16), (16, 16, 16), (16, 16, 16), (32, 8, 8), (32, 8, 8), (64, 4, 4), (64, 4, 4)]
 
 
-def test_an_unknown_value_is_an_error_that_lists_the_valid_ones():
-    with pytest.raises(ConfigurationError, match="'none' or 'imagenet'"):
-        build("resnet18", (3, 64, 64), weights="cifar")
+@pytest.mark.parametrize("depth", [9, 27, 29])
+def test_a_depth_without_whole_blocks_is_refused(depth):
+    with pytest.raises(ConfigurationError, match="'depth' of wide_resnet is not valid"):
+        build("wide_resnet", (3, 32, 32), depth=depth)
