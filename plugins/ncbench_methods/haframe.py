@@ -54,7 +54,8 @@ class HAFrame(Method):
     Head: a linear reduction to K features, BatchNorm, and two residual blocks x + g(x) with g twice
     Linear-BatchNorm-PReLU, without biases. The published reduction is a 1x1 convolution before the average pooling;
     both are linear, so after it, where the backbone ends here, it is the same map. Backbone and reduction learn at a
-    tenth of the recipe's rate; so does the head in the published settings of all datasets but FGVC-Aircraft.
+    tenth of the recipe's rate; so does the head in the published settings of all datasets but FGVC-Aircraft. On
+    CIFAR-100, where the backbone starts from random weights, the published code has it so too.
 
     A batch of one image is normalised by BatchNorm's running statistics. `features` are h, K numbers.
     Supervision: the class hierarchy.
@@ -65,9 +66,10 @@ class HAFrame(Method):
     similarity: Tensor
     published: ClassVar[Mapping[str, Published]] = {
         "cifar100": Published(
-            source=f"{_SOURCE}; its backbone is a WRN-28-8 from scratch",
+            source=f"{_SOURCE}; its WRN-28-8 has leaky ReLUs",
             parameters={"gamma": 2.0, "mixing": 0.4, "head_lr_scale": 0.1},
             recipe={**_RECIPE, "augmentation": "crop_flip"},
+            backbone="wide_resnet",
         ),
         "fgvc_aircraft": Published(
             source=_SOURCE,
@@ -103,7 +105,7 @@ class HAFrame(Method):
         self.register_buffer("similarity", frame.similarity)  # (K, K) S
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return the pretrained part, at a smaller learning rate, and the head."""
+        """Return the backbone and the reduction, at a smaller learning rate, and the head."""
         slow = [*self.backbone.parameters(), *self.reduction.parameters()]
         return [
             {"params": [p for p in slow if p.requires_grad], "lr_scale": self.params.backbone_lr_scale},

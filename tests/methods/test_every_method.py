@@ -7,11 +7,14 @@ import inspect
 import pytest
 import torch
 
+import ncbench_backbones
 import ncbench_methods
 from ncbench import Method, Supervision
+from ncbench.contracts.specs import Spec
 from ncbench.training.recipe import Recipe
 
 CARDS = {card.name: card for card in ncbench_methods.ncbench_methods()}
+BACKBONES = {card.name: card for card in ncbench_backbones.ncbench_backbones()}
 each_method = pytest.mark.parametrize("name", sorted(CARDS))
 
 
@@ -39,6 +42,9 @@ def test_its_published_settings_are_valid(name):
         assert published.source
         method_class.Parameters.build(published.parameters, owner=name)
         Recipe.build(published.recipe, owner=dataset)
+        if published.backbone is not None:
+            backbone = Spec.parse(published.backbone)
+            BACKBONES[backbone.name].load().Parameters.build(backbone.parameters, owner=dataset)
 
 
 @each_method
