@@ -6,18 +6,28 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import torch.nn.functional as F
-from torch import Tensor
+from pydantic import Field
+from torch import Tensor, nn
 
-from ncbench import Batch, Method, Published
+from ncbench import Batch, Method, Parameters, Published
 from ncbench_methods.settings import RESNET50, WANG_COLORED_MNIST
 
 
+class ERMParameters(Parameters):
+    """Parameters of :class:`ERM`."""
+
+    classifier_bias: bool = Field(True, description="whether the logits are W h + b, or W h as theory has them")
+
+
 class ERM(Method):
-    """Cross-entropy on a linear classifier with bias (Vapnik, 1992).
+    """Cross-entropy on a linear classifier (Vapnik, 1992).
 
     Published settings: `colored_mnist` is the vanilla baseline of Wang et al. (CVPR 2024), trained as their method is;
-    `waterbirds` and `celeba` are the ERM baselines of Sagawa et al. (ICLR 2020, appendix C).
+    `waterbirds` and `celeba` are the ERM baselines of Sagawa et al. (ICLR 2020, appendix C). On `ufm` it is the model
+    of Fang et al. (PNAS 2021), which has no bias.
     """
+
+    Parameters = ERMParameters
 
     published: ClassVar[Mapping[str, Published]] = {
         "colored_mnist": Published(
@@ -34,7 +44,17 @@ class ERM(Method):
             recipe={**RESNET50, "epochs": 50, "batch_size": 128, "lr": 1e-4, "weight_decay": 1e-4},
             backbone="resnet50:weights=imagenet",
         ),
+        "ufm": Published(
+            source="Fang et al. (PNAS 2021): the layer-peeled model has a classifier without bias",
+            parameters={"classifier_bias": False},
+        ),
     }
+
+    def build(self) -> None:
+        """Create the backbone and the classifier."""
+        super().build()
+        if not self.params.classifier_bias:
+            self.classifier = nn.Linear(self.backbone.feature_dim, self.task.num_classes, bias=False)
 
     def loss(self, batch: Batch) -> Tensor:
         """Return the mean cross-entropy."""
