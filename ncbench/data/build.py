@@ -166,7 +166,7 @@ def _place(partial: Path, folder: Path, say: Callable[[str], None]) -> None:
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         before, after = (json.loads((path / "meta.json").read_text()) for path in (folder, partial))
         if before["fingerprint"] != after["fingerprint"]:
-            say(f"Its images or labels are others than before: it was {before['fingerprint'][:12]}.")
+            say(f"Its fingerprint was {before['fingerprint'][:12]}: images, labels or the decoder are others now.")
     # Readers of the old store keep their maps: its files are unlinked, not overwritten.
     folder.replace(old)
     partial.replace(folder)

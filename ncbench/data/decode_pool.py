@@ -178,4 +178,7 @@ def _serve(framing: Framing) -> None:
 
 if __name__ == "__main__":
     given = json.loads(sys.argv[1])
-    _serve(Framing(**{**given, "size": tuple(given["size"])}))
+    try:
+        _serve(Framing(**{**given, "size": tuple(given["size"])}))
+    except (BrokenPipeError, EOFError):
+        os._exit(1)  # the parent was killed: there is nobody to tell, and what is unsent would be sent at exit
