@@ -28,7 +28,7 @@ def leaderboard() -> None:
 @leaderboard.command()
 @_BOARD
 def build(board: Path) -> None:
-    """Write leaderboard.json and README.md from the records."""
+    """Write leaderboard.json, README.md and the pages in site/ from the records."""
     from ncbench.leaderboard.build import build as build_files
     from ncbench.leaderboard.problems import Problem
 
@@ -38,7 +38,7 @@ def build(board: Path) -> None:
         click.echo(f"{kind}: {Problem(item.file, item.field, item.reason)}", err=True)
     rows = sum(len(section.rows) for table in built.datasets for section in table.sections)
     click.echo(f"{built.counted} of {built.records} records count, in {rows} rows on {len(built.datasets)} datasets.")
-    click.echo(f"Written: {board / 'leaderboard.json'}, {board / 'README.md'}")
+    click.echo(f"Written: {board / 'leaderboard.json'}, {board / 'README.md'}, {board / 'site' / 'index.html'}")
 
 
 @leaderboard.command()

@@ -65,13 +65,18 @@ class Row(_Part):
     runs: list[Source]
 
 
-class Section(_Part):
-    """Rows that used the same labels and chose their epoch by the same rule; ranks compare nothing else."""
+class Comparable(_Part):
+    """The labels that rows used and the rule that chose their epoch; ranks compare nothing across these."""
 
     train: Literal["none", "bias"]
     val: Literal["none", "bias"]
     hierarchy: bool
     selection: str
+
+
+class Section(Comparable):
+    """Rows that used the same labels and chose their epoch by the same rule."""
+
     rows: list[Row]
 
 
@@ -81,7 +86,74 @@ class DatasetTable(_Part):
     dataset: Plugin
     fingerprint: str
     primary_metric: str
+    published_epochs: int | None = Field(description="of the recipe in the dataset's manifest; null if unknown")
     sections: list[Section]
+
+
+class Block(_Part):
+    """A dataset on which the methods of an overview are compared, and the one backbone they are compared with."""
+
+    dataset: str = Field(description="canonical spec")
+    backbone: str = Field(description="canonical spec")
+
+
+class MeanRank(_Part):
+    """A method's ranks among the methods of an overview, 1 is best."""
+
+    method: str
+    distribution: str
+    mean_rank: float
+    ranks: list[float] = Field(description="one a block; equals share the mean of their ranks")
+    rows: list[str] = Field(description="ids of the rows compared, one a block")
+
+
+class RankTest(_Part):
+    """Friedman's test of equal mean ranks, and Nemenyi's critical difference at the 5% level."""
+
+    statistic: float
+    p_value: float
+    critical_difference: float
+    alike: list[tuple[int, int]] = Field(
+        description="first and last position, among the methods, of each run that the difference does not tell apart"
+    )
+
+
+class Overview(Comparable):
+    """The methods that have a ranked row on each of several datasets, best mean rank first."""
+
+    blocks: list[Block] = Field(description="empty if no two methods share two datasets")
+    methods: list[MeanRank]
+    incomplete: list[str] = Field(description="methods that lack a ranked row on one of the blocks")
+    test: RankTest | None = Field(description="null for fewer than three methods or three blocks")
+
+
+class MethodSummary(_Part):
+    """What the card of a built-in method says of it."""
+
+    name: str
+    summary: str
+    citation: str
+
+
+class ReportedNumber(_Part):
+    """A number as its source gives it, in per cent."""
+
+    dataset: str = Field(description="canonical spec")
+    method: str
+    value: float
+    spread: float | None = Field(description="what the source gives after ±; null if nothing")
+    seeds: int | None = Field(description="null if the source does not say")
+
+
+class ReportedTable(_Part):
+    """Numbers of one source and one protocol, not of this archive: shown beside ours, never ranked."""
+
+    label: str = Field(description="the source, short enough for a heading")
+    source: str
+    measured: bool = Field(description="true if run outside ncbench for comparison; false if copied from a paper")
+    protocol: str
+    metric: str
+    numbers: list[ReportedNumber]
 
 
 class Left(_Part):
@@ -101,6 +173,9 @@ class Board(_Part):
     counted: int = Field(description="records behind the rows")
     digest: str = Field(description="SHA-256 over the names of all files in the archive, in order, one a line")
     datasets: list[DatasetTable]
+    overviews: list[Overview]
+    methods: list[MethodSummary]
+    reported: list[ReportedTable]
     left_out: list[Left]
 
     @classmethod

@@ -13,15 +13,30 @@ from pathlib import Path
 from typing import TypeVar
 
 from ncbench.contracts.files import write_atomically
-from ncbench.leaderboard.board import Board, DatasetTable, Estimate, Left, Paired, Plugin, Row, Section, Source
+from ncbench.leaderboard.board import (
+    Board,
+    DatasetTable,
+    Estimate,
+    Left,
+    MethodSummary,
+    Paired,
+    Plugin,
+    ReportedTable,
+    Row,
+    Section,
+    Source,
+)
 from ncbench.leaderboard.canonical import content_hash
 from ncbench.leaderboard.catalogue import BUILT_IN, Catalogue
 from ncbench.leaderboard.consistency import settle
 from ncbench.leaderboard.entry import Entry, Named, inspect
-from ncbench.leaderboard.files import Located, find_files, read_file, require_board
+from ncbench.leaderboard.files import Located, find_files, make_folders, read_file, require_board
 from ncbench.leaderboard.intervals import MIN_SEEDS, half_width, mean
 from ncbench.leaderboard.markdown import render
+from ncbench.leaderboard.overview import overviews
 from ncbench.leaderboard.problems import Problem, RefusedError, plain
+from ncbench.leaderboard.reported import read_reported
+from ncbench.leaderboard.site.pages import render_site
 from ncbench.results.record import ACCURACIES
 
 Key = TypeVar("Key", str, tuple[tuple[str, str, bool], str])
@@ -37,12 +52,14 @@ class Archive:
 
     Args:
         board: The leaderboard folder.
+        catalogue: The cards the records were compared with.
         located: Every file whose path is right.
         entries: The valid records among them.
         problems: Why other files are not.
     """
 
     board: Path
+    catalogue: Catalogue
     located: Sequence[Located]
     entries: Sequence[Entry]
     problems: Sequence[Problem]
@@ -68,7 +85,7 @@ def read_archive(board: Path, catalogue: Catalogue, datasets: Collection[str] | 
                 entries.append(_read_entry(file, catalogue))
             except RefusedError as error:
                 problems.append(Problem(file.relative, error.field, error.reason))
-    return Archive(board, located, entries, problems)
+    return Archive(board, catalogue, located, entries, problems)
 
 
 @contextlib.contextmanager
@@ -98,21 +115,28 @@ def _read_entry(file: Located, catalogue: Catalogue) -> Entry:
     return entry
 
 
-def build_board(archive: Archive) -> Board:
-    """Compute the board from what was read; a pure function of its argument."""
+def build_board(archive: Archive, reported: Sequence[ReportedTable]) -> Board:
+    """Compute the board from what was read; a pure function of its arguments.
+
+    Args:
+        archive: The records.
+        reported: Numbers of others, shown beside.
+    """
     counted, unsettled = settle(archive.entries)
     problems = sorted([*archive.problems, *unsettled])
     diverged = {entry.configuration: 0 for entry in archive.entries}
     for entry in archive.entries:
         diverged[entry.configuration] += entry.status == "diverged"
     names = "".join(f"{file.relative}\n" for file in archive.located)
+    tables = [_dataset_table(entries, diverged) for _, entries in _grouped(counted, lambda entry: entry.dataset.spec)]
     return Board(
         records=len(archive.located),
         counted=len(counted),
         digest=hashlib.sha256(names.encode()).hexdigest(),
-        datasets=[
-            _dataset_table(entries, diverged) for _, entries in _grouped(counted, lambda entry: entry.dataset.spec)
-        ],
+        datasets=tables,
+        overviews=overviews(tables),
+        methods=_summaries({entry.method.name for entry in counted}, archive.catalogue),
+        reported=list(reported),
         left_out=[
             Left(file=problem.file, field=problem.field, reason=problem.reason, refused=problem.refused)
             for problem in problems
@@ -120,21 +144,46 @@ def build_board(archive: Archive) -> Board:
     )
 
 
-def rendered(board: Board) -> dict[str, bytes]:
-    """Return every file that is built from the records: path relative to the leaderboard folder -> content."""
-    return {"leaderboard.json": board.to_bytes(), "README.md": render(board).encode()}
+def rendered(board: Board, archive: Archive) -> dict[str, bytes]:
+    """Return every file that is built from the records.
+
+    Args:
+        board: What :func:`build_board` made of the archive.
+        archive: The records, for their histories.
+
+    Returns:
+        Path relative to the leaderboard folder -> content.
+    """
+    histories = {entry.path: entry.drawn for entry in archive.entries}
+    return {
+        "leaderboard.json": board.to_bytes(),
+        "README.md": render(board).encode(),
+        **render_site(board, histories),
+    }
 
 
 def build(board: Path) -> Board:
     """Read the archive in a leaderboard folder and write what is built from it.
 
     Raises:
-        ConfigurationError: The folder is no leaderboard.
+        ConfigurationError: The folder is no leaderboard, or its reported numbers do not fit.
+        NcbenchError: A folder that is written to is a link.
     """
-    built = build_board(read_archive(board, Catalogue.built_in()))
-    for name, content in rendered(built).items():
+    archive = read_archive(board, Catalogue.built_in())
+    built = build_board(archive, read_reported(board))
+    for name, content in rendered(built, archive).items():
+        make_folders(board, name)
         write_atomically(board / name, content)
     return built
+
+
+def _summaries(names: Collection[str], catalogue: Catalogue) -> list[MethodSummary]:
+    found = [catalogue.find("methods", name, BUILT_IN) for name in sorted(names)]
+    return [
+        MethodSummary(name=registered.card.name, summary=registered.card.summary, citation=registered.card.citation)
+        for registered in found
+        if registered is not None
+    ]
 
 
 def _dataset_table(entries: Sequence[Entry], diverged: Mapping[str, int]) -> DatasetTable:
@@ -152,6 +201,7 @@ def _dataset_table(entries: Sequence[Entry], diverged: Mapping[str, int]) -> Dat
         dataset=_plugin([entry.dataset for entry in entries]),
         fingerprint=entries[0].fingerprint,
         primary_metric=primary,
+        published_epochs=entries[0].published_epochs,
         sections=sections,
     )
 

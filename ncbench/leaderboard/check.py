@@ -13,9 +13,10 @@ from ncbench.leaderboard.board import Board
 from ncbench.leaderboard.build import Archive, build_board, read_archive, rendered
 from ncbench.leaderboard.canonical import require_canonical
 from ncbench.leaderboard.catalogue import Catalogue
-from ncbench.leaderboard.files import read_file
+from ncbench.leaderboard.files import read_file, site_files
 from ncbench.leaderboard.git_base import Base
 from ncbench.leaderboard.problems import Problem, RefusedError, plain
+from ncbench.leaderboard.reported import read_reported
 
 
 @dataclass(frozen=True)
@@ -57,19 +58,26 @@ def check(folder: Path, reference: str | None = None) -> Verdict:
         reference: A git commit, branch or tag; records it has must still be there, unchanged.
 
     Raises:
-        ConfigurationError: The folder is no leaderboard, or git does not know the reference.
+        ConfigurationError: The folder is no leaderboard, its reported numbers do not fit, or git does not know the
+            reference.
     """
     base = None if reference is None else Base(folder, reference)
     archive = read_archive(folder, Catalogue.built_in())
-    board = build_board(archive)
+    board = build_board(archive, read_reported(folder))
     failures = [str(Problem(item.file, item.field, item.reason)) for item in board.left_out if item.refused]
     known = {} if base is None else base.records()
     if base is not None:
         failures += _lost(folder, base, known)
     failures += _not_canonical(archive, known)
-    for name, content in rendered(board).items():
+    files = rendered(board, archive)
+    for name, content in files.items():
         if _read(folder / name) != content:
             failures.append(f"{name}: it is not what the records give; run 'ncbench leaderboard build' and commit it.")
+    failures += [
+        f"{plain(name)}: the records do not give this file; delete it."
+        for name in site_files(folder)
+        if name not in files
+    ]
     earlier = _read(folder / "leaderboard.json") if base is None else base.read("leaderboard.json")
     return Verdict(board, failures, changes(_parse(earlier), board))
 

@@ -17,6 +17,7 @@ from ncbench.contracts.errors import NcbenchError
 from ncbench.contracts.specs import Spec
 from ncbench.leaderboard.canonical import canonical, content_hash, parse_record
 from ncbench.leaderboard.catalogue import Catalogue, check_against_card, check_against_manifest, known_selection
+from ncbench.leaderboard.curves import History, read_history
 from ncbench.leaderboard.files import is_folder_name, record_path
 from ncbench.leaderboard.problems import RefusedError, plain
 from ncbench.leaderboard.recompute import Cells, read_cells, recomputed_accuracies
@@ -65,6 +66,7 @@ class Entry:
         accuracies: Of the test split, recomputed; empty if the record does not count.
         totals: SHA-256 of the images in every cell of every split.
         history: SHA-256 of the losses of every epoch; None without epochs.
+        drawn: The curves of the history that the pages draw.
         note: What a reader should know of the supervision; may be empty.
         exclusion: Why it does not count; None if nothing is known against it.
     """
@@ -89,6 +91,7 @@ class Entry:
     accuracies: Mapping[str, float]
     totals: str
     history: str | None
+    drawn: History
     ncbench_version: str
     note: str
     exclusion: Exclusion | None
@@ -149,6 +152,7 @@ def inspect(data: bytes, catalogue: Catalogue) -> Entry:
         accuracies={name: accuracies[name] for name in ACCURACIES if name in accuracies} if exclusion is None else {},
         totals=_totals(cells),
         history=_history_digest(record.history),
+        drawn=read_history(record),
         ncbench_version=version if isinstance(version, str) else "",
         note=note,
         exclusion=exclusion,

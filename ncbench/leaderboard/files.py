@@ -9,12 +9,13 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ncbench.contracts.errors import ConfigurationError
+from ncbench.contracts.errors import ConfigurationError, NcbenchError
 from ncbench.contracts.specs import NAME
 from ncbench.leaderboard.problems import Problem, RefusedError, plain
 from ncbench.results.archive import MAX_BYTES
 
 RESULTS = "results"
+SITE = "site"
 LONGEST_NAME = 64
 _FILE = re.compile(r"([0-9a-f]{64})\.json")
 _KEPT = frozenset({".gitkeep"})  # keeps the empty folder in git
@@ -120,6 +121,41 @@ def read_file(path: Path) -> bytes:
         if status.st_size > MAX_BYTES:
             raise RefusedError("", f"its {status.st_size} bytes are more than the {MAX_BYTES} a record may have")
         return file.readall()
+
+
+def make_folders(board: Path, file: str) -> None:
+    """Make the folders of a file that is about to be written, and follow no link.
+
+    Args:
+        board: The leaderboard folder.
+        file: Path relative to it, with forward slashes.
+
+    Raises:
+        NcbenchError: A folder on the way is a link.
+    """
+    folder = board
+    for part in file.split("/")[:-1]:
+        folder = folder / part
+        if folder.is_symlink():
+            raise NcbenchError(f"{folder} is a link; nothing is written through it.")
+        folder.mkdir(exist_ok=True)
+
+
+def site_files(board: Path) -> list[str]:
+    """List what lies in the folder of pages, sorted, as paths relative to the leaderboard folder.
+
+    Links count as files, and are not followed.
+    """
+    found: list[str] = []
+    waiting = [SITE]
+    while waiting:
+        name = waiting.pop()
+        path = board / name
+        if path.is_dir() and not path.is_symlink():
+            waiting += [f"{name}/{entry.name}" for entry in os.scandir(path)]
+        elif os.path.lexists(path):
+            found.append(name)
+    return sorted(found)
 
 
 def _entries(folder: Path, kind: str, problems: list[Problem], prefix: str) -> Iterator[os.DirEntry[str]]:

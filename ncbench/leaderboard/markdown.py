@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from ncbench.leaderboard.board import Board, DatasetTable, Estimate, Left, Row, Section
 from ncbench.leaderboard.intervals import MIN_SEEDS
+from ncbench.leaderboard.wording import SHORT, labels_used, shown_metrics
 
 _HARMLESS = re.compile(r"[A-Za-z0-9_:=,.+/ -]+")
 
@@ -23,16 +24,6 @@ integer counts in its record.
   with the same backbone and selection rule; of several, the recipe closest to the row's own.
 - The numbers under "runs" are seeds, and lead to the records.
 """
-
-_SHORT = {
-    "accuracy": "accuracy",
-    "group_mean_accuracy": "group mean",
-    "worst_group_accuracy": "worst group",
-    "aligned_accuracy": "aligned",
-    "conflicting_accuracy": "conflicting",
-    "adjusted_accuracy": "adjusted",
-    "class_mean_accuracy": "class mean",
-}
 
 
 def render(board: Board) -> str:
@@ -77,11 +68,11 @@ def _dataset(table: DatasetTable) -> str:
 
 
 def _section(section: Section, primary: str) -> list[str]:
-    shown = [name for name in _SHORT if any(name in row.metrics for row in section.rows)]
-    headings = [f"**{_SHORT[name]}**" if name == primary else _SHORT[name] for name in shown]
+    shown = shown_metrics([section])
+    headings = [f"**{SHORT[name]}**" if name == primary else SHORT[name] for name in shown]
     columns = ["rank", "method", "backbone", "epochs", *headings, "vs erm", "runs", "remarks"]
     lines = [
-        f"### {_supervision(section)}; epoch chosen by {literal(section.selection)}",
+        f"### {labels_used(section)}; epoch chosen by {literal(section.selection)}",
         "",
         _line(columns),
         _line([":--" if name in {"method", "backbone", "runs", "remarks"} else "--:" for name in columns]),
@@ -99,12 +90,6 @@ def _section(section: Section, primary: str) -> list[str]:
         ]
         lines.append(_line(cells))
     return lines
-
-
-def _supervision(section: Section) -> str:
-    used = [f"bias labels of {split} images" for split in ("train", "val") if getattr(section, split) == "bias"]
-    used += ["the class hierarchy"] if section.hierarchy else []
-    return f"Using {' and '.join(used)}" if used else "Using targets alone"
 
 
 def _method(row: Row) -> str:

@@ -14,7 +14,7 @@ from ncbench.leaderboard.canonical import canonical, parse_any
 from ncbench.leaderboard.catalogue import Catalogue
 from ncbench.leaderboard.consistency import settle
 from ncbench.leaderboard.entry import SUPERSEDES, Entry, inspect
-from ncbench.leaderboard.files import read_file, require_board
+from ncbench.leaderboard.files import make_folders, read_file, require_board
 from ncbench.leaderboard.problems import RefusedError
 from ncbench.results.archive import RESULT_FILE
 
@@ -115,12 +115,7 @@ def _place(board: Path, candidate: _Candidate) -> Path:
     """
     target = board / candidate.entry.path
     try:
-        folder = board
-        for part in Path(candidate.entry.path).parts[:-1]:
-            folder = folder / part
-            if folder.is_symlink():
-                raise NcbenchError(f"{folder} is a link; nothing is written through it.")
-            folder.mkdir(exist_ok=True)
+        make_folders(board, candidate.entry.path)
         if os.path.lexists(target):
             raise NcbenchError(f"{target} exists and is not the record that belongs there; see 'leaderboard check'.")
         write_atomically(target, candidate.data)

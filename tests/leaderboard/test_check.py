@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ncbench.cli.leaderboard import leaderboard
-from ncbench.contracts.errors import ConfigurationError
+from ncbench.contracts.errors import ConfigurationError, NcbenchError
 from ncbench.leaderboard.build import build
 from ncbench.leaderboard.check import check
 from tests.leaderboard.records import make_record, place, place_all, seeds
@@ -65,7 +65,9 @@ def test_a_new_record_passes_and_its_row_is_shown(committed: Path) -> None:
     assert "rank 2" in next(change.after for change in verdict.changes if change.method == "erm")
 
 
-@pytest.mark.parametrize("name", ["leaderboard.json", "README.md"])
+@pytest.mark.parametrize(
+    "name", ["leaderboard.json", "README.md", "site/index.html", "site/methods/erm.html", "site/style.css"]
+)
 def test_an_edited_or_stale_board_fails(committed: Path, name: str) -> None:
     path = committed / name
     path.write_bytes(path.read_bytes().replace(b"7", b"9", 1))
@@ -85,6 +87,28 @@ def test_a_board_behind_a_link_fails(committed: Path, tmp_path: Path) -> None:
     assert len(check(committed).failures) == 1
     build(committed)
     assert not path.is_symlink()
+
+
+@pytest.mark.parametrize("name", ["site/methods/gone.html", "site/extra.js", "site/deep/er/index.html"])
+def test_a_file_among_the_pages_that_nothing_gives_fails(committed: Path, name: str) -> None:
+    path = committed / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("x")
+    (line,) = check(committed).failures
+    assert line == f"{name}: the records do not give this file; delete it."
+    assert invoke(committed, "check").return_value == 1
+
+
+@pytest.mark.parametrize("name", ["site", "site/methods"])
+def test_a_folder_of_pages_behind_a_link_fails_and_is_not_written_through(
+    committed: Path, tmp_path: Path, name: str
+) -> None:
+    path = committed / name
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    assert f"{name}: the records do not give this file; delete it." in check(committed).failures
+    with pytest.raises(NcbenchError, match="is a link"):
+        build(committed)
 
 
 def test_a_deleted_record_fails_even_with_the_board_rebuilt(committed: Path) -> None:

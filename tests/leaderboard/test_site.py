@@ -1,0 +1,186 @@
+"""The pages as files: complete, linked, free of markup from records and of anything a browser would fetch."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from ncbench.leaderboard.board import Board
+from ncbench.leaderboard.build import build
+from ncbench.leaderboard.wording import MEANING, SHORT
+from ncbench.results.record import ACCURACIES
+from tests.leaderboard.conftest import HOSTILE
+from tests.leaderboard.records import SOMEBODY, place_all, seeds
+
+TAGS = frozenset(
+    (
+        *(
+            "html",
+            "head",
+            "meta",
+            "title",
+            "link",
+            "script",
+            "body",
+            "header",
+            "main",
+            "footer",
+            "nav",
+            "section",
+            "div",
+        ),
+        *("div", "h1", "h2", "h3", "p", "a", "b", "span", "code", "abbr", "wbr", "ul", "li", "dl", "dt", "dd"),
+        *("details", "summary", "form", "label", "select", "option", "output", "button", "figure", "figcaption"),
+        *("table", "thead", "tbody", "tfoot", "tr", "th", "td", "svg", "path", "text", "tspan"),
+    )
+)
+ATTRIBUTES = frozenset(
+    (
+        *("lang", "charset", "http-equiv", "content", "name", "rel", "href", "src", "class", "id", "type", "hidden"),
+        *("role", "tabindex", "title", "scope", "colspan", "value", "d", "x", "y", "viewbox"),
+    )
+)
+
+
+class Page(HTMLParser):
+    """What a page consists of."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self.tags: set[str] = set()
+        self.attributes: set[str] = set()
+        self.links: list[str] = []
+        self.ids: list[str] = []
+        self.scripts: list[str] = []
+        self.text: list[str] = []
+        self._in_script = False
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self._in_script = tag == "script"
+        for name, value in attrs:
+            self.attributes.add(name)
+            if name in {"href", "src"}:
+                self.links.append(value or "")
+            if name == "id":
+                self.ids.append(value or "")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._in_script = False
+
+    def handle_data(self, data: str) -> None:
+        (self.scripts if self._in_script else self.text).append(data)
+
+
+def pages(board: Path) -> dict[str, Page]:
+    site = board / "site"
+    return {path.relative_to(site).as_posix(): Page(path) for path in sorted(site.rglob("*.html"))}
+
+
+def test_there_is_an_index_and_a_page_for_every_method_with_a_row(varied: Path) -> None:
+    methods = {"erm", "jtt", "lff", "focal", "mine", "group_dro", "evil"}
+    assert set(pages(varied)) == {"index.html", *(f"methods/{name}.html" for name in methods)}
+
+
+def test_markup_is_ours_alone(varied: Path) -> None:
+    found = pages(varied)
+    for page in found.values():
+        assert page.tags <= TAGS
+        assert {name for name in page.attributes if not name.startswith(("aria-", "data-"))} <= ATTRIBUTES
+        assert "".join(page.scripts).strip() == ""
+        assert len(page.ids) == len(set(page.ids))
+    for name in ("index.html", "methods/evil.html"):
+        assert HOSTILE in "".join(found[name].text), name
+
+
+def test_every_page_forbids_what_it_does_not_need(varied: Path) -> None:
+    for path in (varied / "site").rglob("*.html"):
+        text = path.read_text()
+        head = text[: text.index("<link")]
+        policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', head)
+        assert policy
+        assert policy.group(1).split("; ") == [
+            "default-src 'none'",
+            "script-src 'self'",
+            "style-src 'self'",
+            "base-uri 'none'",
+            "form-action 'none'",
+        ]
+
+
+def test_every_link_leads_to_a_file_and_a_place_in_it(varied: Path) -> None:
+    found = {page.path.resolve(): page for page in pages(varied).values()}
+    for page in found.values():
+        for link in page.links:
+            parts = urlsplit(link)
+            assert not parts.scheme
+            assert not parts.netloc
+            target = (page.path.parent / unquote(parts.path)).resolve() if parts.path else page.path.resolve()
+            assert target.is_file(), link
+            assert target.is_relative_to(varied.resolve())
+            if parts.fragment:
+                assert parts.fragment in found[target].ids, link
+
+
+def test_every_record_that_counts_is_linked_from_the_index_and_from_its_method(varied: Path) -> None:
+    built = Board.model_validate_json((varied / "leaderboard.json").read_bytes())
+    found = pages(varied)
+    for table in built.datasets:
+        for section in table.sections:
+            for row in section.rows:
+                for run in row.runs:
+                    assert f"../{run.record}" in found["index.html"].links
+                    assert f"../../{run.record}" in found[f"methods/{row.method.name}.html"].links
+
+
+def test_every_number_of_a_row_is_on_the_pages(varied: Path) -> None:
+    built = json.loads((varied / "leaderboard.json").read_text())
+    index = (varied / "site" / "index.html").read_text()
+    for table in built["datasets"]:
+        for section in table["sections"]:
+            for row in section["rows"]:
+                page = (varied / "site" / "methods" / f"{row['method']['name']}.html").read_text()
+                for estimate in row["metrics"].values():
+                    assert f'data-value="{estimate["mean"]}"' in index
+                for run in row["runs"]:
+                    for value in run["metrics"].values():
+                        assert f'data-value="{value}"' in page
+
+
+def test_curves_and_the_diagram_are_drawn(varied: Path) -> None:
+    text = (varied / "site" / "methods" / "erm.html").read_text()
+    assert text.count("<figure") == 4 * 4
+    assert 'class="stage" d="M' in text
+    index = (varied / "site" / "index.html").read_text()
+    assert index.count('<svg class="diagram"') == 1
+    assert "Friedman's test of 5 methods on 4 datasets" in index
+
+
+def test_what_is_left_out_is_listed_with_its_reason(varied: Path) -> None:
+    index = (varied / "site" / "index.html").read_text()
+    assert "the run is diverged, not completed" in index
+    assert "Input should be a valid number" in index
+
+
+def test_an_empty_archive_gives_a_page(board: Path) -> None:
+    build(board)
+    assert "There are no records yet" in (board / "site" / "index.html").read_text()
+
+
+@pytest.mark.parametrize("name", ["index", "con", "x" * 64])
+def test_a_method_may_have_any_name(board: Path, name: str) -> None:
+    place_all(board, seeds(name, plugin=SOMEBODY))
+    build(board)
+    assert f"<h1><code>{name}</code></h1>" in (board / "site" / "methods" / f"{name}.html").read_text()
+    assert "<h1>Leaderboard</h1>" in (board / "site" / "index.html").read_text()
+
+
+def test_every_accuracy_has_a_heading_and_a_meaning() -> None:
+    assert tuple(SHORT) == tuple(MEANING) == ACCURACIES
