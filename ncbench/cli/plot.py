@@ -3,23 +3,41 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from ncbench.results.archive import RunResult
+
+
+_WAY_ON = {
+    "completed": "An older version made it, or the record was moved alone: run it anew with --force.",
+    "diverged": "Try a smaller recipe.lr.",
+    "interrupted": "Go on with --resume.",
+    "failed": "Run it anew.",
+}
 
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--kind", type=click.Choice(["curves"]), default="curves", show_default=True, help="What to draw.")
+@click.option(
+    "--kind",
+    type=click.Choice(["curves", "geometry"]),
+    default="curves",
+    show_default=True,
+    help="curves: accuracies, losses and collapse measures over epochs. geometry: collapse measures over epochs and, "
+    "of a single run, Gram matrices beside their ideals and a view of a few classes.",
+)
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
     help="Folder for the PNG and SVG; default: the run's, or the current one for several.",
 )
 def plot(runs: tuple[Path, ...], kind: str, output: Path | None) -> None:
-    """Draw runs over their epochs.
+    """Draw runs.
 
-    Group accuracies, losses and collapse measures, as PNG and SVG. RUN is a run folder or a result.json. Runs that
-    differ in the seed alone share a colour.
+    Pictures are PNG and SVG. RUN is a run folder or a result.json. Runs that differ in the seed alone share a colour.
     """
     from ncbench.contracts.errors import ConfigurationError
     from ncbench.results.archive import load_results
@@ -27,8 +45,44 @@ def plot(runs: tuple[Path, ...], kind: str, output: Path | None) -> None:
 
     results = load_results(runs, lambda message: click.echo(message, err=True))
     folder = output or (results[0].folder if len(results) == 1 else Path.cwd())
+    if kind == "geometry":
+        _plot_geometry(results, folder)
+        return
     paths = plot_curves(results, folder)
     if not paths:
         raise ConfigurationError("There is nothing to draw: no run has finished an epoch.")
+    _show(paths)
+
+
+def _plot_geometry(results: list[RunResult], folder: Path) -> None:
+    """Draw what there is, and say in one line what there is not."""
+    from ncbench.contracts.errors import ConfigurationError
+    from ncbench.results.frame_plots import plot_frame
+    from ncbench.results.gram_plots import plot_grams
+    from ncbench.results.plots import heading, plot_collapse
+    from ncbench.results.snapshot import SNAPSHOT_FILE, read_snapshot
+
+    result = results[0]
+    snapshot = read_snapshot(result.folder) if len(results) == 1 else None
+    paths = plot_collapse(results, folder)
+    _show(paths)
+    if snapshot is not None:
+        of_run = heading(result)
+        _show(plot_grams(snapshot.vectors, result.metrics.get("train", {}), of_run, folder, "--output"))
+        _show(plot_frame(snapshot, of_run, folder))
+        return
+    if len(results) > 1:
+        left_out = "Gram matrices and the view of a few classes are of one run: name one to draw them."
+    else:
+        left_out = (
+            f"There are no Gram matrices and no view of classes to draw: {result.folder} has no {SNAPSHOT_FILE}, which "
+            f"a run leaves when it completes, and this one is {result.status}. {_WAY_ON[result.status]}"
+        )
+    if not paths:
+        raise ConfigurationError(left_out)
+    click.echo(left_out, err=True)
+
+
+def _show(paths: list[Path]) -> None:
     for path in paths:
         click.echo(path)

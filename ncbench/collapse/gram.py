@@ -98,6 +98,11 @@ class IdealGram:
             return self.between
         return self.between[self.level[i]][:, self.level[j]]
 
+    def of(self, classes: torch.Tensor) -> torch.Tensor:
+        """(n, n) R among n of the classes."""
+        level = self.level[classes]
+        return self.between[level][:, level] + torch.diag(self.own[level])
+
     def inner(self, vectors: torch.Tensor) -> torch.Tensor:
         """<V V^T, R> for vectors (K, d), in O(K d) operations."""
         sums = vectors.new_zeros(len(self.own), vectors.shape[1]).index_add_(0, self.level, vectors)  # (D, d)

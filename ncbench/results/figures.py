@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+import textwrap
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +16,15 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
-_STYLE: Mapping[str, Any] = {
+_STYLE: Any = {
     "svg.hashsalt": "ncbench",  # identifiers in an SVG follow from its content
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
+    "grid.color": "0.9",
+    "grid.linewidth": 0.5,
+    "axes.axisbelow": True,
     "legend.frameon": False,
 }
 
@@ -30,12 +33,17 @@ def shared_style() -> AbstractContextManager[None]:
     """Return the context in which figures are made and saved."""
     import matplotlib
 
-    return matplotlib.rc_context(dict(_STYLE))
+    return matplotlib.rc_context(_STYLE)
 
 
 def plain_text(text: str) -> str:
     """Return a text from elsewhere so that it is drawn as it is, and no dollar sign in it starts a formula."""
     return text.replace("$", r"\$")
+
+
+def title(text: str) -> str:
+    """Return a text from elsewhere as the first lines of a picture's title."""
+    return plain_text(textwrap.fill(text, 100))
 
 
 def save_figure(figure: Figure, folder: Path, name: str, option: str) -> list[Path]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ncbench.contracts.errors import ConfigurationError
 from ncbench.results.class_vectors import ClassVectors, about_equal
-from ncbench.results.figures import plain_text, save_figure, shared_style
+from ncbench.results.figures import save_figure, shared_style, title
 
 if TYPE_CHECKING:
     import torch
@@ -39,6 +39,7 @@ def plot_grams(
     """
     from matplotlib import colormaps
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     k, shown = len(vectors.counts), len(vectors.classes)
     if k < 2:
@@ -47,24 +48,27 @@ def plot_grams(
     limit = min(1.0, max(1e-3, *(_off_diagonal(panel) for row in rows for _, panel in row)))
     with shared_style():
         columns = len(rows[0])
-        figure = Figure(figsize=(3.5 * columns + 0.9, 3.6 * len(rows) + 0.7), layout="constrained")
-        axes = figure.subplots(len(rows), columns, squeeze=False)
+        figure = Figure(
+            figsize=(3.5 * columns + 0.9, 3.6 * len(rows) + 0.7), layout=ConstrainedLayoutEngine(h_pad=0.08)
+        )
+        axes = figure.subplots(len(rows), columns, squeeze=False, sharex=True, sharey=True)
         colours = colormaps["RdBu_r"].with_extremes(bad="0.8")
         for row, row_axes in zip(rows, axes, strict=True):
-            for (title, panel), axis in zip(row, row_axes, strict=True):
+            for (name, panel), axis in zip(row, row_axes, strict=True):
                 image = axis.imshow(panel.numpy(), cmap=colours, vmin=-limit, vmax=limit, interpolation="nearest")
-                axis.set_title(title)
+                axis.set_title(name)
                 axis.set_xlabel("class")
                 axis.set_ylabel("class")
+                axis.label_outer()
                 axis.spines[:].set_visible(True)
                 _tick(axis, vectors.classes.tolist())
         bar = figure.colorbar(image, ax=axes, shrink=0.8, extend="max" if limit < 1 else "neither")
         bar.set_label("cosine (no unit)" + ("; the diagonal is 1" if limit < 1 else ""))
         part = f" ({shown} drawn)" if k > shown else ""
         figure.suptitle(
-            f"{plain_text(heading)}\n"
+            f"{title(heading)}\n"
             f"Cosines between {k} classes{part} in {vectors.means.shape[1]} dimensions, {vectors.sizes}\n"
-            "distance: between the Gram matrices of norm 1, 0 to 2",
+            "distance: between the Gram matrices scaled to Frobenius norm 1, 0 to 2",
             fontsize=10,
         )
         return save_figure(figure, folder, "grams", option)
@@ -72,23 +76,17 @@ def plot_grams(
 
 def _panels(vectors: ClassVectors, measures: Mapping[str, float]) -> list[list[tuple[str, torch.Tensor]]]:
     """Rows of (title, cosines): what was measured, then its ideals."""
-    import torch
-
-    from ncbench.collapse.gram import IdealGram, seli_gram, simplex_gram
-
-    def entries(ideal: IdealGram) -> torch.Tensor:
-        level = ideal.level[vectors.drawn]  # only the entries drawn: the whole matrix may be large
-        return _cosines_of_gram(ideal.between[level][:, level] + torch.diag(ideal.own[level]))
+    from ncbench.collapse.gram import seli_gram, simplex_gram
 
     def distance(measure: str) -> str:
         value = measures.get(measure, math.nan)
-        return "" if math.isnan(value) else f"\ndistance {value:.4g}"
+        return "" if math.isnan(value) else f"\ndistance {value:.4f}"
 
-    etf = entries(simplex_gram(len(vectors.counts), vectors.counts.device))
+    etf = _cosines_of_gram(simplex_gram(len(vectors.counts), vectors.counts.device).of(vectors.drawn))
     measured = [("class means", "_means", vectors.means, -0.5, "")]
     if vectors.weight is not None:
         measured.append(("classifier", "_classifier", vectors.weight, 0.5, "_classifier"))
-    floor = f" (floor {measures['nc2_etf_floor']:.4g})" if measures.get("nc2_etf_floor", 0) > 0 else ""
+    floor = f" (floor {measures['nc2_etf_floor']:.4f})" if measures.get("nc2_etf_floor", 0) > 0 else ""
     rows = []
     for name, kind, of_classes, power, suffix in measured:
         row = [
@@ -96,8 +94,8 @@ def _panels(vectors: ClassVectors, measures: Mapping[str, float]) -> list[list[t
             (f"{name}: simplex ETF{distance(f'nc2_etf_distance{suffix}')}{floor}", etf),
         ]
         if not about_equal(vectors.counts.tolist()):
-            ideal = entries(seli_gram(vectors.counts, power))
-            row.append((f"{name}: SELI for these counts{distance(f'seli_distance{kind}')}", ideal))
+            seli = _cosines_of_gram(seli_gram(vectors.counts, power).of(vectors.drawn))
+            row.append((f"{name}: SELI for these counts{distance(f'seli_distance{kind}')}", seli))
         rows.append(row)
     return rows
 

@@ -81,11 +81,11 @@ COLLAPSE_PANELS = (
         logarithmic=True,
     ),
     Panel("NC2: equal norms, train", _of_means_and_classifier("nc2_norm_cv"), "std / mean of norms"),
-    Panel("NC2: equal angles, train", _of_means_and_classifier("nc2_angle_std"), "std of cosines over pairs"),
+    Panel("NC2: equal angles, train", _of_means_and_classifier("nc2_angle_std"), "std of cosines"),
     Panel(
         "NC2: largest angles, train",
         _of_means_and_classifier("nc2_angle_mean"),
-        r"mean of $|\cos + 1/(K-1)|$ over pairs",
+        r"mean of $|\cos + 1/(K-1)|$",
     ),
     NC3,
     NC4,
@@ -245,7 +245,7 @@ def _draw(panel: Panel, axis: Any, grouped: dict[str, list[RunResult]]) -> None:
     axis.set_title(panel.title)
     axis.set_xlabel("epoch")
     axis.set_ylabel(panel.unit)
-    axis.grid(alpha=0.25, linewidth=0.5)
+    axis.grid()
     _scale(panel, axis, drawn)
     labelled = [curve for curve in panel.curves if curve[3]]
     shown = [curve for curve in labelled if any(_has_points(members, curve) for members in grouped.values())]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ncbench.contracts.errors import DataError
 from ncbench.contracts.files import write_atomically
@@ -126,7 +126,8 @@ def write_snapshot(snapshot: Snapshot, folder: Path) -> None:
         "conflicting": snapshot.conflicting,
     }
     buffer = io.BytesIO()
-    np.savez(buffer, **{name: array.numpy() for name, array in arrays.items() if array is not None})
+    present: dict[str, Any] = {name: array.numpy() for name, array in arrays.items() if array is not None}
+    np.savez(buffer, **present)
     write_atomically(folder / SNAPSHOT_FILE, buffer.getvalue())
 
 
@@ -150,7 +151,11 @@ def read_snapshot(folder: Path) -> Snapshot | None:
     try:
         return Snapshot(
             ClassVectors(
-                *(arrays[name] for name in ("counts", "drawn", "classes", "means")), weight=arrays.get("weight")
+                counts=arrays["counts"],
+                drawn=arrays["drawn"],
+                classes=arrays["classes"],
+                means=arrays["means"],
+                weight=arrays.get("weight"),
             ),
             arrays["features"],
             arrays["labels"],
@@ -166,15 +171,15 @@ def _check(snapshot: Snapshot) -> None:
 
     vectors, features = snapshot.vectors, snapshot.features
     p, drawn, n = vectors.counts.numel(), vectors.drawn.numel(), snapshot.labels.numel()
-    d = features.shape[1] if features.ndim == 2 else 0
+    d = vectors.means.shape[1] if vectors.means.ndim == 2 else 0
     shapes = {
         "counts": (vectors.counts, (p,), torch.int64),
         "drawn": (vectors.drawn, (drawn,), torch.int64),
         "classes": (vectors.classes, (drawn,), torch.int64),
         "means": (vectors.means, (drawn, d), torch.float32),
         "weight": (vectors.weight, (drawn, d), torch.float32),
-        "features": (features, (n, d), torch.float32),
         "labels": (snapshot.labels, (n,), torch.int64),
+        "features": (features, (n, d), torch.float32),
         "conflicting": (snapshot.conflicting, (n,), torch.bool),
     }
     for name, (tensor, shape, dtype) in shapes.items():
