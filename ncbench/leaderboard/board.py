@@ -123,7 +123,7 @@ class Overview(Comparable):
 
     blocks: list[Block] = Field(description="empty if no two methods share two datasets")
     methods: list[MeanRank]
-    incomplete: list[str] = Field(description="methods that lack a ranked row on one of the blocks")
+    incomplete: list[str] = Field(description="methods with ranked rows, but not on every block and its backbone")
     test: RankTest | None = Field(description="null for fewer than three methods or three blocks")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 
 from ncbench.leaderboard.board import Block, DatasetTable, MeanRank, Overview, RankTest, Row, Section
 
@@ -34,14 +34,15 @@ def overviews(tables: Sequence[DatasetTable]) -> list[Overview]:
         One overview for each combination of labels used and selection rule that has a ranked row, in their order.
     """
     groups: defaultdict[tuple[str, str, bool, str], dict[str, dict[Method, Row]]] = defaultdict(dict)
+    ranked: defaultdict[tuple[str, str, bool, str], set[Method]] = defaultdict(set)
     for table in tables:
         for section in table.sections:
-            rows = _one_row_a_method(section, table)
-            if rows:
+            if rows := _one_row_a_method(section, table):
                 key = section.train, section.val, section.hierarchy, section.selection
                 groups[key][table.dataset.spec] = rows
+                ranked[key].update(_identity(row) for row in section.rows if row.rank is not None)
     primary = {table.dataset.spec: table.primary_metric for table in tables}
-    return [_overview(key, groups[key], primary) for key in sorted(groups)]
+    return [_overview(key, groups[key], ranked[key], primary) for key in sorted(groups)]
 
 
 def mean_ranks(scores: Sequence[Sequence[float]]) -> tuple[list[list[float]], list[float]]:
@@ -105,27 +106,26 @@ def alike(means: Sequence[float], difference: float) -> list[tuple[int, int]]:
 
 
 def _overview(
-    key: tuple[str, str, bool, str], tables: Mapping[str, Mapping[Method, Row]], primary: Mapping[str, str]
+    key: tuple[str, str, bool, str],
+    tables: Mapping[str, Mapping[Method, Row]],
+    everybody: Set[Method],
+    primary: Mapping[str, str],
 ) -> Overview:
     train, val, hierarchy, selection = key
     methods, datasets = _complete(tables)
-    rows = {method: [tables[dataset][method] for dataset in datasets] for method in methods}
-    scores = [
-        [rows[method][at].metrics[primary[dataset]].mean for method in methods] for at, dataset in enumerate(datasets)
-    ]
-    ranks, means = mean_ranks(scores) if scores else ([], [])
-    order = sorted(range(len(methods)), key=lambda position: (means[position], methods[position]))
-    ranked = [
+    scores = [[tables[dataset][method].metrics[primary[dataset]].mean for method in methods] for dataset in datasets]
+    ranks, means = mean_ranks(scores)
+    compared = [
         MeanRank(
-            method=methods[position][0],
-            distribution=methods[position][1],
+            method=method[0],
+            distribution=method[1],
             mean_rank=round(means[position], DIGITS),
             ranks=[row[position] for row in ranks],
-            rows=[row.id for row in rows[methods[position]]],
+            rows=[tables[dataset][method].id for dataset in datasets],
         )
-        for position in order
+        for position, method in enumerate(methods)
     ]
-    everybody = {method for found in tables.values() for method in found}
+    compared.sort(key=lambda item: item.mean_rank)  # equals stay in the order of their names
     return Overview(
         train=train,
         val=val,
@@ -134,9 +134,9 @@ def _overview(
         blocks=[
             Block(dataset=dataset, backbone=next(iter(tables[dataset].values())).backbone.spec) for dataset in datasets
         ],
-        methods=ranked,
-        incomplete=sorted({name for name, _ in everybody.difference(methods)}),
-        test=_test([[row[position] for position in order] for row in ranks], [item.mean_rank for item in ranked]),
+        methods=compared,
+        incomplete=sorted({name for name, _ in everybody - set(methods)}),
+        test=_test(ranks, [item.mean_rank for item in compared]),
     )
 
 

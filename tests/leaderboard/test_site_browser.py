@@ -162,7 +162,7 @@ def test_filters_combine_and_an_unknown_value_in_the_address_hides_nothing(page:
     assert {(row["dataset"], row["method"]) for row in shown_rows(page)} == {("data0", "erm")}
     page.goto(url(varied, anchor=f"#dataset={HOSTILE}&method=nobody"))
     page.reload()
-    assert len({row["dataset"] for row in shown_rows(page)}) == 5
+    assert {row["dataset"] for row in shown_rows(page)} == {"data0", "data1", "data2", "data3", "toy", ""}
     anchor = page.locator("nav a[href^='#data1']").get_attribute("href")
     page.locator("select[name=method]").select_option("erm")
     page.locator("nav a[href^='#data1']").click()

@@ -118,7 +118,7 @@ def render_site(board: Board, histories: Mapping[str, History]) -> dict[str, byt
         beside=beside,
         elsewhere=_elsewhere(board),
         groups=_groups(board),
-        methods=_method_names(board, beside),
+        methods=_method_names(board),
         rows=sum(len(section.rows) for table in board.datasets for section in table.sections),
         diagrams=[
             None if overview.test is None else diagram.draw(overview.methods, overview.test)
@@ -207,10 +207,9 @@ def _groups(board: Board) -> list[tuple[str, str]]:
     return sorted(found.items(), key=lambda item: item[1])
 
 
-def _method_names(board: Board, beside: Mapping[str, Sequence[Beside]]) -> list[str]:
+def _method_names(board: Board) -> list[str]:
     ours = {row.method.name for table in board.datasets for section in table.sections for row in section.rows}
-    reported = {row.method for tables in beside.values() for table in tables for row in table.rows}
-    return sorted(ours | reported)
+    return sorted(ours | {number.method for table in board.reported for number in table.numbers})
 
 
 def _beside(table: DatasetTable, reported: Sequence[ReportedTable]) -> tuple[Beside, ...]:
