@@ -102,15 +102,17 @@ def _table(state: Sweep) -> Table:
     varying = _varying([run.member.job for run in state.runs.values()])
     for run in state.runs.values():
         job = run.member.job
-        rest = [f"{key.rpartition('.')[2]}={job.settings[key]}" for key in varying if key in job.settings]
-        rows.setdefault((job.method, job.dataset, job.backbone or "", ", ".join(rest)), []).append(run)
+        settings = ", ".join(
+            f"{key.removeprefix('recipe.')}={job.settings[key]}" for key in varying if key in job.settings
+        )
+        rows.setdefault((job.method, job.dataset, job.backbone or "", settings), []).append(run)
     table = Table("method", "dataset", "settings", "made", "running", "failed", "primary metric, test", box=None)
-    for (method, dataset, _, rest), runs in rows.items():
+    for (method, dataset, backbone, settings), runs in rows.items():
         over = sum(run.state in ("completed", "diverged") for run in runs)
         table.add_row(
             method,
             dataset,
-            rest,
+            ", ".join(part for part in (backbone, settings) if part),
             f"{over}/{len(runs)}",
             str(sum(run.state == "running" for run in runs) or ""),
             str(sum(bool(run.problem) for run in runs) or ""),
