@@ -14,18 +14,18 @@ from ncbench.training.recipe import Recipe
 
 from .conftest import CARDS, make_manifest
 
-# ufm has the sizes it is asked for; the others have many classes of various sizes.
-WITHOUT_CLASS_COUNTS = {"ufm", "imagenet", "inaturalist"}
-
 
 @pytest.mark.parametrize("name", sorted(CARDS))
 def test_built_in_manifests_are_valid_and_their_recipes_can_be_built(name: str) -> None:
     manifest = load_manifest(CARDS[name].manifest)
     assert manifest.name == name
     Recipe.build(manifest.recipe, owner=name)
-    assert name in WITHOUT_CLASS_COUNTS or manifest.counts["train"].classes is not None
-    for counts in manifest.counts.values():
-        assert counts.classes is None or sum(counts.classes) == counts.images
+    for counts in (manifest.counts, *(known.counts for known in manifest.lookalikes)):
+        for split in counts.values():
+            rows = None if split.groups is None else tuple(map(sum, split.groups))
+            assert split.classes is None or sum(split.classes) == split.images
+            assert rows is None or sum(rows) == split.images
+            assert None in (rows, split.classes) or rows == split.classes
 
 
 def test_the_committed_schema_is_the_models() -> None:
