@@ -90,6 +90,19 @@ def ncbench_datasets() -> Iterable[DatasetCard]:
             "Van Horn et al., Benchmarking Representation Learning for Natural World Image Collections, CVPR 2021",
         ),
         _card(
+            "fgvc_aircraft",
+            "FGVC-Aircraft, 100 aircraft variants with family and manufacturer above them, of height 3",
+            "FgvcAircraft",
+            "Maji, Kannala, Rahtu, Blaschko & Vedaldi, Fine-Grained Visual Classification of Aircraft, "
+            "arXiv:1306.5151, 2013",
+        ),
+        _card(
+            "tiered_imagenet_h",
+            "tieredImageNet-H, 608 classes of ImageNet with a WordNet tree of height 12",
+            "TieredImageNetH",
+            "Bertinetto et al., Making Better Mistakes: Leveraging Class Hierarchies with Deep Networks, CVPR 2020",
+        ),
+        _card(
             "waterbirds",
             "Waterbirds: land- and waterbirds, in training nearly always at their usual place",
             "Waterbirds",
@@ -115,6 +128,13 @@ def ncbench_datasets() -> Iterable[DatasetCard]:
             "Kim et al., Learning Not to Learn: Training Deep Neural Networks with Biased Data, CVPR 2019; Lee et al., "
             "Revisiting the Importance of Amplifying Bias for Debiasing, AAAI 2023",
             module="aligned_folders",
+        ),
+        _card(
+            "corrupted_cifar10",
+            "CIFAR-10 with ten corruptions that give the class away, of two types and five severities (LfF protocol)",
+            "CorruptedCifar10",
+            _LFF + "; corruptions of Hendrycks & Dietterich, Benchmarking Neural Network Robustness to Common "
+            "Corruptions and Perturbations, ICLR 2019",
         ),
         _card("bar", "Biased Action Recognition: actions at their usual places, tested at unusual ones", "Bar", _LFF),
         _card(

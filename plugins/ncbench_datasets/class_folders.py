@@ -4,17 +4,58 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
 from ncbench import DataError, Split
 from ncbench_datasets.offenders import named
+from ncbench_datasets.photographs import Photographs
 
 SUFFIXES = (".jpeg", ".jpg", ".png")
 
 Listing = Mapping[str, Sequence[Path]]
 """The image files of each class folder, both in the order of their names."""
+
+
+class ClassFolders(Photographs):
+    """Base of datasets of photographs in ``<folder of the split>/<class>/<image>``, without a bias attribute.
+
+    Attributes:
+        folders: The splits' folders below the dataset's, by split.
+    """
+
+    folders: ClassVar[Mapping[str, str]]
+
+    @cached_property
+    def listings(self) -> Mapping[str, Listing]:
+        """What each split's folder holds, read once: listing more than a million files takes a while.
+
+        Raises:
+            DataError: As :func:`list_classes`.
+        """
+        return {split: list_classes(self.source / folder) for split, folder in self.folders.items()}
+
+    def source_files(self) -> Sequence[Path]:
+        """Return every image.
+
+        Raises:
+            DataError: A folder is missing, or is not laid out as ``<class>/<image>``.
+        """
+        return [path for listing in self.listings.values() for images in listing.values() for path in images]
+
+    def read(self) -> Mapping[str, Split]:
+        """Read classes off the folders' names; ids are ``<split>/<class>/<file's stem>``.
+
+        Raises:
+            DataError: As :meth:`source_files`, or a folder does not hold the dataset's classes; all are named.
+        """
+        listings = {self.source / self.folders[split]: listing for split, listing in self.listings.items()}
+        check_classes(listings, self.class_names)
+        tags = {name: name for name in self.class_names}
+        return {split: folder_split(split, listing, tags) for split, listing in self.listings.items()}
 
 
 def list_classes(folder: Path) -> Listing:

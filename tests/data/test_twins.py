@@ -23,6 +23,7 @@ from .conftest import CARDS
         "imagenet:size=32",
         "inaturalist:size=32",
         "inaturalist:size=32,version=2019,bias=kingdom",
+        "fgvc_aircraft:size=32",
     ],
 )
 def test_a_twin_is_prepared_verified_and_learnt_from(text: str, tmp_path: Path) -> None:
