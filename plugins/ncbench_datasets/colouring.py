@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from ncbench import Dataset, Parameters, Split
+from ncbench_datasets.biased_splits import assign_bias, set_apart
 
 COLOURS = 10
 DIGIT_NAMES = tuple(str(digit) for digit in range(COLOURS))
@@ -76,11 +77,10 @@ class ColouredDigits(Dataset):
         params: Any = self.params
         train, test = self.grey_digits()
         coloured = coloured_split(train, 1 - params.conflict, params.severity, "train")
-        splits = {"test": coloured_split(test, 1 / COLOURS, params.severity, "test")}
-        if params.val == 0 or coloured.bias is None:
-            return {"train": coloured, **splits}
-        apart = evenly_apart(coloured.target * COLOURS + coloured.bias, params.val)
-        return {"train": _subset(coloured, ~apart), "val": _subset(coloured, apart), **splits}
+        return {
+            **set_apart(coloured, params.val),
+            "test": coloured_split(test, 1 / COLOURS, params.severity, "test"),
+        }
 
 
 def coloured_split(grey: GreyDigits, aligned: float, severity: int, name: str) -> Split:
@@ -92,37 +92,13 @@ def coloured_split(grey: GreyDigits, aligned: float, severity: int, name: str) -
         severity: 1 to 5; the jitter's standard deviation is ``JITTER[severity - 1]``.
         name: "train" or "test", for the ids and the jitter's stream.
     """
-    colours = assign_colours(grey.digits, aligned)
+    colours = assign_bias(grey.digits, aligned, COLOURS)
     return Split(
         images=colour(grey.images, colours, JITTER[severity - 1], _JITTER_SEED[name]),
         target=grey.digits,
         bias=colours,
         ids=[f"{name}-{index:05d}" for index in range(len(colours))],
     )
-
-
-def assign_colours(digits: np.ndarray, aligned: float) -> np.ndarray:
-    """Give each image a colour: in dataset order inside each digit, by rounding the cumulative shares.
-
-    Args:
-        digits: (N,) int64 in 0..9.
-        aligned: Share of each digit's images in the digit's own colour; the others share the rest evenly.
-
-    Returns:
-        (N,) int64 colours in 0..9. Image i of a digit's n images (from 0) has the first colour c with
-        ``round(n * (share_0 + ... + share_c)) > i``, halves rounded to even.
-    """
-    shares = np.full((COLOURS, COLOURS), (1 - aligned) / (COLOURS - 1))  # (digit, colour)
-    np.fill_diagonal(shares, aligned)
-    # The sums end at 1 but for rounding errors, which must not leave the last image without a colour.
-    cumulative = np.cumsum(shares, axis=1)
-    cumulative[:, -1] = 1
-    colours = np.empty(len(digits), dtype=np.int64)
-    for digit in range(COLOURS):
-        members = np.flatnonzero(digits == digit)
-        ends = np.round(len(members) * cumulative[digit])
-        colours[members] = np.searchsorted(ends, np.arange(len(members)), side="right")
-    return colours
 
 
 def colour(images: np.ndarray, colours: np.ndarray, sigma: float, seed: int) -> np.ndarray:
@@ -148,31 +124,3 @@ def colour(images: np.ndarray, colours: np.ndarray, sigma: float, seed: int) -> 
         piece = slice(start, start + 4096)
         coloured[piece] = images[piece, :, :, None].astype(np.float32) * tint[piece, None, None, :]
     return coloured
-
-
-def evenly_apart(groups: np.ndarray, share: float) -> np.ndarray:
-    """Pick a share of each group, evenly spaced in dataset order, so that what is picked has the whole's distribution.
-
-    Args:
-        groups: (N,) int64 group of each image.
-        share: In (0, 1).
-
-    Returns:
-        (N,) bool. Of a group of n images, ``floor(n * share + 1/2)`` are picked.
-    """
-    picked = np.zeros(len(groups), dtype=bool)
-    for group in np.unique(groups):
-        members = np.flatnonzero(groups == group)
-        steps = np.floor(np.arange(len(members) + 1) * share + 0.5)
-        picked[members] = np.diff(steps) > 0
-    return picked
-
-
-def _subset(split: Split, keep: np.ndarray) -> Split:
-    where = np.flatnonzero(keep)
-    return Split(
-        images=np.asarray(split.images)[where],
-        target=split.target[where],
-        bias=None if split.bias is None else split.bias[where],
-        ids=[split.ids[index] for index in where],
-    )

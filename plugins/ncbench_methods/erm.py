@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ncbench import Batch, Method, Parameters, Published
-from ncbench_methods.settings import RESNET50, WANG_COLORED_MNIST
+from ncbench_methods.settings import RESNET50, WANG_COLORED_MNIST, WANG_CORRUPTED_CIFAR10
 
 
 class ERMParameters(Parameters):
@@ -22,9 +22,9 @@ class ERMParameters(Parameters):
 class ERM(Method):
     """Cross-entropy on a linear classifier (Vapnik, 1992).
 
-    Published settings: `colored_mnist` is the vanilla baseline of Wang et al. (CVPR 2024), trained as their method is;
-    `waterbirds` and `celeba` are the ERM baselines of Sagawa et al. (ICLR 2020, appendix C). On `ufm` it is the model
-    of Fang et al. (PNAS 2021), which has no bias.
+    Published settings: `colored_mnist` and `corrupted_cifar10` (its type 0) are the vanilla baseline of Wang et al.
+    (CVPR 2024), trained as their method is; `waterbirds` and `celeba` are the ERM baselines of Sagawa et al. (ICLR
+    2020, appendix C). On `ufm` it is the model of Fang et al. (PNAS 2021), which has no bias.
     """
 
     Parameters = ERMParameters
@@ -33,6 +33,11 @@ class ERM(Method):
         "colored_mnist": Published(
             source="the vanilla baseline of Wang et al. (CVPR 2024), section 5.1, trained as ETF-Debias is",
             recipe=WANG_COLORED_MNIST,
+        ),
+        "corrupted_cifar10": Published(
+            source="the vanilla baseline of Wang et al. (CVPR 2024), trained as ETF-Debias is in the published code",
+            recipe=WANG_CORRUPTED_CIFAR10,
+            backbone="resnet20",
         ),
         "waterbirds": Published(
             source="Sagawa et al. (ICLR 2020), section 3.1 and appendix C.2, standard regularisation",

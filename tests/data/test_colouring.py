@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from ncbench import ConfigurationError
 from ncbench.data.prepare import prepare
 from ncbench.data.store import Store
-from ncbench_datasets.colouring import JITTER, MEAN_COLOURS, assign_colours, colour, evenly_apart
+from ncbench_datasets.biased_splits import assign_bias, evenly_apart
+from ncbench_datasets.colouring import JITTER, MEAN_COLOURS, colour
 
 from .conftest import CARDS
 
@@ -35,13 +36,13 @@ def _reference(digits: np.ndarray, aligned: float) -> list[int]:
 @settings(max_examples=80, deadline=None)
 def test_colours_follow_the_published_rule(digits: list[int], conflict: float) -> None:
     array = np.array(digits, dtype=np.int64)
-    assert assign_colours(array, 1 - conflict).tolist() == _reference(array, 1 - conflict)
+    assert assign_bias(array, 1 - conflict, 10).tolist() == _reference(array, 1 - conflict)
 
 
 @pytest.mark.parametrize("conflict", [0.005, 0.01, 0.02, 0.05])
 def test_the_share_of_conflicting_images_is_the_one_asked_for(conflict: float) -> None:
     digits = np.random.default_rng(0).integers(0, 10, 60_000)
-    colours = assign_colours(digits, 1 - conflict)
+    colours = assign_bias(digits, 1 - conflict, 10)
     counts = np.zeros((10, 10), dtype=int)
     np.add.at(counts, (digits, colours), 1)
     totals = counts.sum(axis=1)
