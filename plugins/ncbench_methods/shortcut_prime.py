@@ -23,7 +23,7 @@ from ncbench import (
 )
 from ncbench.geometry import simplex_etf
 from ncbench_methods.generalized_cross_entropy import generalized_cross_entropy
-from ncbench_methods.settings import WANG_COLORED_MNIST
+from ncbench_methods.settings import WANG_COLORED_MNIST, WANG_CORRUPTED_CIFAR10
 
 
 class ShortcutPrimeParameters(Parameters):
@@ -53,8 +53,9 @@ class ShortcutPrime(Method):
     statistics of a backbone's BatchNorm are updated once a step here, and twice, by the same batch, in two passes.
 
     The primes have the dimension of h, as published, or B where h has fewer than B - 1 dimensions. The second term
-    needs a class for each b: b itself where B = K, as published (class and attribute value of one index belong
-    together); otherwise the class y whose training images carry b most often, argmax_y n(y, b) / n(y).
+    needs a class for each b: the class y whose training images carry b most often, argmax_y n(y, b) / n(y). On the
+    published datasets that is the class of b's own index; on CelebA, blond hair is that of the value "not male". Where
+    B = K and two values would share a class, each has that of its own index, as in the published code.
 
     `bias=pseudo` is for training images without the attribute. (b := y would be degenerate: the primes alone explain
     y and the backbone gets no gradient.) A first stage trains the network with generalised cross-entropy, which
@@ -74,6 +75,12 @@ class ShortcutPrime(Method):
             source="Wang et al. (CVPR 2024), section 5.1 and the published code",
             parameters={"clean_weight": 0.8},
             recipe=WANG_COLORED_MNIST,
+        ),
+        "corrupted_cifar10": Published(
+            source="Wang et al. (CVPR 2024), the published code's settings for type 0",
+            parameters={"clean_weight": 0.8},
+            recipe=WANG_CORRUPTED_CIFAR10,
+            backbone="resnet20",
         ),
     }
 
@@ -100,9 +107,11 @@ class ShortcutPrime(Method):
         primes = simplex_etf(num_bias, prime_dim, generator=task.generator("primes"))
         self.register_buffer("primes", primes.to(self.classifier.weight))  # (B, prime_dim)
         class_of_bias = torch.arange(num_bias)
-        if num_bias != task.num_classes:
+        if not self.pseudo:
             counts = task.group_counts.cpu()  # (K, B)
-            class_of_bias = (counts / counts.sum(dim=1, keepdim=True).clamp_min(1)).argmax(dim=0)
+            carriers = (counts / counts.sum(dim=1, keepdim=True).clamp_min(1)).argmax(dim=0)
+            if num_bias != task.num_classes or len(carriers.unique()) == num_bias:
+                class_of_bias = carriers
         self.register_buffer("class_of_bias", class_of_bias)  # (B,)
         if self.pseudo:
             self.register_buffer("pseudo_bias", torch.zeros(task.num_train, dtype=torch.int64))  # (N,)

@@ -35,7 +35,7 @@ def two_passes(method, batch, weight, clean_label):
 def test_one_pass_equals_the_published_two_in_loss_and_in_every_gradient(toy, make, weight, norm):
     method = make(ShortcutPrime, toy, BIAS, clean_weight=weight, norm=norm)
     batch = toy.batch()
-    ours, theirs = total(method.loss(batch)), two_passes(method, batch, weight, batch.bias)
+    ours, theirs = total(method.loss(batch)), two_passes(method, batch, weight, method.class_of_bias[batch.bias])
     assert ours.item() == pytest.approx(theirs.item(), rel=1e-12)
     names, parameters = zip(*method.named_parameters(), strict=True)
     assert any(name.startswith("backbone") for name in names)
@@ -93,6 +93,23 @@ def test_a_frequent_class_does_not_claim_every_bias_value(toy_of, make):
     toy.bias[:90] = torch.tensor([0] * 60 + [1] * 20 + [2] * 10)
     toy.bias[90:] = 2  # value 2 is as frequent in either class, but marks every image of the rare one
     assert make(ShortcutPrime, toy, BIAS).class_of_bias.tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        ([[9, 1], [1, 9]], [0, 1]),
+        ([[45, 55], [95, 5]], [1, 0]),  # as on CelebA: the second class is hardly ever at the second value
+        ([[80, 20], [60, 40]], [0, 1]),
+        ([[5, 5], [5, 5]], [0, 1]),  # both values would be the first class's: each has its own index
+    ],
+)
+def test_as_many_bias_values_as_classes_are_matched_by_the_training_images(toy_of, make, counts, expected):
+    number = sum(map(sum, counts))
+    toy = toy_of(num_images=number, num_classes=2, num_bias=2)
+    toy.target[:] = torch.tensor([0] * sum(counts[0]) + [1] * sum(counts[1]))
+    toy.bias[:] = torch.tensor([b for row in counts for b, times in enumerate(row) for _ in range(times)])
+    assert make(ShortcutPrime, toy, BIAS).class_of_bias.tolist() == expected
 
 
 def test_more_bias_values_than_the_features_can_hold_apart(toy_of, make):
