@@ -92,8 +92,8 @@ class Patient:
         small = {"size": 16} if "size" in kind.Parameters.model_fields else {}
         root.mkdir()
         write_twin(kind, root)
-        self.dataset = kind(kind.Parameters.build(small, owner=name), root)
-        self.spec = self.dataset.params.spec(name)
+        self.kind, self.params, self.root = kind, kind.Parameters.build(small, owner=name), root
+        self.spec = self.params.spec(name)
         self.manifest = load_manifest(card.manifest).for_twin()
         self.folder = self.dataset.source
         self.files = sorted(path for path in self.folder.rglob("*") if path.is_file())
@@ -103,6 +103,11 @@ class Patient:
         self.cases = max(1, CASES * SMALL // max(SMALL, images))
         self.kept = root.with_name(f"{root.name}-store")
         shutil.copytree(self.store.folder, self.kept)
+
+    @property
+    def dataset(self) -> Dataset:
+        """As every command has it: made anew, so nothing that it read before the damage is kept."""
+        return self.kind(self.params, self.root)
 
     def open(self) -> Store:
         return open_store(self.dataset, self.spec, self.manifest)
