@@ -136,13 +136,6 @@ def ncbench_datasets() -> Iterable[DatasetCard]:
             _LFF + "; corruptions of Hendrycks & Dietterich, Benchmarking Neural Network Robustness to Common "
             "Corruptions and Perturbations, ICLR 2019",
         ),
-        _card(
-            "corrupted_cifar10",
-            "CIFAR-10 with ten corruptions that give the class away, of two types and five severities (LfF protocol)",
-            "CorruptedCifar10",
-            _LFF + "; corruptions of Hendrycks & Dietterich, Benchmarking Neural Network Robustness to Common "
-            "Corruptions and Perturbations, ICLR 2019",
-        ),
         _card("bar", "Biased Action Recognition: actions at their usual places, tested at unusual ones", "Bar", _LFF),
         _card(
             "ufm",
