@@ -144,6 +144,7 @@ def build_board(archive: Archive, reported: Sequence[ReportedTable]) -> Board:
     )
 
 
+@_uncollected()
 def rendered(board: Board, archive: Archive) -> dict[str, bytes]:
     """Return every file that is built from the records.
 

@@ -90,8 +90,8 @@ def test_reported_numbers_stand_beside_ours_and_rank_nothing(board: Path) -> Non
     assert after.overviews == before.overviews
     page = (board / "site" / "index.html").read_text()
     assert "Beside <span" in page
-    assert 'class="number reported" data-value="50.0">50.0' in page
-    assert 'data-value="30.8">30.8 <span class="spread">±2.9 (3)</span>' in page
+    assert '<td class="number reported">50.0 <span class="spread">(5)</span>' in page
+    assert '<td class="number reported">30.8 <span class="spread">±2.9 (3)</span>' in page
     assert "61.25" in page[page.index("Reported elsewhere") :]
     assert "30.8 ±2.9 (3) in A paper" in (board / "site" / "methods" / "erm.html").read_text()
     assert not (board / "site" / "methods" / "theirs.html").exists()

@@ -116,14 +116,17 @@ def draw(panel: Panel, histories: Sequence[History]) -> Chart | None:
     if not found:
         return None
     last = max(2, *(history.epochs for history in histories))
-    up, y_ticks = _SCALES[panel.scale]([curve for _, _, curves in found for curve in curves])
+    scale = _SCALES[panel.scale]([curve for _, _, curves in found for curve in curves])
     lines = []
     for style, label, curves in found:
-        seeds = tuple(_path(curve.epochs, curve.values, last, up) for curve in curves) if len(curves) > 1 else ()
-        lines.append(Line(label, style, _path(*_median(curves), last, up), seeds))
+        seeds = tuple(_path(curve.epochs, curve.values, last, scale) for curve in curves) if len(curves) > 1 else ()
+        lines.append(Line(label, style, _path(*_median(curves), last, scale), seeds))
     ticks = _epoch_ticks(last)
     x_ticks = tuple(Tick(x, str(epoch)) for x, epoch in zip(_across(ticks, last), ticks, strict=True))
     stages = _across(tuple(sorted({epoch for history in histories for epoch in history.stages})), last)
+    y_ticks = tuple(
+        Tick(y, f"{mark:{scale.text}}") for y, mark in zip(scale.places(scale.marks), scale.marks, strict=True)
+    )
     return Chart(panel.title, tuple(lines), x_ticks, y_ticks, stages)
 
 
@@ -145,9 +148,9 @@ def _median(curves: Sequence[Curve]) -> tuple[tuple[int, ...], Sequence[float]]:
     return tuple(sorted(shared)), [(values[low] + values[high]) / 2 for values in ordered]
 
 
-def _path(epochs: tuple[int, ...], values: Sequence[float], last: int, up: Callable[[float], int]) -> str:
+def _path(epochs: tuple[int, ...], values: Sequence[float], last: int, scale: _Scale) -> str:
     """Return a path through the points; a single one is drawn as a dot by the line's round ends."""
-    points = " ".join([f"{x},{y}" for x, y in zip(_across(epochs, last), map(up, values), strict=True)])
+    points = " ".join([f"{x},{y}" for x, y in zip(_across(epochs, last), scale.places(values), strict=True)])
     return f"M{points}h0" if points else ""
 
 
@@ -157,11 +160,34 @@ def _epoch_ticks(last: int) -> tuple[int, ...]:
     return tuple(mark for mark in marks if mark <= last)
 
 
-_Scale = tuple[Callable[[float], int], tuple[Tick, ...]]
+@dataclass(frozen=True)
+class _Scale:
+    """The upright axis, from the first of its marks at the bottom to the last at the top.
+
+    Args:
+        marks: Where lines are drawn, increasing.
+        text: Format of their labels.
+        logarithmic: Whether places are even in the logarithm.
+    """
+
+    marks: Sequence[float]
+    text: str
+    logarithmic: bool = False
+
+    def places(self, values: Sequence[float]) -> list[int]:
+        """Return the heights of values; those beyond the axis lie on its end."""
+        low, high = self.marks[0], self.marks[-1]
+        if not (values and low <= min(values) and max(values) <= high):
+            values = [min(max(value, low), high) for value in values]
+        if self.logarithmic:
+            values = [math.log10(value) for value in values]
+            low, high = math.log10(low), math.log10(high)
+        height = (BOTTOM - TOP) / (high - low)
+        return [round(BOTTOM - height * (value - low)) for value in values]
 
 
 def _percent(_: Sequence[Curve]) -> _Scale:
-    return _linear_to(1.0, 4, lambda value: f"{round(100 * value)}")
+    return _Scale((0, 0.25, 0.5, 0.75, 1), ".0%")
 
 
 def _linear(curves: Sequence[Curve]) -> _Scale:
@@ -170,36 +196,19 @@ def _linear(curves: Sequence[Curve]) -> _Scale:
         largest = 1.0
     unit = 10.0 ** math.floor(math.log10(largest))
     step = unit * next(part for part in (0.2, 0.5, 1, 2, 5) if largest <= 5 * unit * part)
-    steps = math.ceil(largest / step)
-    return _linear_to(step * steps, steps, lambda value: f"{value:.3g}")
-
-
-def _linear_to(top: float, steps: int, text: Callable[[float], str]) -> _Scale:
-    height = (BOTTOM - TOP) / top
-
-    def up(value: float) -> int:
-        return round(BOTTOM - height * min(max(value, 0.0), top))
-
-    marks = [top * step / steps for step in range(steps + 1)]
-    return up, tuple(Tick(up(mark), text(mark)) for mark in marks)
+    return _Scale([step * number for number in range(math.ceil(largest / step) + 1)], ".3g")
 
 
 def _logarithmic(curves: Sequence[Curve]) -> _Scale:
     positive = [value for curve in curves for value in curve.values if value > 0] or [1.0]
     low, high = (min(max(value, 1 / _LARGEST), _LARGEST) for value in (min(positive), max(positive)))
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 2)
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 6)
     factors = (1, 2, 5) if high <= 100 * low else (1,)
     marks = [factor * 10.0**power for power in powers for factor in factors]
     first = max(position for position, mark in enumerate(marks) if mark <= low * (1 + 1e-9))
     last = max(first + 1, next(position for position, mark in enumerate(marks) if mark >= high * (1 - 1e-9)))
-    bottom = math.log10(marks[first])
-    height = (BOTTOM - TOP) / (math.log10(marks[last]) - bottom)
-
-    def up(value: float) -> int:
-        return round(BOTTOM - height * (math.log10(min(max(value, marks[first]), marks[last])) - bottom))
-
     every = math.ceil((last - first) / 6)
-    return up, tuple(Tick(up(mark), f"{mark:g}") for mark in marks[first : last + 1 : every])
+    return _Scale(marks[first : last + every : every], ".3g", logarithmic=True)
 
 
 _SCALES: dict[str, Callable[[Sequence[Curve]], _Scale]] = {

@@ -42,12 +42,10 @@ class Reported:
     """A reported number as it is shown.
 
     Args:
-        value: In per cent, to sort by.
-        text: With as many decimals as its source gives in the same column.
+        text: In per cent, with as many decimals as its source gives in the same column.
         detail: What the source gives after ±, and the number of seeds.
     """
 
-    value: float
     text: str
     detail: str
 
@@ -258,9 +256,7 @@ def _column(table: ReportedTable, dataset: str) -> dict[str, Reported]:
     for number in numbers:
         spread = "" if number.spread is None else f"±{number.spread:.{decimals}f}"
         seeds = "" if number.seeds is None else f"({number.seeds})"
-        column[number.method] = Reported(
-            number.value, f"{number.value:.{decimals}f}", " ".join(filter(None, [spread, seeds]))
-        )
+        column[number.method] = Reported(f"{number.value:.{decimals}f}", " ".join(filter(None, [spread, seeds])))
     return column
 
 

@@ -45,10 +45,12 @@ function setUpSorting(table) {
   });
 }
 
+// A number is what its cell begins with: "59.91 ±8.73" and "50 of 100" sort by 59.91 and 50.
 function keyOf(row, column) {
   const cell = row.cells[column];
-  if (cell.dataset.value !== undefined) return Number(cell.dataset.value);
-  return cell.classList.contains("number") ? null : cell.textContent.trim() || null;
+  if (!cell.classList.contains("number")) return cell.textContent.trim() || null;
+  const number = parseFloat(cell.textContent);
+  return Number.isNaN(number) ? null : number;
 }
 
 // Numbers start with the largest, ranks and words with the smallest; what has no value stays last either way. Rows
