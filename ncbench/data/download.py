@@ -302,6 +302,8 @@ def _fetch_hub(source: HubSource, root: Path, partial: Path, say: Callable[[str]
     except Exception as error:  # the client raises many types, its HTTP library's among them
         raise _MirrorError(f"the hub's {source.id}: {' '.join(str(error).split())[:300]}") from error
     shutil.rmtree(folder / ".cache", ignore_errors=True)  # the client's own notes
+    if not any(path.is_file() for path in folder.rglob("*")):
+        raise _MirrorError(f"the hub's {source.id} has no files {' or '.join(source.patterns)}")
     target.parent.mkdir(parents=True, exist_ok=True)
     folder.replace(target)
     say(f"{target} is here.")

@@ -5,6 +5,7 @@ import shutil
 import sys
 import time
 import types
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -275,16 +276,18 @@ def test_what_is_got_by_hand_leaves_no_trace(root: Path) -> None:
 class _Hub(types.ModuleType):
     """Stands in for huggingface_hub: the network is not there in a test."""
 
-    def __init__(self, error: Exception | None = None) -> None:
+    def __init__(self, error: Exception | None = None, files: Sequence[str] = ("data/train.parquet",)) -> None:
         super().__init__("huggingface_hub")
         self.error = error
+        self.files = files
         self.calls: list[dict[str, Any]] = []
 
     def snapshot_download(self, repo_id: str, *, local_dir: Path, **options: Any) -> str:
         self.calls.append({"repo_id": repo_id, **options})
         (local_dir / ".cache").mkdir(parents=True)
-        (local_dir / "data").mkdir()
-        (local_dir / "data" / "train.parquet").write_bytes(b"PAR1")
+        for name in self.files:
+            (local_dir / name).parent.mkdir()
+            (local_dir / name).write_bytes(b"PAR1")
         if self.error is not None:
             raise self.error
         return str(local_dir)
@@ -306,5 +309,14 @@ def test_the_hub_is_asked_for_the_pinned_revision(root: Path, monkeypatch: pytes
 def test_a_hub_that_fails_leaves_nothing_to_be_taken_for_whole(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", _Hub(RuntimeError("no\nroute")))
     with pytest.raises(DataError, match="someone/toy: no route"):
+        fetch(make_manifest(sources=[HUB]), root)
+    assert not (root / "toy").exists()
+
+
+def test_a_hub_without_the_files_wanted_is_not_taken_for_the_dataset(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", _Hub(files=()))
+    with pytest.raises(DataError, match=r"someone/toy has no files data/\*"):
         fetch(make_manifest(sources=[HUB]), root)
     assert not (root / "toy").exists()
