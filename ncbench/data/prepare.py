@@ -14,9 +14,10 @@ from ncbench.contracts.cards import DatasetCard
 from ncbench.contracts.dataset import Dataset
 from ncbench.contracts.errors import ConfigurationError, DataError
 from ncbench.contracts.parameters import Parameters
+from ncbench.data.code import code_digest
 from ncbench.data.manifest import Manifest, load_manifest
 from ncbench.data.roots import cache_folder, how_to_get, roots_with, unwritable
-from ncbench.data.store import Store, code_digest, open_store
+from ncbench.data.store import Store, open_store
 
 
 def prepare(

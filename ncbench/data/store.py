@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import inspect
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,6 +26,7 @@ from ncbench.contracts.errors import DataError
 from ncbench.contracts.specs import Spec
 from ncbench.data.build import build, framing_of, seal
 from ncbench.data.check import SPLITS, not_as_promised
+from ncbench.data.code import code_digest
 from ncbench.data.decode import Framing, decoder
 from ncbench.data.imbalance import RULE, imbalance_of
 from ncbench.data.manifest import Manifest
@@ -196,17 +196,6 @@ def _locked(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def code_digest(kind: type[Dataset]) -> str:
-    """Digest the modules a dataset's class is made of, so that a store never outlives the code that filled it."""
-    digest = hashlib.sha256()
-    for base in kind.__mro__:
-        if issubclass(base, Dataset) and base is not Dataset:
-            source = inspect.getsourcefile(base)
-            if source is not None and Path(source).is_file():
-                digest.update(Path(source).read_bytes())
-    return digest.hexdigest()
 
 
 def _load(folder: Path, identity: Mapping[str, Any], dataset: Dataset) -> Store | None:
