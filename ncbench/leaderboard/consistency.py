@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 
@@ -20,7 +21,14 @@ def settle(entries: Sequence[Entry]) -> tuple[list[Entry], list[Problem]]:
     """
     ordered = sorted(entries, key=lambda entry: entry.path)
     problems: list[Problem] = []
-    for step in (_apply_corrections, _refuse_duplicates, _exclude_own, _exclude_copies, _exclude_incomparable):
+    for step in (
+        _apply_corrections,
+        _refuse_duplicates,
+        _exclude_own,
+        _exclude_copies,
+        _exclude_incomparable,
+        _exclude_other_defaults,
+    ):
         ordered, found = step(ordered)
         problems += found
     return ordered, problems
@@ -128,21 +136,46 @@ def _exclude_incomparable(entries: list[Entry]) -> tuple[list[Entry], list[Probl
     for members in _grouped(entries, lambda entry: entry.dataset.spec):
         remaining = members
         for field, key in keys:
-            votes = Counter(map(key, remaining)).most_common()
-            if len(votes) < 2:
-                continue
-            tie = votes[0][1] == votes[1][1]
-            for entry in remaining:
-                if tie:
-                    reason = "the records of this dataset disagree, and neither side is in the majority"
-                elif key(entry) != votes[0][0]:
-                    reason = f"it differs from that of {votes[0][1]} other records of this dataset"
-                else:
-                    continue
-                problems.append(Problem(entry.path, field, reason, refused=False))
-            remaining = [] if tie else [entry for entry in remaining if key(entry) == votes[0][0]]
+            remaining, found = _majority(remaining, field, key, "of this dataset")
+            problems += found
         kept += remaining
     return sorted(kept, key=lambda entry: entry.path), problems
+
+
+def _exclude_other_defaults(entries: list[Entry]) -> tuple[list[Entry], list[Problem]]:
+    """Within each configuration, exclude what ran when the default of a parameter was another."""
+    problems: list[Problem] = []
+    kept: list[Entry] = []
+    for members in _grouped(entries, lambda entry: entry.configuration):
+        remaining = members
+        if any(entry.parameters != members[0].parameters for entry in members):
+            for kind in members[0].parameters:
+                for key in sorted(set.intersection(*(set(entry.parameters[kind]) for entry in members))):
+
+                    def value(entry: Entry, kind: str = kind, key: str = key) -> str:
+                        return json.dumps(entry.parameters[kind][key], sort_keys=True)
+
+                    remaining, found = _majority(remaining, f"{kind}.parameters.{key}", value, "of this row")
+                    problems += found
+        kept += remaining
+    return sorted(kept, key=lambda entry: entry.path), problems
+
+
+def _majority(
+    members: list[Entry], field: str, key: Callable[[Entry], Hashable], where: str
+) -> tuple[list[Entry], list[Problem]]:
+    """Keep the entries with the most common key, or none if two keys are."""
+    votes = Counter(map(key, members)).most_common()
+    if len(votes) < 2:
+        return members, []
+    (winner, number), (_, second) = votes[:2]
+    if number == second:
+        reason = f"the records {where} disagree, and neither side is in the majority"
+        return [], [Problem(entry.path, field, reason, refused=False) for entry in members]
+    reason = f"it differs from that of {number} other records {where}"
+    others = [entry for entry in members if key(entry) != winner]
+    kept = [entry for entry in members if key(entry) == winner]
+    return kept, [Problem(entry.path, field, reason, refused=False) for entry in others]
 
 
 def _grouped(entries: Iterable[Entry], key: Callable[[Entry], Hashable]) -> list[list[Entry]]:

@@ -62,6 +62,7 @@ class Entry:
         selection: The rule that chose the epoch.
         epochs: Of the recipe.
         published_epochs: Of the recipe in the dataset's manifest; None if unknown.
+        parameters: ``"method"``, ``"dataset"`` and ``"backbone"`` -> every parameter, defaults included.
         recipe: Every setting.
         accuracies: Of the test split, recomputed; empty if the record does not count.
         totals: SHA-256 of the images in every cell of every split.
@@ -87,6 +88,7 @@ class Entry:
     selection: str
     epochs: int
     published_epochs: int | None
+    parameters: Mapping[str, Mapping[str, JsonValue]]
     recipe: Mapping[str, JsonValue]
     accuracies: Mapping[str, float]
     totals: str
@@ -148,6 +150,11 @@ def inspect(data: bytes, catalogue: Catalogue) -> Entry:
         selection=selection,
         epochs=epochs,
         published_epochs=published_epochs,
+        parameters={
+            "method": record.method.parameters,
+            "dataset": record.dataset.parameters,
+            "backbone": record.backbone.parameters,
+        },
         recipe=record.recipe,
         accuracies={name: accuracies[name] for name in ACCURACIES if name in accuracies} if exclusion is None else {},
         totals=_totals(cells),
@@ -308,11 +315,12 @@ def _named(part: Any) -> Named:
 
 
 def _configuration(record: Record) -> str:
-    """Return a hash of what determines the result but the seed; versions are left out, so a rerun is a correction."""
-    parts = [
-        [part.name, part.parameters, part.plugin.distribution]
-        for part in (record.method, record.dataset, record.backbone)
-    ]
+    """Return a hash of what determines the result but the seed.
+
+    Versions are left out, so a rerun is a correction; so are parameters at their defaults, so that one that is added
+    later does not part new seeds from old ones.
+    """
+    parts = [[part.spec, part.plugin.distribution] for part in (record.method, record.dataset, record.backbone)]
     data = [record.dataset.synthetic, *([record.dataset.mismatch] if record.dataset.mismatch else [])]
     return hashlib.sha256(canonical([*parts, *data, record.recipe])).hexdigest()
 

@@ -237,3 +237,23 @@ def test_neither_build_nor_help_imports_what_is_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=CHECKOUT)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_parameter_that_a_later_version_adds_does_not_part_its_seeds_from_older_ones(board: Path) -> None:
+    older, newer = seeds(count=5)[:3], seeds(count=5)[3:]
+    for content in newer:
+        content["method"]["parameters"]["classifier_bias"] = True
+    place_all(board, [*older, *newer])
+    ((row,),) = [section.rows for table in build(board).datasets for section in table.sections]
+    assert [run.seed for run in row.runs] == [0, 1, 2, 3, 4]
+
+
+def test_a_seed_that_ran_under_another_default_is_left_out(board: Path) -> None:
+    contents = seeds(count=4)
+    for seed, content in enumerate(contents):
+        content["method"]["parameters"]["temperature"] = 2.0 if seed == 1 else 1.0
+    place_all(board, contents)
+    built = build(board)
+    ((row,),) = [section.rows for table in built.datasets for section in table.sections]
+    assert [run.seed for run in row.runs] == [0, 2, 3]
+    assert [item.field for item in built.left_out] == ["method.parameters.temperature"]
