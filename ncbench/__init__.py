@@ -27,8 +27,12 @@ if TYPE_CHECKING:
     from ncbench.contracts.errors import NcbenchError as NcbenchError
     from ncbench.contracts.errors import PluginError as PluginError
     from ncbench.contracts.errors import SupervisionError as SupervisionError
+    from ncbench.contracts.errors import name_offenders as name_offenders
     from ncbench.contracts.hookspecs import hookimpl as hookimpl
+    from ncbench.contracts.launcher import Ended as Ended
+    from ncbench.contracts.launcher import Job as Job
     from ncbench.contracts.launcher import Launcher as Launcher
+    from ncbench.contracts.launcher import Started as Started
     from ncbench.contracts.method import Method as Method
     from ncbench.contracts.method import Published as Published
     from ncbench.contracts.method import Stage as Stage
@@ -51,7 +55,9 @@ _HOME = {
     "DataError": "contracts.errors",
     "Dataset": "contracts.dataset",
     "DatasetCard": "contracts.cards",
+    "Ended": "contracts.launcher",
     "Evaluation": "contracts.metric",
+    "Job": "contracts.launcher",
     "Launcher": "contracts.launcher",
     "LauncherCard": "contracts.cards",
     "Method": "contracts.method",
@@ -65,11 +71,13 @@ _HOME = {
     "Split": "contracts.dataset",
     "SplitView": "contracts.task",
     "Stage": "contracts.method",
+    "Started": "contracts.launcher",
     "Supervision": "contracts.supervision",
     "SupervisionError": "contracts.errors",
     "Task": "contracts.task",
     "hookimpl": "contracts.hookspecs",
     "load_result": "results.archive",
+    "name_offenders": "contracts.errors",
     "require_bias_labels": "contracts.method",
     "run": "training.run",
 }

@@ -10,8 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from ncbench import DataError, Dataset, Parameters, Split
-from ncbench_datasets.offenders import named
+from ncbench import DataError, Dataset, Parameters, Split, name_offenders
 from ncbench_datasets.suffixed_images import (
     SuffixedImage,
     conflict_folder,
@@ -123,7 +122,7 @@ class Bar(Dataset):
         if strange:
             raise DataError(
                 f"{len(strange)} files are not named <class>_<number>.jpg, with a class of {', '.join(CLASSES)}: "
-                f"{named(sorted(strange))}."
+                f"{name_offenders(sorted(strange))}."
             )
         found.sort()
         return Split(

@@ -12,7 +12,7 @@ import pydantic
 from pydantic import Field
 from pydantic_core import PydanticCustomError
 
-from ncbench import DataError, Dataset, Parameters, Split
+from ncbench import DataError, Dataset, Parameters, Split, name_offenders
 from ncbench_datasets.celeba_tables import (
     ATTRIBUTE_FILE,
     ATTRIBUTES,
@@ -24,7 +24,6 @@ from ncbench_datasets.celeba_tables import (
 )
 from ncbench_datasets.hub_parquet import find_shards
 from ncbench_datasets.listed_images import listed_images
-from ncbench_datasets.offenders import named
 from ncbench_datasets.packed_images import read_packed
 from ncbench_datasets.twin_pictures import striped_on
 
@@ -154,7 +153,7 @@ class Celeba(Dataset):
             wrong = np.flatnonzero((labels[name] != 0) & (labels[name] != 1)).tolist()
             if wrong:
                 offenders = [f"{labels[name][row]} in {images[row]}" for row in wrong[:1000]]
-                raise DataError(f"{len(wrong)} values of {name} are neither 0 nor 1: {named(offenders)}.")
+                raise DataError(f"{len(wrong)} values of {name} are neither 0 nor 1: {name_offenders(offenders)}.")
         ids = [f"{split}-{row:06d}" for row in range(len(images))]
         return Split(images, labels[self.params.target], labels[self.params.bias], ids)
 

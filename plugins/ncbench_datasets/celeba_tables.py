@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ncbench import DataError
-from ncbench_datasets.offenders import named
+from ncbench import DataError, name_offenders
 
 ATTRIBUTES = (
     "5_o_Clock_Shadow",
@@ -126,7 +125,7 @@ def read_partition(path: Path) -> tuple[np.ndarray, np.ndarray]:
         parts[_equal(columns["partition"], str(code))] = code
     if wrong := np.flatnonzero(parts < 0).tolist():
         examples = [f"{columns['partition'][row].as_py()!r} in row {row + 1}" for row in wrong]
-        raise DataError(f"{path} knows other parts than 0, 1 and 2: {named(examples)}.")
+        raise DataError(f"{path} knows other parts than 0, 1 and 2: {name_offenders(examples)}.")
     return names, parts[order]
 
 
@@ -143,7 +142,8 @@ def same_images(first: np.ndarray, second: np.ndarray, paths: Sequence[Path]) ->
     """
     alone = np.setxor1d(first, second)
     if len(alone):
-        raise DataError(f"{len(alone)} images are in one of {paths[0]} and {paths[1]} only: {named(alone.tolist())}.")
+        offenders = name_offenders(alone.tolist())
+        raise DataError(f"{len(alone)} images are in one of {paths[0]} and {paths[1]} only: {offenders}.")
 
 
 def _content(path: Path) -> bytes:
@@ -182,14 +182,14 @@ def _read(path: Path, content: bytes, wanted: Sequence[str]) -> tuple[np.ndarray
     except (pa.ArrowException, UnicodeDecodeError) as error:
         raise DataError(f"{path} is no table of CelebA's ({' '.join(str(error).split())}).") from error
     if odd:
-        raise DataError(f"{path} has {len(odd)} rows of another length: {named(odd)}.")
+        raise DataError(f"{path} has {len(odd)} rows of another length: {name_offenders(odd)}.")
     names = np.asarray(table.column("image_id").to_pylist(), dtype=np.str_)
     order = np.argsort(names, kind="stable")
     names = names[order]
     strange = [name for name in names.tolist() if not _NAME.fullmatch(name)]
     twice = np.unique(names[:-1][names[:-1] == names[1:]]).tolist()
     if strange or twice:
-        raise DataError(f"{path} has strange names of images, or names twice: {named(strange + twice)}.")
+        raise DataError(f"{path} has strange names of images, or names twice: {name_offenders(strange + twice)}.")
     return names, order, {name: table.column(name).combine_chunks() for name in wanted}
 
 

@@ -10,8 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ncbench import DataError, Split
-from ncbench_datasets.offenders import named
+from ncbench import DataError, Split, name_offenders
 from ncbench_datasets.photographs import Photographs
 
 SUFFIXES = (".jpeg", ".jpg", ".png")
@@ -79,7 +78,7 @@ def list_classes(folder: Path) -> Listing:
     if not listing:
         problems.append("it holds no class folders")
     if problems:
-        raise DataError(f"{folder} is not laid out as <class>/<image>: {named(problems)}.")
+        raise DataError(f"{folder} is not laid out as <class>/<image>: {name_offenders(problems)}.")
     return listing
 
 
@@ -99,7 +98,7 @@ def check_classes(listings: Mapping[Path, Listing], classes: Collection[str]) ->
         problems += [f"{folder / name} is missing" for name in sorted(known - listing.keys())]
         problems += [f"{folder / name} is no class" for name in sorted(listing.keys() - known)]
     if problems:
-        raise DataError(f"The class folders do not fit the classes: {named(problems)}.")
+        raise DataError(f"The class folders do not fit the classes: {name_offenders(problems)}.")
 
 
 def folder_split(split: str, listing: Listing, tags: Mapping[str, str]) -> Split:

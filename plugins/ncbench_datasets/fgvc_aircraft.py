@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ncbench import DataError, Split
+from ncbench import DataError, Split, name_offenders
 from ncbench_datasets.listed_images import listed_images
-from ncbench_datasets.offenders import named
 from ncbench_datasets.photographs import Photographs
 from ncbench_datasets.twin_pictures import striped
 
@@ -100,7 +99,7 @@ class FgvcAircraft(Photographs):
         labels = {split: self._read_labels(split) for split in SPLITS}
         times = Counter(image for images in labels.values() for image in images)
         if twice := [image for image, number in times.items() if number > 1]:
-            raise DataError(f"{len(twice)} images of {self._data} are in several splits: {named(twice)}.")
+            raise DataError(f"{len(twice)} images of {self._data} are in several splits: {name_offenders(twice)}.")
         return labels
 
     def _read_labels(self, split: str) -> Labels:
@@ -112,7 +111,7 @@ class FgvcAircraft(Photographs):
             problems += [f"{path} lacks image {image}" for image in sorted(set(images) - tables[level].keys())]
             problems += [f"{path} has image {image} besides" for image in sorted(tables[level].keys() - set(images))]
         if problems:
-            raise DataError(f"The annotations do not list the same images: {named(problems)}.")
+            raise DataError(f"The annotations do not list the same images: {name_offenders(problems)}.")
         return {image: tuple(tables[level][image] for level in LEVELS) for image in images}
 
     @cached_property
@@ -128,7 +127,9 @@ class FgvcAircraft(Photographs):
             if len(paths) > 1
         ]
         if several:
-            raise DataError(f"Variants have several families or manufacturers in {self._data}: {named(several)}.")
+            raise DataError(
+                f"Variants have several families or manufacturers in {self._data}: {name_offenders(several)}."
+            )
         return {variant: path for variant in sorted(found) for path in found[variant]}
 
     @classmethod
@@ -194,5 +195,5 @@ def read_table(path: Path) -> dict[str, str]:
             problems.append(f"image {image} occurs again in line {number}")
         labels[image] = label
     if problems or not lines:
-        raise DataError(f"{path} is no list of images and labels: {named(problems) or 'it is empty'}.")
+        raise DataError(f"{path} is no list of images and labels: {name_offenders(problems) or 'it is empty'}.")
     return labels

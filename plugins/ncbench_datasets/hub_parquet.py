@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ncbench import DataError
-from ncbench_datasets.offenders import named
+from ncbench import DataError, name_offenders
 
 _FORMATS = ("PNG", "WEBP")  # lossless as the files in circulation use them
 _SHARD = re.compile(r".+-(\d{5})-of-(\d{5})\.parquet")
@@ -80,7 +79,7 @@ def read_parquet(
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path} is truncated or damaged ({' '.join(str(error).split())}).") from error
     if bad:
-        raise DataError(f"{path} holds {len(bad)} images that cannot be decoded: {named(bad)}.")
+        raise DataError(f"{path} holds {len(bad)} images that cannot be decoded: {name_offenders(bad)}.")
     pieces.append(np.zeros((0, *size, 3), dtype=np.uint8))  # a file without rows is read as such
     return np.concatenate(pieces), {name: np.concatenate(parts) for name, parts in values.items()}
 

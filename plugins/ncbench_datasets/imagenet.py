@@ -9,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ncbench import DataError, Split
+from ncbench import DataError, Split, name_offenders
 from ncbench_datasets.class_folders import ClassFolders, write_class_folders
-from ncbench_datasets.offenders import named
 from ncbench_datasets.twin_pictures import striped
 
 _WNID = re.compile(r"n\d{8}")
@@ -43,7 +42,8 @@ class ImageNet(ClassFolders):
         """
         if strange := [name for name in self.class_names if not _WNID.fullmatch(name)]:
             raise DataError(
-                f"{len(strange)} class folders of {self.source} have names that are no WordNet ids: {named(strange)}."
+                f"{len(strange)} class folders of {self.source} have names that are no WordNet ids: "
+                f"{name_offenders(strange)}."
             )
         return super().read()
 

@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ncbench import DataError, Split
+from ncbench import DataError, Split, name_offenders
 from ncbench_datasets.inaturalist_release import Release
 from ncbench_datasets.listed_images import leads_out, listed_images
-from ncbench_datasets.offenders import named
 from ncbench_datasets.taxonomy import RANKS, Taxonomy
 
 _CATEGORY: Mapping[str, type] = {"id": int, "name": str, **dict.fromkeys(RANKS, str)}
@@ -42,7 +41,7 @@ def read_annotations(folder: Path, files: Mapping[str, str]) -> Release:
     contents = {split: _read(path) for split, path in paths.items()}
     categories = contents["train"]["categories"]
     if other := [str(paths[split]) for split, content in contents.items() if content["categories"] != categories]:
-        raise DataError(f"{named(other)} has other categories than {paths['train']}.")
+        raise DataError(f"{name_offenders(other)} has other categories than {paths['train']}.")
     place = {category["id"]: index for index, category in enumerate(categories)}
     splits = {split: _split(split, paths[split], content, place) for split, content in contents.items()}
     return Release(
@@ -77,7 +76,7 @@ def _read(path: Path) -> dict[str, list[dict[str, Any]]]:
         for position, record in enumerate(records):
             problems += [f"{name}[{position}] has no {key}" for key in _lacking(record, _SECTIONS[name])]
     if problems:
-        raise DataError(f"{path} is not what the release has: {named(problems)}.")
+        raise DataError(f"{path} is not what the release has: {name_offenders(problems)}.")
     # Only what is needed is kept: files of the two splits are compared, and are large.
     kept = {
         name: [{key: record[key] for key in _SECTIONS[name]} for record in records or ()]
@@ -110,7 +109,7 @@ def _split(split: str, path: Path, content: Mapping[str, list[dict[str, Any]]], 
         if leads_out(record["file_name"])
     ]
     if problems:
-        raise DataError(f"{path} does not fit together: {named(problems)}.")
+        raise DataError(f"{path} does not fit together: {name_offenders(problems)}.")
     return Split(
         images=listed_images(path.parent, [record["file_name"] for record in images]),
         target=np.array([place[category[record["id"]]] for record in images], dtype=np.int64),

@@ -6,10 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from ncbench import DataError
+from ncbench import DataError, name_offenders
 from ncbench_datasets.class_folders import check_classes, folder_split, list_classes
 from ncbench_datasets.inaturalist_release import Release
-from ncbench_datasets.offenders import named
 from ncbench_datasets.taxonomy import RANKS, Taxonomy
 
 _DIGITS = 5
@@ -60,14 +59,14 @@ def parse_names(names: Iterable[str]) -> tuple[list[str], Taxonomy]:
     if strange := [name for name, pieces in split.items() if not _is_complete(pieces)]:
         raise DataError(
             f"{len(strange)} class folders are not named <number>_<kingdom>_<phylum>_<class>_<order>_<family>_<genus>_"
-            f"<epithet>: {named(strange)}."
+            f"<epithet>: {name_offenders(strange)}."
         )
     numbers = [pieces[0] for pieces in split.values()]
     problems = [f"{number} occurs {times} times" for number, times in Counter(numbers).items() if times > 1]
     expected = [f"{index:0{_DIGITS}d}" for index in range(1 + max(map(int, numbers), default=-1))]
     problems += [f"{number} is missing" for number in sorted(set(expected) - set(numbers))]
     if problems:
-        raise DataError(f"The class folders are not numbered one after the other: {named(problems)}.")
+        raise DataError(f"The class folders are not numbered one after the other: {name_offenders(problems)}.")
     lineages = [tuple(pieces[1:-1]) for pieces in split.values()]
     species = [f"{pieces[-2]} {pieces[-1]}" for pieces in split.values()]
     return numbers, Taxonomy(lineages, species)

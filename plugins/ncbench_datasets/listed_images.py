@@ -7,8 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from ncbench import DataError
-from ncbench_datasets.offenders import named
+from ncbench import DataError, name_offenders
 
 
 def leads_out(name: str) -> bool:
@@ -40,5 +39,5 @@ def listed_images(folder: Path, names: Sequence[str]) -> list[Path]:
             here = set()
         missing += [str(folder / parent / last) for last in lasts if last not in here]
     if missing:
-        raise DataError(f"{len(missing)} of {len(names)} images are missing: {named(missing)}.")
+        raise DataError(f"{len(missing)} of {len(names)} images are missing: {name_offenders(missing)}.")
     return [folder / name for name in names]

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ncbench import DataError
-from ncbench_datasets.offenders import named
+from ncbench import DataError, name_offenders
 
 _GROUPS_KEPT = 2  # row groups in memory: images are asked for in order, by several threads that are not far apart
 
@@ -135,7 +134,8 @@ def _read_labels(path: Path, labels: Sequence[str]) -> dict[str, np.ndarray]:
         schema = pq.read_schema(path)
         if missing := [name for name in labels if name not in schema.names]:
             raise DataError(
-                f"{path} has no column {named([repr(name) for name in missing])}, but {named(schema.names)}."
+                f"{path} has no column {name_offenders([repr(name) for name in missing])}, "
+                f"but {name_offenders(schema.names)}."
             )
         table = pq.read_table(path, columns=list(labels))
     except (pa.ArrowException, OSError) as error:
@@ -146,7 +146,7 @@ def _read_labels(path: Path, labels: Sequence[str]) -> dict[str, np.ndarray]:
         column = table.column(name).combine_chunks()
         if column.null_count:
             empty = np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False)).tolist()
-            problems.append(f"{len(empty)} rows without {name}: {named([f'row {row}' for row in empty])}")
+            problems.append(f"{len(empty)} rows without {name}: {name_offenders([f'row {row}' for row in empty])}")
         elif pa.types.is_integer(column.type) or pa.types.is_boolean(column.type):
             values[name] = column.to_numpy(zero_copy_only=False).astype(np.int64)
         elif pa.types.is_list(column.type) and pa.types.is_integer(column.type.value_type):

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ncbench import DataError, Dataset, Split
-from ncbench_datasets.offenders import named
+from ncbench import DataError, Dataset, Split, name_offenders
 from ncbench_datasets.twin_pictures import striped
 
 SIDE = 96
@@ -111,7 +110,7 @@ def read_labels(path: Path) -> np.ndarray:
     """
     labels = np.frombuffer(_content(path), dtype=np.uint8).astype(np.int64)
     if (wrong := np.flatnonzero((labels < 1) | (labels > 10))).size:
-        offenders = named([f"row {row} has {labels[row]}" for row in wrong.tolist()])
+        offenders = name_offenders([f"row {row} has {labels[row]}" for row in wrong.tolist()])
         raise DataError(f"{path} holds {wrong.size} labels outside 1..10: {offenders}.")
     return labels - 1
 

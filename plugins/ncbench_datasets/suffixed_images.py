@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ncbench import DataError, Split
-from ncbench_datasets.offenders import named
+from ncbench import DataError, Split, name_offenders
 
 _NAME = re.compile(r"(?P<id>.+)_(?P<target>\d+)_(?P<bias>\d+)\.(?:png|jpe?g)", re.IGNORECASE)
 
@@ -75,7 +74,7 @@ def read_suffixed(
             problems.append(f"{path} ({reason})")
         images.append(image)
     if problems:
-        raise DataError(f"{len(problems)} images cannot be used: {named(problems)}.")
+        raise DataError(f"{len(problems)} images cannot be used: {name_offenders(problems)}.")
     return images
 
 

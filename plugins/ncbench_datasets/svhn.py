@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ncbench import DataError, Dataset, Split
+from ncbench import DataError, Dataset, Split, name_offenders
 from ncbench_datasets.hub_parquet import find_shards, read_parquet
 from ncbench_datasets.mat_file import read_arrays
-from ncbench_datasets.offenders import named
 from ncbench_datasets.twin_pictures import striped
 
 SIDE = 32
@@ -112,7 +111,7 @@ def read_mat(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise DataError(f"{path}: y has the shape {labels.shape}, not ({images.shape[3]}, 1), one label an image.")
     labels = labels[:, 0]
     if (wrong := np.flatnonzero(~np.isin(labels, np.arange(1, _ZERO + 1)))).size:
-        offenders = named([f"row {row} has {labels[row]}" for row in wrong.tolist()])
+        offenders = name_offenders([f"row {row} has {labels[row]}" for row in wrong.tolist()])
         raise DataError(f"{path} holds {wrong.size} labels outside 1..{_ZERO}: {offenders}.")
     return np.ascontiguousarray(images.transpose(3, 0, 1, 2)), labels.astype(np.int64) % _ZERO
 

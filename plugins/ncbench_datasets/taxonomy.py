@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ncbench import DataError
-from ncbench_datasets.offenders import named
+from ncbench import DataError, name_offenders
 
 if TYPE_CHECKING:
     from ncbench.geometry import Hierarchy
@@ -42,7 +41,7 @@ class Taxonomy:
     def __post_init__(self) -> None:
         times = Counter(self._paths)
         if twice := [path[-1] for path, number in times.items() if number > 1]:
-            raise DataError(f"{len(twice)} species occur more than once: {named(twice)}.")
+            raise DataError(f"{len(twice)} species occur more than once: {name_offenders(twice)}.")
 
     @property
     def class_names(self) -> tuple[str, ...]:

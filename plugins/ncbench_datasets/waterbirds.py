@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from ncbench import DataError, Dataset, Parameters, Split
+from ncbench import DataError, Dataset, Parameters, Split, name_offenders
 from ncbench_datasets.hub_parquet import find_shards
 from ncbench_datasets.listed_images import leads_out, listed_images
-from ncbench_datasets.offenders import named
 from ncbench_datasets.packed_images import read_packed
 from ncbench_datasets.twin_pictures import striped_on
 
@@ -157,7 +156,7 @@ def read_metadata(path: Path) -> list[_Row]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} cannot be read ({error}).") from error
     if problems:
-        raise DataError(f"{path} is damaged in {len(problems)} rows: {named(problems)}.")
+        raise DataError(f"{path} is damaged in {len(problems)} rows: {name_offenders(problems)}.")
     return rows
 
 
