@@ -134,12 +134,18 @@ def fetch(dataset: str, data_root: Path | None) -> None:
         if not wrong_files(manifest, Path(status["where"])):
             click.echo(f"{card.name} is here already: {status['where']}")
             return
-        _report(f"{status['where']} is damaged; move it away if it is not what is replaced now.")
+        _report(f"Files in {status['where']} are not the published ones.")
     click.echo(f"{manifest.title}: licence {manifest.licence.name} ({manifest.licence.url})", err=True)
-    download.fetch(manifest, data_root or data_roots()[-1], report=_report, progress=_progress())
+    root = data_root or data_roots()[-1]
+    download.fetch(manifest, root, report=_report, progress=_progress())
     status = _status(card.name, data_root)
     if status["sources"] != "present":
         raise DataError(f"{card.name} was fetched, but is not complete: {status['reason']}")
+    if wrong_files(manifest, Path(status["where"])):
+        raise DataError(
+            f"{card.name} was fetched to {root}, but {status['where']}, whose files are not the published ones, is "
+            f"found first: move it away, or use --data-root {root}."
+        )
     click.echo(f"{card.name} is here: {status['where']}. Next: ncbench data prepare {dataset}")
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
@@ -126,30 +127,50 @@ def test_missing_data_exit_with_three() -> None:
     assert "ncbench data fetch colored_mnist" in str(error)
 
 
+def serve_twin(server: Server, mnist_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Serve the files of colored_mnist's twin, and let its manifest name them and their content."""
+    served, known = [], []
+    for path in sorted((mnist_root / "mnist/MNIST/raw").iterdir()):
+        content = path.read_bytes()
+        server.files[f"/{path.name}"] = content
+        whole = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+        served.append({"path": f"mnist/MNIST/raw/{path.name}", "urls": [server.url(f"/{path.name}")], **whole})
+        plain = gzip.decompress(content) if path.suffix == ".gz" else content
+        of_content = {"sha256": hashlib.sha256(plain).hexdigest(), "bytes": len(plain)}
+        known.append({"path": f"MNIST/raw/{path.name.removesuffix('.gz')}", **of_content})
+    real = manifest_module.load_manifest("ncbench:datasets_manifest/colored_mnist.yaml").for_twin()
+    changes = {"sources": [{"kind": "http", "files": served}], "files": known}
+    twin = type(real).model_validate(real.model_dump() | changes)
+    monkeypatch.setattr(manifest_module, "load_manifest", lambda reference: twin)
+
+
 def test_fetch_goes_to_the_cache_and_never_to_the_shared_data(
     server: Server, cache: Path, mnist_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shared = tmp_path / "shared"
     shared.mkdir()
     monkeypatch.setenv("NCBENCH_DATA", str(shared))
-    files = []
-    for path in sorted((mnist_root / "mnist/MNIST/raw").iterdir()):
-        content = path.read_bytes()
-        server.files[f"/{path.name}"] = content
-        digest = hashlib.sha256(content).hexdigest()
-        place = f"mnist/MNIST/raw/{path.name}"
-        files.append({"path": place, "urls": [server.url(f"/{path.name}")], "sha256": digest, "bytes": len(content)})
-    real = manifest_module.load_manifest("ncbench:datasets_manifest/colored_mnist.yaml")
-    twin = type(real).model_validate(
-        real.for_twin().model_dump() | {"sources": [{"kind": "http", "files": files}]},
-    )
-    monkeypatch.setattr(manifest_module, "load_manifest", lambda reference: twin)
+    serve_twin(server, mnist_root, monkeypatch)
     assert call("fetch", "colored_mnist").exit_code == 0
     assert (cache / "data" / "mnist" / "MNIST" / "raw").is_dir()
     assert list(shared.iterdir()) == []
     before = len(server.requests)
     assert "is here already" in call("fetch", "colored_mnist").stdout
     assert len(server.requests) == before
+
+
+def test_fetched_files_that_damaged_ones_stand_before_are_no_success(
+    server: Server, cache: Path, mnist_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve_twin(server, mnist_root, monkeypatch)
+    monkeypatch.setenv("NCBENCH_DATA", str(mnist_root))
+    labels = next((mnist_root / "mnist/MNIST/raw").glob("t10k-labels*"))
+    content = bytearray(gzip.decompress(labels.read_bytes()) if labels.suffix == ".gz" else labels.read_bytes())
+    content[-1] ^= 1
+    labels.write_bytes(gzip.compress(bytes(content)) if labels.suffix == ".gz" else bytes(content))
+    error = failure("fetch", "colored_mnist")
+    assert f"{mnist_root / 'mnist'}, whose files are not the published ones, is found first" in str(error)
+    assert "is here already" in call("fetch", "colored_mnist", "--data-root", cache / "data").stdout
 
 
 def test_what_is_fetched_but_not_complete_is_no_success(
