@@ -182,7 +182,7 @@ class Manifest(_Part):
         backbone: Spec of the default backbone.
         recipe: Default recipe values by key.
         primary_metric: The metric the dataset's results are reported in.
-        selection: The default criterion that picks the reported epoch.
+        selection: The default criterion that picks the reported epoch, the recipe's ``selection``.
         channel_mean: Of the channels in [0, 1], for the ``standard`` input scaling; ImageNet's by default.
         channel_std: Likewise.
         notes: Anything a user should know.
@@ -205,6 +205,12 @@ class Manifest(_Part):
     channel_mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     channel_std: tuple[float, ...] = (0.229, 0.224, 0.225)
     notes: str = ""
+
+    @pydantic.model_validator(mode="after")
+    def _one_selection(self) -> Manifest:
+        if self.recipe.get("selection", self.selection) != self.selection:
+            raise ValueError(f"recipe.selection is not {self.selection}, which the manifest's selection says")
+        return self
 
     def counting(self, what: Literal["all", "images", "none"]) -> Manifest:
         """Return the manifest with those of its counts that hold (see :attr:`Dataset.counts_hold`)."""

@@ -141,7 +141,8 @@ def resolve(
     backbone_text = backbone or (published.backbone if published else None) or manifest.backbone
     resolved_backbone = _resolve("backbones", Spec.parse(backbone_text), {})
 
-    recipe_values = {**manifest.recipe, **(published.recipe if published else {}), **_recipe_settings(settings)}
+    of_dataset = {"selection": manifest.selection, **manifest.recipe}
+    recipe_values = {**of_dataset, **(published.recipe if published else {}), **_recipe_settings(settings)}
     declared = resolved_method.registered.card.supervision
     supervision = method_class.supervision(resolved_method.params, declared)
     if not declared.covers(supervision):

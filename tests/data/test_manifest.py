@@ -28,6 +28,12 @@ def test_built_in_manifests_are_valid_and_their_recipes_can_be_built(name: str) 
             assert None in (rows, split.classes) or rows == split.classes
 
 
+def test_a_manifest_names_one_criterion() -> None:
+    assert make_manifest(selection="val_accuracy", recipe={"selection": "val_accuracy"})
+    with pytest.raises(ValueError, match=r"recipe\.selection is not val_accuracy, which"):
+        make_manifest(selection="val_accuracy", recipe={"selection": "last"})
+
+
 def test_the_committed_schema_is_the_models() -> None:
     committed = json.loads(resources.files("ncbench.data").joinpath("manifest.schema.json").read_text())
     assert committed == Manifest.json_schema()

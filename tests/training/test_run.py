@@ -13,6 +13,7 @@ import torch
 import ncbench
 from ncbench import ConfigurationError, load_result
 from ncbench.results.record import Record
+from ncbench.training.configuration import resolve
 from ncbench.training.recipe import Recipe
 
 from .conftest import Command, only_record, without_times
@@ -212,3 +213,8 @@ def test_two_processes_do_not_work_on_one_run(tmp_path: Path) -> None:
     folder = short_run(tmp_path).folder
     with filelock.FileLock(folder / ".lock"), pytest.raises(ConfigurationError, match="Another process"):
         short_run(tmp_path, force=True)
+
+
+def test_the_criterion_of_the_manifest_is_the_recipes_default() -> None:
+    assert resolve("erm", "waterbirds", None, 0, {}, synthetic=False).recipe.selection == "val_worst_group_accuracy"
+    assert resolve("erm", "bar", None, 0, {}, synthetic=False).recipe.selection == "last"
