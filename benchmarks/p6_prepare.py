@@ -11,6 +11,7 @@ Goal: at least 0.9 of its rate.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import multiprocessing
 import os
 import statistics
@@ -134,15 +135,12 @@ def _manifest() -> Manifest:
     return load_manifest(MANIFEST).for_twin()
 
 
-class _own_cache:  # noqa: N801 (used as a function)
-    """A context in which stores go to a folder that is removed afterwards."""
-
-    def __enter__(self) -> None:
-        self.folder = tempfile.TemporaryDirectory()
-        os.environ["NCBENCH_CACHE"] = self.folder.name
-
-    def __exit__(self, *_: object) -> None:
-        self.folder.cleanup()
+@contextlib.contextmanager
+def _own_cache() -> Iterator[None]:
+    """Let stores go to a folder that is removed afterwards."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["NCBENCH_CACHE"] = folder
+        yield
 
 
 def rounds(root: Path, number: int) -> Iterator[tuple[float, float]]:
