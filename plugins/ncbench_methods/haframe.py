@@ -74,11 +74,11 @@ class HAFrame(Method):
         "fgvc_aircraft": Published(
             source=_SOURCE,
             parameters={"gamma": 1.0, "mixing": 0.5},
-            recipe={**_RECIPE, "augmentation": "resized_crop_flip"},
+            recipe={**_RECIPE, "augmentation": "crop_flip"},
             backbone="resnet50:weights=imagenet",
         ),
-        "inaturalist19": Published(
-            source=_SOURCE,
+        "inaturalist": Published(
+            source=f"{_SOURCE}, on the version of 2019",
             parameters={"gamma": 5.0, "mixing": 0.4, "head_lr_scale": 0.1},
             recipe={**_RECIPE, "batch_size": 256, "augmentation": "resized_crop_flip"},
             backbone="resnet50:weights=imagenet",

@@ -140,7 +140,7 @@ def test_published_settings_follow_half_a_cosine():
     assert {name: (p["gamma"], p["mixing"]) for name, p in settings.items()} == {
         "fgvc_aircraft": (1.0, 0.5),
         "cifar100": (2.0, 0.4),
-        "inaturalist19": (5.0, 0.4),
+        "inaturalist": (5.0, 0.4),
         "tiered_imagenet_h": (3.0, 0.5),
     }
     for published in HAFrame.published.values():
