@@ -35,15 +35,15 @@ def save_checkpoint(folder: Path, epoch: int, state: dict[str, Any]) -> Path:
     payload = buffer.getvalue()
     path = folder / f"epoch-{epoch:05d}.pt"
     write_atomically(path, payload + hashlib.sha256(payload).digest())
-    for old in sorted(folder.glob("epoch-*.pt"))[:-KEPT]:
+    for old in _by_epoch(folder)[:-KEPT]:
         old.unlink()
     return path
 
 
 def newest_epoch(folder: Path) -> int | None:
     """Return the epoch after which the newest checkpoint was written; None if there is none."""
-    paths = sorted(folder.glob("epoch-*.pt"))
-    return int(paths[-1].stem.removeprefix("epoch-")) if paths else None
+    paths = _by_epoch(folder)
+    return _epoch(paths[-1]) if paths else None
 
 
 def load_latest_checkpoint(folder: Path, device: torch.device) -> dict[str, Any] | None:
@@ -52,7 +52,7 @@ def load_latest_checkpoint(folder: Path, device: torch.device) -> dict[str, Any]
     Raises:
         DataError: The newest checkpoint is damaged; the message names it and the one before it.
     """
-    paths = sorted(folder.glob("epoch-*.pt"))
+    paths = _by_epoch(folder)
     if not paths:
         return None
     newest = paths[-1]
@@ -68,3 +68,11 @@ def load_latest_checkpoint(folder: Path, device: torch.device) -> dict[str, Any]
     except (pickle.UnpicklingError, RuntimeError) as error:
         raise DataError(f"The checkpoint {newest} is not one that ncbench wrote. {way_on}") from error
     return state
+
+
+def _by_epoch(folder: Path) -> list[Path]:
+    return sorted(folder.glob("epoch-*.pt"), key=_epoch)  # by number: epoch-100000 comes after epoch-99999
+
+
+def _epoch(path: Path) -> int:
+    return int(path.stem.removeprefix("epoch-"))

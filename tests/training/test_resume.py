@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import ncbench
 from ncbench import ConfigurationError, DataError, load_result
+from ncbench.training.checkpoint import load_latest_checkpoint, newest_epoch, save_checkpoint
 
 from .conftest import without_times
 
@@ -130,6 +132,14 @@ def test_a_damaged_checkpoint_is_named_and_the_previous_one_offered(damage: str,
     whole = ncbench.run(**{**options, "output": tmp_path / "whole"})
     first, second = (without_times(json.loads(result.path.read_text())) for result in (resumed, whole))
     assert first == second
+
+
+def test_checkpoints_are_told_apart_by_number(tmp_path: Path) -> None:
+    for epoch in (99_998, 99_999, 100_000, 100_001):
+        save_checkpoint(tmp_path, epoch, {"epoch": epoch})
+    assert newest_epoch(tmp_path) == 100_001
+    assert load_latest_checkpoint(tmp_path, torch.device("cpu")) == {"epoch": 100_001}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch-100000.pt", "epoch-100001.pt"]
 
 
 def test_nothing_in_a_checkpoint_is_executed(tmp_path: Path) -> None:
