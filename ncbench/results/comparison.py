@@ -26,20 +26,26 @@ def by_configuration(results: Sequence[RunResult]) -> dict[str, list[RunResult]]
     """Group runs that differ in the seed alone, in the order in which they were given."""
     grouped: dict[tuple[str, str], list[RunResult]] = {}
     for result in results:
-        grouped.setdefault((label(result), str(sorted(result.record.recipe.items()))), []).append(result)
-    recipes: dict[str, list[dict[str, Any]]] = {}
+        grouped.setdefault((label(result), str(sorted(_settings(result).items()))), []).append(result)
+    settings: dict[str, list[dict[str, Any]]] = {}
     for (text, _), members in grouped.items():
-        recipes.setdefault(text, []).append(members[0].record.recipe)
+        settings.setdefault(text, []).append(_settings(members[0]))
     return {
-        f"{text}{_differences(members[0].record.recipe, recipes[text])}": members
+        f"{text}{_differences(_settings(members[0]), settings[text])}": members
         for (text, _), members in grouped.items()
     }
 
 
-def _differences(recipe: dict[str, Any], others: Sequence[dict[str, Any]]) -> str:
-    """Return what sets a recipe apart from others of the same label, as `` (epochs=10)``; nothing if it is alone."""
-    keys = sorted({key for other in others for key in {*recipe, *other} if recipe.get(key) != other.get(key)})
-    return f" ({', '.join(f'{key}={recipe.get(key)}' for key in keys)})" if keys else ""
+def _settings(result: RunResult) -> dict[str, Any]:
+    """Return what a run's label does not say: its recipe, and which data it was on, a twin's or others than usual."""
+    dataset = result.record.dataset
+    return {**result.record.recipe, "synthetic": dataset.synthetic, "fingerprint": dataset.fingerprint[:12]}
+
+
+def _differences(settings: dict[str, Any], others: Sequence[dict[str, Any]]) -> str:
+    """Return what sets settings apart from others of the same label, as `` (epochs=10)``; nothing if they are alone."""
+    keys = sorted({key for other in others for key in {*settings, *other} if settings.get(key) != other.get(key)})
+    return f" ({', '.join(f'{key}={settings.get(key)}' for key in keys)})" if keys else ""
 
 
 def parse_limit(text: str) -> tuple[str, float]:

@@ -30,6 +30,17 @@ def test_runs_are_grouped_by_everything_but_the_seed(results: list[RunResult]) -
     assert list(grouped) == ["erm / colored_digits / mlp (epochs=8)", "erm / colored_digits / mlp (epochs=1)"]
 
 
+def test_runs_on_other_data_are_no_seeds_of_one_configuration(results: list[RunResult]) -> None:
+    record = results[1].record
+    twins = record.dataset.model_copy(update={"synthetic": True, "fingerprint": "0" * 64})
+    on_twin = RunResult(record.model_copy(update={"dataset": twins}), results[1].folder)
+    usual = f"fingerprint={record.dataset.fingerprint[:12]}, synthetic=False"
+    assert list(by_configuration([results[0], on_twin])) == [
+        f"erm / colored_digits / mlp ({usual})",
+        "erm / colored_digits / mlp (fingerprint=000000000000, synthetic=True)",
+    ]
+
+
 def test_a_shortfall_beyond_the_limit_is_named(results: list[RunResult]) -> None:
     means = [
         statistics.fmean(result.metrics["test"]["accuracy"] for result in members)
