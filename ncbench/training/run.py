@@ -112,7 +112,7 @@ def run(
     if resume and force:
         raise ConfigurationError("--resume goes on with a run and --force discards it; give one of them.")
     torch_device = find_device(device)
-    folder = _make_folder(Path(output) / configuration.run_id)
+    folder = writable_folder(Path(output) / configuration.run_id)
     with _locked(folder):
         finished = _existing(folder, resume, force)
         if finished is not None:
@@ -149,8 +149,9 @@ def run(
                 _save_model(fitted, folder / MODEL_FILE)
                 if fitted.geometry is not None:
                     write_snapshot(fitted.geometry, folder)
+                result = session.end("completed", None, prepared - started, fitted)
         except DivergedError as error:
-            return session.end("diverged", str(error), prepared - started)
+            result = session.end("diverged", str(error), prepared - started)
         except KeyboardInterrupt:
             session.end("interrupted", "interrupted by the user", prepared - started)
             raise KeyboardInterrupt(_way_on(folder / CHECKPOINTS)) from None
@@ -168,7 +169,6 @@ def run(
                 f"{configuration.method.name} failed with {reason}. The record is {folder / RESULT_FILE}; "
                 "--debug shows the traceback."
             ) from error
-        result = session.end("completed", None, prepared - started, fitted)
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
         return result
 
@@ -185,6 +185,23 @@ def find_device(name: str) -> torch.device:
     if name not in here and not (name == "cuda" and len(here) > 1):
         raise ConfigurationError(f"There is no device {name!r} here. Use one of: auto, {', '.join(here)}.")
     return torch.device(name)
+
+
+def writable_folder(folder: Path) -> Path:
+    """Return a folder in which a file can be made; the folder is made too where it is missing.
+
+    Raises:
+        ConfigurationError: It cannot be written.
+        NcbenchError: The disk is full.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".{os.getpid()}.probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise _explain_write_error(error, folder) from error
+    return folder
 
 
 class _Session:
@@ -223,7 +240,8 @@ class _Session:
         )
 
     def start(self, resume: bool) -> None:
-        self.log("resumed" if resume else "started", run_id=self.configuration.run_id)
+        resumed = resume and newest_epoch(self.folder / CHECKPOINTS) is not None
+        self.log("resumed" if resumed else "started", run_id=self.configuration.run_id)
         registry().notify("ncbench_run_started", self.warn, run=self.known)
 
     def log(self, event: str, **content: Any) -> None:
@@ -291,17 +309,6 @@ def _save_model(fitted: Fitted, path: Path) -> None:
     buffer = io.BytesIO()
     torch.save(fitted.method.state_dict(), buffer)
     write_atomically(path, buffer.getvalue())
-
-
-def _make_folder(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".{os.getpid()}.probe"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise _explain_write_error(error, folder) from error
-    return folder
 
 
 def _remove_if_empty(folder: Path) -> None:

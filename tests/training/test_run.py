@@ -155,6 +155,16 @@ def test_training_that_diverges_ends_with_a_valid_record(tmp_path: Path, ncbench
     assert ncbench_run(*arguments).returncode == 4
 
 
+def test_a_run_that_diverged_keeps_no_checkpoints(tmp_path: Path) -> None:
+    settings = {"recipe.optimizer": "sgd", "recipe.lr": 1e30}
+    folder = tmp_path / resolve("erm", "colored_digits", None, 0, settings, synthetic=False).run_id
+    (folder / "checkpoints").mkdir(parents=True)
+    result = ncbench.run("erm", set=settings, output=tmp_path, resume=True)
+    assert result.status == "diverged"
+    assert sorted(path.name for path in folder.iterdir()) == [".lock", "log.jsonl", "result.json"]
+    assert json.loads((folder / "log.jsonl").read_text().splitlines()[0])["event"] == "started"  # not resumed
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
