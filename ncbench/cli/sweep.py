@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import sys
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ import click
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ncbench.contracts.launcher import Job
+    from ncbench.contracts.launcher import Job, Launcher
     from ncbench.launch.sweep import Run, Sweep
 
 
@@ -36,10 +37,22 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Where datasets lie. Default: $NCBENCH_DATA, then the platform's cache folder.",
 )
+@click.option(
+    "--allow-mismatch",
+    is_flag=True,
+    help="Go on with data that are not the released ones; such records say so and are never ranked.",
+)
 @click.option("--dry-run", is_flag=True, help="Only say which runs are there and which would be made.")
 @click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
 def sweep(
-    suite: Path, output: Path, launcher: str, workers: int, device: str, data_root: Path | None, dry_run: bool
+    suite: Path,
+    output: Path,
+    launcher: str,
+    workers: int,
+    device: str,
+    data_root: Path | None,
+    allow_mismatch: bool,
+    dry_run: bool,
 ) -> int:
     """Make the runs of a suite that are missing.
 
@@ -48,7 +61,7 @@ def sweep(
     """
     from rich.console import Console
 
-    from ncbench.contracts.errors import PluginError
+    from ncbench.contracts.errors import PluginError, name_offenders
     from ncbench.contracts.launcher import Launcher
     from ncbench.launch.suite import load_suite
     from ncbench.launch.sweep import Sweep
@@ -59,12 +72,12 @@ def sweep(
     if not (isinstance(kind, type) and issubclass(kind, Launcher)):
         raise PluginError(f"The factory of the launcher {launcher!r} is not a subclass of ncbench.Launcher.")
     plan = load_suite(suite)
-    state = Sweep.of(plan.members(), output)
-    console = Console(soft_wrap=True)
+    state = Sweep.of(plan.members(allow_mismatch), output)
+    varying = _varying(state)
     click.echo(f"{plan.title}: {len(state.runs)} runs, {len(state.unfinished)} of them to make.", err=True)
     if dry_run:
         for run in state.runs.values():
-            click.echo(f"{run.state:<11}  {_describe(run.member.job)}")
+            click.echo(f"{run.state:<11}  {_describe(run.member.job, varying)}")
         return 0
     try:
         with terminated_as_interrupted():
@@ -72,24 +85,39 @@ def sweep(
     except KeyboardInterrupt:
         click.echo("\nInterrupted. Give the same command again to go on.", err=True)
         sys.exit(130)
-    console.print(_table(state))
+    Console(soft_wrap=True).print(_table(state))
+    problems: dict[str, list[str]] = {}
     for run in state.unfinished:
-        click.echo(f"Not made: {_describe(run.member.job)}: {run.problem}", err=True)
-    return 1 if state.unfinished else 0
+        problems.setdefault(run.problem, []).append(_describe(run.member.job, varying))
+    for problem, jobs in problems.items():
+        click.echo(f"Not made: {name_offenders(jobs)}: {problem}", err=True)
+    return 1 if problems else 0
 
 
-def _make(state: Sweep, launcher: object, data_root: Path | None) -> None:
+def _make(state: Sweep, launcher: Launcher, data_root: Path | None) -> None:
+    """Make the runs and show how they go: a line for each that is over, or on a terminal a table."""
     from rich.console import Console
     from rich.live import Live
 
-    events = state.make(launcher, data_root)  # type: ignore[arg-type]
+    # Closed here, wherever an interrupt hits: the runs must be over before this process is.
     if not sys.stderr.isatty():
-        for run in events:
-            if run.state != "running":
-                left = len(state.unfinished)
-                click.echo(f"{run.problem or run.state}: {_describe(run.member.job)} ({left} left)", err=True)
+        varying = _varying(state)
+        with contextlib.closing(state.make(launcher, data_root, lambda line: click.echo(line, err=True))) as events:
+            for run in events:
+                if run.state != "running":
+                    left = sum(not other.problem for other in state.unfinished)
+                    name = _describe(run.member.job, varying)
+                    click.echo(f"{name}: {run.problem or run.state} ({left} left)", err=True)
         return
-    with Live(_table(state), console=Console(stderr=True), transient=True) as live:
+    console = Console(stderr=True)
+
+    def report(line: str) -> None:
+        console.print(line, markup=False, highlight=False)
+
+    with (
+        Live(_table(state), console=console, transient=True) as live,
+        contextlib.closing(state.make(launcher, data_root, report)) as events,
+    ):
         for _ in events:
             live.update(_table(state))
 
@@ -99,20 +127,17 @@ def _table(state: Sweep) -> Table:
     from rich.table import Table
 
     rows: dict[tuple[str, ...], list[Run]] = {}
-    varying = _varying([run.member.job for run in state.runs.values()])
+    varying = _varying(state)
     for run in state.runs.values():
         job = run.member.job
-        settings = ", ".join(
-            f"{key.removeprefix('recipe.')}={job.settings[key]}" for key in varying if key in job.settings
-        )
-        rows.setdefault((job.method, job.dataset, job.backbone or "", settings), []).append(run)
+        rows.setdefault((job.method, job.dataset, _settings(job, varying)), []).append(run)
     table = Table("method", "dataset", "settings", "made", "running", "failed", "primary metric, test", box=None)
-    for (method, dataset, backbone, settings), runs in rows.items():
+    for (method, dataset, settings), runs in rows.items():
         over = sum(run.state in ("completed", "diverged") for run in runs)
         table.add_row(
             method,
             dataset,
-            ", ".join(part for part in (backbone, settings) if part),
+            settings,
             f"{over}/{len(runs)}",
             str(sum(run.state == "running" for run in runs) or ""),
             str(sum(bool(run.problem) for run in runs) or ""),
@@ -121,23 +146,34 @@ def _table(state: Sweep) -> Table:
     return table
 
 
-def _varying(jobs: Sequence[Job]) -> list[str]:
-    """Return the settings in which jobs differ."""
+def _varying(state: Sweep) -> list[str]:
+    """Return the settings in which runs differ."""
+    jobs = [run.member.job for run in state.runs.values()]
     keys = sorted({key for job in jobs for key in job.settings})
     return [key for key in keys if len({repr(job.settings.get(key)) for job in jobs}) > 1]
 
 
 def _primary(runs: Sequence[Run]) -> str:
-    """Return mean and standard deviation of the primary metric over the completed seeds, in per cent."""
+    """Return mean and standard deviation of the primary metric over the completed seeds, accuracies in per cent."""
+    from ncbench.results.record import ACCURACIES
+
     records = [run.result.record for run in runs if run.result is not None and run.state == "completed"]
-    found = [(r.primary_metric, r.metrics["test"][r.primary_metric]) for r in records if "test" in r.metrics]
-    if not found:
+    name = next((record.primary_metric for record in records), "")
+    scale, style = (100, ".1f") if name in ACCURACIES else (1, ".4g")
+    # A metric that is undefined, as where a group has no image, is not in the record.
+    values = [scale * test[name] for record in records if name in (test := record.metrics.get("test", {}))]
+    if not values:
         return ""
-    values = [100 * value for _, value in found]
-    spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{found[0][0]} {statistics.fmean(values):.1f}{spread}"
+    spread = f" ± {statistics.stdev(values):{style}}" if len(values) > 1 else ""
+    return f"{name} {statistics.fmean(values):{style}}{spread}"
 
 
-def _describe(job: Job) -> str:
-    settings = "".join(f" {key}={value}" for key, value in job.settings.items())
-    return f"{job.method} on {job.dataset}, seed {job.seed}{settings}"
+def _settings(job: Job, varying: Sequence[str]) -> str:
+    """Return what tells a job from others of its method and dataset, but for the seed."""
+    settings = [f"{key.removeprefix('recipe.')}={job.settings[key]}" for key in varying if key in job.settings]
+    return ", ".join([*([job.backbone] if job.backbone else []), *settings])
+
+
+def _describe(job: Job, varying: Sequence[str]) -> str:
+    settings = _settings(job, varying)
+    return f"{job.method} on {job.dataset}, {f'{settings}, ' if settings else ''}seed {job.seed}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ncbench.contracts.specs import Scalar, format_scalar
@@ -20,6 +20,7 @@ class Job:
         seed: The seed.
         settings: Changes to the recipe, by ``recipe.KEY``.
         anew: Whether what an earlier attempt left is discarded; otherwise its checkpoints are gone on from.
+        allow_mismatch: Whether data that are not the released ones are gone on with.
     """
 
     run_id: str
@@ -29,13 +30,15 @@ class Job:
     seed: int
     settings: Mapping[str, Scalar]
     anew: bool = False
+    allow_mismatch: bool = False
 
     def arguments(self) -> list[str]:
         """Return the arguments of ``ncbench run`` that make this run, but for where its folder goes."""
         named = ["--method", self.method, "--dataset", self.dataset]
         named += ["--backbone", self.backbone] if self.backbone else []
         settings = [part for key, value in self.settings.items() for part in ("--set", f"{key}={format_scalar(value)}")]
-        return [*named, "--seed", str(self.seed), *settings, "--force" if self.anew else "--resume"]
+        mismatch = ["--allow-mismatch"] if self.allow_mismatch else []
+        return [*named, "--seed", str(self.seed), *settings, *mismatch, "--force" if self.anew else "--resume"]
 
 
 @dataclass(frozen=True)
@@ -72,10 +75,10 @@ class Launcher:
         self.workers = workers
         self.device = device
 
-    def launch(self, jobs: Sequence[Job], arguments: Sequence[str]) -> Iterator[Started | Ended]:
+    def launch(self, jobs: Sequence[Job], arguments: Sequence[str]) -> Generator[Started | Ended, None, None]:
         """Make every run, and tell when one starts and ends.
 
-        A run that fails ends with its exit code and the others go on. When the iterator is closed early, runs that are
+        A run that fails ends with its exit code and the others go on. When the generator is closed early, runs that are
         under way are interrupted in a way that lets them be resumed, before `close` returns.
 
         Args:

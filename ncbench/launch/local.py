@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import IO
 
@@ -16,6 +16,7 @@ import torch
 
 from ncbench.contracts.launcher import Ended, Job, Launcher, Started
 from ncbench.data.memory import free_memory
+from ncbench.training.run import find_device
 
 POLL_SECONDS = 0.1
 GRACE_SECONDS = 60  # in which an interrupted run writes its record
@@ -42,9 +43,16 @@ class Local(Launcher):
     Left to decide, it makes one run at a time on every GPU or, without GPUs, as many as the machine has cores, but no
     more than fit into the free memory at 2 GiB each. The cores are shared out evenly between the runs (OMP_NUM_THREADS,
     unless it is set). Several runs on one GPU take turns on it: small nets gain by that, large ones may not fit.
+
+    Raises:
+        ConfigurationError: There is no such device on this machine.
     """
 
-    def launch(self, jobs: Sequence[Job], arguments: Sequence[str]) -> Iterator[Started | Ended]:
+    def __init__(self, workers: int, device: str) -> None:
+        super().__init__(workers, device)
+        find_device(device)  # refused once, before anything is prepared, instead of by every run
+
+    def launch(self, jobs: Sequence[Job], arguments: Sequence[str]) -> Generator[Started | Ended, None, None]:
         """Make the runs; see :meth:`ncbench.contracts.launcher.Launcher.launch`."""
         devices = self._devices()
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -78,11 +86,12 @@ class Local(Launcher):
     def _start(
         self, job: Job, slot: int, device: str, arguments: Sequence[str], environment: dict[str, str]
     ) -> _Process:
-        command = [sys.executable, "-m", "ncbench", "run", *job.arguments(), *arguments, "--device", device, "--quiet"]
+        # -P: a folder the user happens to stand in must not shadow an import.
+        command = [sys.executable, "-P", "-m", "ncbench", "run", *job.arguments(), *arguments]
         errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed when the run has ended)
         # In a session of its own a run does not hear the terminal's Ctrl-C, which would reach it a second time from us.
         process = subprocess.Popen(  # noqa: S603 (our own command, no shell)
-            command,
+            [*command, "--device", device, "--quiet"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=errors,
@@ -97,9 +106,12 @@ def _interrupt(running: Sequence[_Process]) -> None:
     for process in running:
         process.process.terminate()
     deadline = time.monotonic() + GRACE_SECONDS
-    for process in running:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.process.wait(max(0.0, deadline - time.monotonic()))
-        process.process.kill()
-        process.process.wait()
-        process.errors.close()
+    try:
+        for process in running:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.process.wait(max(0.0, deadline - time.monotonic()))
+    finally:  # also when a second Ctrl-C ends the waiting: no run outlives the sweep
+        for process in running:
+            process.process.kill()
+            process.process.wait()
+            process.errors.close()

@@ -14,12 +14,14 @@ import pydantic
 import yaml
 from pydantic import Field
 
-from ncbench.contracts.errors import ConfigurationError
+from ncbench.contracts.errors import ConfigurationError, name_offenders
 from ncbench.contracts.launcher import Job
 from ncbench.contracts.specs import Scalar, Spec
 from ncbench.training.configuration import Configuration, resolve
 
 DIGITS = 3  # significant ones of a drawn number: nobody tunes more, and specs stay readable
+
+_Values = Annotated[tuple[Scalar, ...], Field(min_length=1)]
 
 
 class _Part(pydantic.BaseModel):
@@ -58,7 +60,7 @@ class Search(_Part):
 
     trials: int = Field(ge=1)
     seed: int = 0
-    space: Mapping[str, tuple[Scalar, ...] | Uniform | LogUniform] = Field(min_length=1)
+    space: Mapping[str, _Values | Uniform | LogUniform] = Field(min_length=1)
 
     def draws(self) -> Iterator[dict[str, Scalar]]:
         """Yield the settings of each trial."""
@@ -90,7 +92,7 @@ class Block(_Part):
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
     backbone: str | None = None
     settings: Mapping[str, Scalar] = Field(default_factory=dict)
-    grid: Mapping[str, Annotated[tuple[Scalar, ...], Field(min_length=1)]] = Field(default_factory=dict)
+    grid: Mapping[str, _Values] = Field(default_factory=dict)
     search: Search | None = None
 
     def points(self) -> Iterator[dict[str, Scalar]]:
@@ -122,8 +124,11 @@ class Suite(_Part):
     description: str
     runs: tuple[Block, ...] = Field(min_length=1)
 
-    def members(self) -> list[Member]:
+    def members(self, allow_mismatch: bool = False) -> list[Member]:
         """Return every run once, seed by seed, so that a sweep cut short has compared all methods.
+
+        Args:
+            allow_mismatch: As for :func:`ncbench.run`; such runs are others, with ids of their own.
 
         Raises:
             ConfigurationError: A name, key or value is not valid.
@@ -133,7 +138,7 @@ class Suite(_Part):
         for block in self.runs:
             points = list(block.points())
             for seed, dataset, method, point in itertools.product(block.seeds, block.datasets, block.methods, points):
-                member = _member(method, dataset, block.backbone, seed, point)
+                member = _member(method, dataset, block.backbone, seed, point, allow_mismatch)
                 found.setdefault(member.job.run_id, member)
         return sorted(found.values(), key=lambda member: member.job.seed)
 
@@ -152,19 +157,20 @@ def load_suite(path: Path) -> Suite:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from error
     except pydantic.ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, item['loc'])) or 'the whole'}: {item['msg']}" for item in error.errors()
-        )
-        raise ConfigurationError(f"{path} is not a suite: {problems}.") from error
+        problems = [f"{'.'.join(map(str, item['loc'])) or 'the whole'}: {item['msg']}" for item in error.errors()]
+        raise ConfigurationError(f"{path} is not a suite: {name_offenders(problems)}.") from error
 
 
-def _member(method: str, dataset: str, backbone: str | None, seed: int, point: Mapping[str, Scalar]) -> Member:
+def _member(
+    method: str, dataset: str, backbone: str | None, seed: int, point: Mapping[str, Scalar], allow_mismatch: bool
+) -> Member:
     recipe, parameters = _separated(point)
     spec = Spec.parse(method)
     # As given, not canonical: a value that is the parameter's default may stand against a published one.
     given = str(Spec(spec.name, {**spec.parameters, **parameters}))
-    configuration = resolve(given, dataset, backbone, seed, recipe, synthetic=False)
-    return Member(configuration, Job(configuration.run_id, given, dataset, backbone, seed, recipe))
+    configuration = resolve(given, dataset, backbone, seed, recipe, synthetic=False, allow_mismatch=allow_mismatch)
+    job = Job(configuration.run_id, given, dataset, backbone, seed, recipe, allow_mismatch=allow_mismatch)
+    return Member(configuration, job)
 
 
 def _separated(point: Mapping[str, Scalar]) -> tuple[dict[str, Scalar], dict[str, Scalar]]:

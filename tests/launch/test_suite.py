@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,12 @@ import pytest
 import yaml
 
 from ncbench import ConfigurationError
+from ncbench.cli.run import run
 from ncbench.launch.suite import load_suite
+from ncbench.training.configuration import parse_settings, resolve
 
-SUITES = Path(__file__).parents[2] / "leaderboard" / "suites"
+ROOT = Path(__file__).parents[2]
+SUITES = ROOT / "leaderboard" / "suites"
 
 
 def written(folder: Path, **block: Any) -> Path:
@@ -69,6 +73,31 @@ def test_a_methods_parameter_is_a_setting_too(tmp_path: Path) -> None:
     assert {member.job.method for member in load_suite(path).members()} == {"focal:gamma=0.5", "focal:gamma=1.0"}
 
 
+def test_a_jobs_arguments_make_the_run_of_its_id(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        methods=["erm", "focal:gamma=2.5", "shortcut_prime:bias=pseudo"],
+        datasets=["colored_digits:conflict=0.05,val=0.1"],
+        backbone="mlp:hidden=7",
+        settings={"recipe.lr": 1e-5, "recipe.compile": False, "recipe.selection": "val_accuracy"},
+    )
+    ids = set()
+    for allow_mismatch in (False, True):
+        for member in load_suite(path).members(allow_mismatch):
+            given = run.make_context("run", member.job.arguments()).params
+            names = ("method", "dataset", "backbone", "seed")
+            settings = parse_settings(list(given["settings"]))
+            made = resolve(
+                *(given[name] for name in names),
+                settings,
+                synthetic=given["synthetic"],
+                allow_mismatch=given["allow_mismatch"],
+            )
+            assert made.run_id == member.job.run_id == member.configuration.run_id
+            ids.add(made.run_id)
+    assert len(ids) == 6
+
+
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
@@ -79,6 +108,7 @@ def test_a_methods_parameter_is_a_setting_too(tmp_path: Path) -> None:
         ({"seeds": [-1]}, "runs.0.seeds.0"),
         ({"seeds": []}, "runs.0.seeds"),
         ({"colour": "red"}, "runs.0.colour"),
+        ({"search": {"trials": 2, "space": {"recipe.lr": []}}}, "runs.0.search.space.recipe.lr"),
         ({"search": {"trials": 2, "space": {"recipe.lr": {"log_uniform": [0, 1]}}}}, "greater than 0"),
     ],
 )
@@ -97,6 +127,13 @@ def test_a_file_that_is_no_suite_is_refused(tmp_path: Path, content: str) -> Non
         load_suite(path)
     with pytest.raises(ConfigurationError, match="There is no suite"):
         load_suite(tmp_path / "absent.yaml")
+
+
+def test_the_documented_suite_is_one(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "suites.md").read_text(), re.DOTALL)
+    path = tmp_path / "suite.yaml"
+    path.write_text(example)
+    assert len(load_suite(path).members()) == 2 * 2 * 3 * 2 + 8
 
 
 @pytest.mark.parametrize("path", sorted(SUITES.glob("*.yaml")), ids=lambda path: path.stem)

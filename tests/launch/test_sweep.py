@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import signal
+import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ncbench.contracts.launcher import Ended, Started
+from ncbench import load_result
 from ncbench.launch.local import Local
 from ncbench.launch.suite import load_suite
 from ncbench.launch.sweep import Sweep
@@ -33,18 +38,22 @@ def test_a_sweep_makes_what_is_missing_and_no_more(tmp_path: Path, cli: Cli, mon
     path = suite(
         tmp_path,
         {"methods": ["erm", "focal"]},
-        {"methods": ["erm"], "datasets": ["bar"]},  # is not there
+        {"methods": ["erm"], "datasets": ["bar"], "seeds": [0, 1]},  # is not there
+        {"methods": ["erm"], "datasets": ["colored_digits:imbalance=step,ratio=1000"]},  # leaves classes without images
         {"methods": ["erm"], "seeds": [1], "settings": {"recipe.epochs": 1, "recipe.lr": 1e30}},
     )
     runs = tmp_path / "runs"
     code, out, _ = cli("sweep", path, "--output", runs, "--dry-run")
-    assert (code, out.count("missing")) == (0, 4)
+    assert (code, out.count("missing")) == (0, 6)
     assert not runs.exists()
 
     code, out, err = cli("sweep", path, "--output", runs, "--workers", 2)
     assert code == 1
-    assert "Not made: erm on bar" in err
-    assert "bar" in err
+    told = [line for line in err.splitlines() if line.startswith("Not made: ")]
+    assert len(told) == 2  # one line a reason
+    assert "erm on bar, seed 0; erm on bar, seed 1: The dataset 'bar'" in told[0]
+    assert "erm on colored_digits, lr=1e+30, seed 1: diverged (" in err
+    assert "ratio=1000.0 leaves no training image" in told[1]
     records = {file.parent.name: json.loads(file.read_text()) for file in runs.glob("*/result.json")}
     assert sorted(record["status"] for record in records.values()) == ["completed", "completed", "diverged"]
 
@@ -54,47 +63,97 @@ def test_a_sweep_makes_what_is_missing_and_no_more(tmp_path: Path, cli: Cli, mon
     (runs / failed / "result.json").write_text(json.dumps(records[failed] | fault))
     code, out, _ = cli("sweep", path, "--output", runs, "--dry-run")
     assert {state: out.count(state) for state in ("completed", "diverged", "failed ", "missing")} == {
-        "completed": 1, "diverged": 1, "failed ": 1, "missing": 1,
+        "completed": 1, "diverged": 1, "failed ": 1, "missing": 3,
     }  # fmt: skip
     code, _, _ = cli("sweep", path, "--output", runs)
     assert code == 1
     after = {name: (runs / name / "result.json").stat().st_mtime_ns for name in records}
     assert {name for name in records if before[name] != after[name]} == {failed}
-    assert json.loads((runs / failed / "result.json").read_text())["status"] == "completed"
+    anew = json.loads((runs / failed / "result.json").read_text())
+    assert anew["status"] == "completed"
+
+    del anew["metrics"]["test"][anew["primary_metric"]]  # as where it is undefined
+    (runs / failed / "result.json").write_text(json.dumps(anew))
+    code, out, _ = cli("sweep", suite(tmp_path, {"methods": ["erm", "focal"]}), "--output", runs)
+    assert code == 0
+    assert out.count("group_mean_accuracy") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--output", "FILE"], "cannot be written"),
+        (["--device", "cuda:99"], "There is no device 'cuda:99' here"),
+        (["--launcher", "lokal"], "Did you mean 'local'"),
+    ],
+)
+def test_what_would_end_every_run_is_said_once(tmp_path: Path, cli: Cli, options: list[str], complaint: str) -> None:
+    (tmp_path / "file").touch()
+    path = suite(tmp_path, {"methods": ["erm", "focal"]})
+    options = [option.replace("FILE", str(tmp_path / "file")) for option in options]
+    code, out, err = cli("sweep", path, "--output", tmp_path / "runs", *options)
+    assert (code, out) == (2, "")
+    assert err.count(complaint) == 1
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_killed_run_takes_no_other_with_it_and_is_gone_on_with(tmp_path: Path) -> None:
     path = suite(tmp_path, {"methods": ["erm"], "seeds": [0, 1], "settings": {"recipe.epochs": 60}})
     state = Sweep.of(load_suite(path).members(), tmp_path / "runs")
-    jobs = [run.member.job for run in state.runs.values()]
-    ended = {}
-    for event in Local(2, "cpu").launch(jobs, ["--output", str(tmp_path / "runs"), "--checkpoint-seconds", "0"]):
-        if isinstance(event, Started) and event.job.seed == 1:
-            folder = tmp_path / "runs" / jobs[0].run_id
-            while not list(folder.glob("checkpoints/*.pt")):
-                pass
-            os.kill(_process_of(jobs[0].run_id), signal.SIGKILL)
-        if isinstance(event, Ended):
-            ended[event.job.seed] = event.exit_code
-    assert ended == {0: -signal.SIGKILL, 1: 0}
-    state = Sweep.of(load_suite(path).members(), tmp_path / "runs")
+    first = next(iter(state.runs))
+    for run in state.make(Local(2, "cpu"), None):
+        if run.state == "running" and run.member.job.seed == 1:
+            _wait_for_checkpoint(tmp_path / "runs" / first)
+            os.kill(_process_of(first), signal.SIGKILL)
     assert [run.state for run in state.runs.values()] == ["missing", "completed"]
-    assert [run.state for run in state.make(Local(1, "cpu"), None)] == ["running", "completed"]
-    log = (tmp_path / "runs" / jobs[0].run_id / "log.jsonl").read_text().splitlines()
-    assert "resumed" in {json.loads(line)["event"] for line in log}
-
-
-def test_closing_a_launcher_interrupts_its_runs_so_that_they_can_go_on(tmp_path: Path) -> None:
-    path = suite(tmp_path, {"methods": ["erm"], "settings": {"recipe.epochs": 2000}})
+    assert "ended by signal 9, Killed" in state.runs[first].problem
     state = Sweep.of(load_suite(path).members(), tmp_path / "runs")
-    (job,) = (run.member.job for run in state.runs.values())
-    events = Local(1, "cpu").launch([job], ["--output", str(tmp_path / "runs"), "--checkpoint-seconds", "0"])
-    assert next(events) == Started(job)
-    while not list((tmp_path / "runs" / job.run_id).glob("checkpoints/*.pt")):
-        pass
-    events.close()
-    (run,) = Sweep.of(load_suite(path).members(), tmp_path / "runs").runs.values()
-    assert run.state == "interrupted"
+    assert [run.state for run in state.make(Local(1, "cpu"), None)] == ["running", "completed"]
+    log = [json.loads(line) for line in (tmp_path / "runs" / first / "log.jsonl").read_text().splitlines()]
+    resumed = [line["event"] for line in log].index("resumed")
+    assert log[0]["event"] == "started"
+    assert log[resumed + 1]["epoch"] > 1
+
+
+def test_an_interrupted_sweep_leaves_no_run_behind_and_each_can_go_on(
+    tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = suite(tmp_path, {"methods": ["erm"], "settings": {"recipe.epochs": 4000}})
+    (member,) = load_suite(path).members()
+    folder = tmp_path / "runs" / member.job.run_id
+
+    def interrupt() -> None:
+        _wait_for_checkpoint(folder)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    screen, terminal = pty.openpty()
+    shown: list[bytes] = []
+
+    def look() -> None:
+        with contextlib.suppress(OSError):  # nobody writes to the terminal any more
+            while block := os.read(screen, 1 << 12):
+                shown.append(block)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    threading.Thread(target=interrupt).start()
+    with os.fdopen(terminal, "w") as stream, monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", stream)
+        code, _, _ = cli("sweep", path, "--output", tmp_path / "runs")
+    looking.join()
+    os.close(screen)
+    text = b"".join(shown).decode()
+    assert code == 130
+    assert "Try: 1 runs, 1 of them to make." in text
+    assert "Give the same command again to go on" in text
+    assert load_result(folder).status == "interrupted"
+    with pytest.raises(AssertionError, match="no process works on"):
+        _process_of(member.job.run_id)
+
+
+def _wait_for_checkpoint(folder: Path) -> None:
+    while not list(folder.glob("checkpoints/*.pt")):
+        time.sleep(0.01)
 
 
 def _process_of(run_id: str) -> int:
