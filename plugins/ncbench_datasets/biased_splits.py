@@ -77,5 +77,5 @@ def _subset(split: Split, keep: np.ndarray) -> Split:
         images=np.asarray(split.images)[where],
         target=split.target[where],
         bias=None if split.bias is None else split.bias[where],
-        ids=[split.ids[index] for index in where],
+        ids=[split.ids[index] for index in where.tolist()],
     )

@@ -102,7 +102,7 @@ class Waterbirds(Dataset):
 
         generator = np.random.default_rng(0)
         folder = root / cls.folder
-        rows = []
+        rows: list[tuple[object, ...]] = []
         for split, groups in _TWIN.items():
             for (y, place), number in groups.items():
                 for _ in range(number):

@@ -110,7 +110,7 @@ class ShortcutPrime(Method):
         if not self.pseudo:
             counts = task.group_counts.cpu()  # (K, B)
             carriers = (counts / counts.sum(dim=1, keepdim=True).clamp_min(1)).argmax(dim=0)
-            if num_bias != task.num_classes or len(carriers.unique()) == num_bias:
+            if num_bias != task.num_classes or len(set(carriers.tolist())) == num_bias:
                 class_of_bias = carriers
         self.register_buffer("class_of_bias", class_of_bias)  # (B,)
         if self.pseudo:

@@ -86,11 +86,10 @@ def test_blond_hair_goes_along_with_not_being_male(root: Path) -> None:
     assert _open(root).aligned_bias == (1, 0)
     # Any pair: its alignment is what its training images say.
     for target, bias in (("Male", "Blond_Hair"), ("Smiling", "Young"), ("Bald", "No_Beard")):
-        store = _open(root, target=target, bias=bias)
-        train = store.splits["train"]
-        assert train.bias is not None
+        dataset = _dataset(root, target=target, bias=bias)
+        train = dataset.read()["train"]
         correlated = np.corrcoef(train.target, train.bias)[0, 1] >= 0
-        assert store.aligned_bias == ((0, 1) if correlated else (1, 0))
+        assert dataset.aligned_bias == ((0, 1) if correlated else (1, 0))
 
 
 def test_the_image_is_the_middle_square(tmp_path: Path) -> None:

@@ -64,8 +64,9 @@ def glass_blur(images: np.ndarray, severity: int, streams: Streams) -> np.ndarra
 def motion_blur(images: np.ndarray, severity: int, streams: Streams) -> np.ndarray:
     """Blur along a line of a random direction within 45 degrees of the horizontal."""
     angles = draw(streams, lambda stream: stream.uniform(-45, 45, ()))
-    blurred = along_lines(images.astype(np.float64), *MOTION[severity - 1], angles)
-    return np.rint(np.clip(blurred, 0, 255)).astype(np.uint8)
+    radius, sigma = MOTION[severity - 1]
+    blurred = along_lines(images.astype(np.float64), radius, sigma, angles)
+    return np.asarray(np.rint(np.clip(blurred, 0, 255)), dtype=np.uint8)
 
 
 def along_lines(batch: np.ndarray, radius: float, sigma: float, angles: np.ndarray) -> np.ndarray:
@@ -124,4 +125,4 @@ def _enlargement(factor: float) -> np.ndarray:
     trim = (number - SIDE) // 2
     # The outermost pixels that are kept are the outermost of the enlargement, as scipy.ndimage.zoom has it.
     position = first + np.arange(trim, trim + SIDE) * (kept - 1) / (number - 1)
-    return np.maximum(0, 1 - np.abs(position[:, None] - np.arange(SIDE)))
+    return np.asarray(np.maximum(0, 1 - np.abs(position[:, None] - np.arange(SIDE))))

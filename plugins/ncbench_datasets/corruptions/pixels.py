@@ -22,7 +22,7 @@ def grey_levels(values: np.ndarray) -> np.ndarray:
 
     A hair is added before, so that a grey level that went through float64 comes back as it was.
     """
-    return (np.clip(values, 0, 1) * 255 + 1e-6).astype(np.uint8)
+    return np.asarray(np.clip(values, 0, 1) * 255 + 1e-6).astype(np.uint8)
 
 
 def draw(streams: Streams, sample: Callable[[np.random.RandomState], np.ndarray]) -> np.ndarray:

@@ -170,7 +170,7 @@ def shading(depth: np.ndarray) -> np.ndarray:
     distance = ndimage.uniform_filter(chamfer(canny(depth, 50, 150), 20), (0, 3, 3), mode="mirror")
     light = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]], dtype=np.float64)
     lit = ndimage.correlate(equalized((distance + 1e-9).astype(np.uint8)), light[None], mode="mirror")
-    return np.rint(ndimage.uniform_filter(np.clip(lit, 0, 255), (0, 3, 3), mode="mirror"))
+    return np.asarray(np.rint(ndimage.uniform_filter(np.clip(lit, 0, 255), (0, 3, 3), mode="mirror")))
 
 
 def chamfer(marked: np.ndarray, limit: int) -> np.ndarray:
@@ -239,7 +239,7 @@ def canny(depth: np.ndarray, low: float, high: float) -> np.ndarray:
     within[1] = True  # diagonal neighbours of one image; images are not connected
     labels, _ = ndimage.label(candidates, within)
     strong = np.unique(labels[candidates & (strength > high)])
-    return np.isin(labels, strong) & candidates
+    return np.asarray(np.isin(labels, strong) & candidates)
 
 
 def _sobel(levels: np.ndarray, axis: int) -> np.ndarray:
