@@ -153,8 +153,8 @@ class Dataset:
         """For each class, the bias value that goes along with it in training: its own index where K = B."""
         return range(len(self.class_names)) if len(self.class_names) == len(self.bias_names) else None
 
-    @property
-    def counts_hold(self) -> Literal["all", "images", "none"]:
+    @classmethod
+    def counts_hold(cls, params: Any) -> Literal["all", "images", "none"]:
         """What of the manifest's counts holds with these parameters: all, only the number of images, or none."""
         return "all"
 

@@ -127,7 +127,7 @@ def _read(dataset: Dataset, spec: Spec, manifest: Manifest) -> tuple[Mapping[str
         )
     targets = {name: split.target for name, split in splits.items()}
     biases = {name: split.bias for name, split in splits.items()}
-    counted = count_differences(targets, biases, manifest.counting(dataset.counts_hold))
+    counted = count_differences(targets, biases, manifest.counting(dataset.counts_hold(dataset.params)))
     # Relative, since the phrases go into records; and no more than a record holds.
     differences = [*counted, *(phrase.removeprefix(f"{dataset.source}{os.sep}") for phrase in wrong)]
     return splits, differences[:MOST_DIFFERENCES]

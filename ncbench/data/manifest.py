@@ -213,7 +213,7 @@ class Manifest(_Part):
         return self
 
     def counting(self, what: Literal["all", "images", "none"]) -> Manifest:
-        """Return the manifest with those of its counts that hold (see :attr:`Dataset.counts_hold`)."""
+        """Return the manifest with those of its counts that hold (see :meth:`Dataset.counts_hold`)."""
         if what == "all":
             return self
         images = {split: SplitCounts(images=counts.images) for split, counts in self.counts.items()}

@@ -161,7 +161,9 @@ def _root(dataset: Dataset) -> Path | None:
 
 def _identity(dataset: Dataset, spec: Spec, manifest: Manifest) -> dict[str, Any]:
     """Return what a store must have been built from to be current."""
-    promises = manifest.counting(dataset.counts_hold).model_dump_json(include={"counts", "files", "lookalikes"})
+    promises = manifest.counting(dataset.counts_hold(dataset.params)).model_dump_json(
+        include={"counts", "files", "lookalikes"}
+    )
     identity = {
         "format": FORMAT,
         "spec": str(spec),

@@ -49,7 +49,7 @@ def verify(dataset: Dataset, spec: Spec, manifest: Manifest, report: Callable[[s
         problems += count_differences(
             {name: split.target for name, split in splits.items()},
             {name: split.bias for name, split in splits.items()},
-            manifest.counting(dataset.counts_hold),
+            manifest.counting(dataset.counts_hold(dataset.params)),
         )
         kept = thinned(dataset, splits)
         store = stored(dataset, spec, manifest)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from ncbench.contracts.errors import DataError
+from ncbench.contracts.errors import ConfigurationError, DataError
 from ncbench.contracts.supervision import Supervision
 from ncbench.data.manifest import Manifest, load_manifest
 from ncbench.leaderboard.problems import RefusedError
@@ -14,6 +14,9 @@ from ncbench.leaderboard.recompute import Cells
 from ncbench.plugins.discovery import Registered, registry
 from ncbench.results.record import Record
 from ncbench.training.selection import CRITERIA, effective_supervision
+
+if TYPE_CHECKING:
+    from ncbench.contracts.dataset import Dataset
 
 BUILT_IN = "ncbench"
 """The distribution whose cards every build knows."""
@@ -84,6 +87,22 @@ class Catalogue:
                 self._manifests[name] = None  # a dataset whose manifest is broken cannot be checked against it
         return self._manifests[name]
 
+    def counts_hold(self, record: Record) -> tuple[Literal["all", "images", "none"], bool]:
+        """Return what of its manifest's counts holds with a record's parameters, and whether training is thinned out.
+
+        Raises:
+            RefusedError: The dataset has no such parameters.
+        """
+        registered = self.find("datasets", record.dataset.name, record.dataset.plugin.distribution)
+        if registered is None:
+            return "all", False
+        kind: type[Dataset] = registered.card.load()
+        try:
+            params: Any = kind.Parameters.build(record.dataset.parameters, owner=record.dataset.name)
+        except ConfigurationError as error:
+            raise RefusedError("dataset.parameters", str(error)) from error
+        return kind.counts_hold(params), params.thinned
+
 
 def check_against_card(record: Record, catalogue: Catalogue, selection: str) -> str:
     """Compare the supervision a record states with its method's card.
@@ -120,6 +139,24 @@ def check_against_manifest(record: Record, catalogue: Catalogue, cells: Mapping[
         return None
     if record.primary_metric != manifest.primary_metric:
         raise RefusedError("primary_metric", f"the manifest of {manifest.name!r} has {manifest.primary_metric!r}")
+    if (difference := _difference(manifest, cells, thinned=False)) is None:
+        return manifest
+    # Only a record that differs costs the import of its dataset, which knows what its parameters change.
+    hold, thinned = catalogue.counts_hold(record)
+    difference = _difference(manifest.counting(hold), cells, thinned)
+    if difference is not None:
+        raise RefusedError(*difference)
+    return manifest
+
+
+def _difference(manifest: Manifest, cells: Mapping[str, Cells], thinned: bool) -> tuple[str, str] | None:
+    """Return where a record's totals differ from its manifest's, and how; None if they do not.
+
+    Args:
+        manifest: With the counts that hold.
+        cells: Of every split.
+        thinned: Whether training images are left out, so that the manifest only says how many there may be.
+    """
     for split, expected in manifest.counts.items():
         # A validation split that the protocol does not have was carved out of the training images.
         carved = split == "train" and "val" not in manifest.counts
@@ -131,15 +168,19 @@ def check_against_manifest(record: Record, catalogue: Catalogue, cells: Mapping[
                 classes[label[0]] = classes.get(label[0], 0) + count
                 groups[label] = groups.get(label, 0) + count
         images = sum(classes.values())
+        if thinned and split == "train":
+            if images > expected.images:
+                return f"groups.{split}", f"{images} images, but the manifest has no more than {expected.images}"
+            continue
         if images != expected.images:
-            raise RefusedError(f"groups.{split}", f"{images} images, but the manifest has {expected.images}")
+            return f"groups.{split}", f"{images} images, but the manifest has {expected.images}"
         if expected.classes is not None and _filled(classes) != _filled(dict(enumerate(expected.classes))):
-            raise RefusedError(f"groups.{split}", "the images a class differ from the manifest's")
+            return f"groups.{split}", "the images a class differ from the manifest's"
         if expected.groups is not None:
             rows = {(y, a): count for y, row in enumerate(expected.groups) for a, count in enumerate(row)}
             if _filled(groups) != _filled(rows):
-                raise RefusedError(f"groups.{split}", "the images a group differ from the manifest's")
-    return manifest
+                return f"groups.{split}", "the images a group differ from the manifest's"
+    return None
 
 
 def known_selection(selection: str) -> bool:

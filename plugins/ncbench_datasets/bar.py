@@ -61,10 +61,10 @@ class Bar(Dataset):
         if params.conflict:
             self.bias_names = tuple(f"place of {name}" for name in CLASSES)
 
-    @property
-    def counts_hold(self) -> Literal["all", "images", "none"]:
+    @classmethod
+    def counts_hold(cls, params: Any) -> Literal["all", "images", "none"]:
         """The manifest counts the images of the release."""
-        return "none" if self.params.conflict else "all"
+        return "none" if params.conflict else "all"
 
     def source_files(self) -> Sequence[Path]:
         """Return every file of the folders but hidden ones.

@@ -78,11 +78,11 @@ class Celeba(Dataset):
         self.class_names = (f"no {params.target}", params.target)
         self.bias_names = (f"no {params.bias}", params.bias)
 
-    @property
-    def counts_hold(self) -> Literal["all", "images", "none"]:
+    @classmethod
+    def counts_hold(cls, params: Any) -> Literal["all", "images", "none"]:
         """The groups counted in the manifest are those of the default attributes."""
         defaults = CelebaParameters()
-        same = (self.params.target, self.params.bias) == (defaults.target, defaults.bias)
+        same = (params.target, params.bias) == (defaults.target, defaults.bias)
         return "all" if same else "images"
 
     @property

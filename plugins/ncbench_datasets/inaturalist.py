@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -56,10 +56,10 @@ class Inaturalist(Photographs):
     folder = "inaturalist"
     aligned_bias = None  # every image is of its species' group: none conflicts with it
 
-    @property
-    def counts_hold(self) -> Literal["all", "images", "none"]:
+    @classmethod
+    def counts_hold(cls, params: Any) -> Literal["all", "images", "none"]:
         """The manifest counts the images of version 2021."""
-        return "all" if self.params.version == 2021 else "none"
+        return "all" if params.version == 2021 else "none"
 
     @cached_property
     def class_names(self) -> Sequence[str]:  # type: ignore[override]  # they are read off the data

@@ -241,7 +241,7 @@ def test_a_file_that_a_dataset_does_not_declare_is_an_error(toy_root: Path) -> N
 def test_only_the_counts_that_hold_are_compared(
     toy_root: Path, monkeypatch: pytest.MonkeyPatch, hold: str, problems: int
 ) -> None:
-    monkeypatch.setattr(Toy, "counts_hold", hold)
+    monkeypatch.setattr(Toy, "counts_hold", classmethod(lambda cls, params: hold))
     manifest = make_manifest(counts={"train": {"images": 7, "groups": [[3, 0], [1, 3]]}, "test": {"images": 6}})
     dataset = Toy(Parameters(), toy_root)
     assert len(verify(dataset, TOY, manifest)) == problems

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from ncbench.data.manifest import load_manifest
 from ncbench.leaderboard.board import Board, Left
 from ncbench.leaderboard.build import build
 from ncbench.leaderboard.canonical import canonical
@@ -461,10 +463,6 @@ def test_a_copy_under_another_seed_is_no_independent_run(board: Path) -> None:
 
 
 def test_totals_and_primary_metric_are_compared_with_the_manifest(board: Path) -> None:
-    import numpy as np
-
-    from ncbench.data.manifest import load_manifest
-
     manifest = load_manifest("ncbench:datasets_manifest/colored_digits.yaml")
     counts = {}
     for split in ("train", "test"):
@@ -500,3 +498,21 @@ def test_a_run_on_other_data_is_no_duplicate_of_the_run_on_the_released(board: P
     built = build(board)
     assert built.counted == 1
     assert [(item.field, item.refused) for item in built.left_out] == [("dataset.mismatch", False)]
+
+
+def test_a_training_split_that_was_thinned_out_on_purpose_may_be_smaller_than_the_manifests(board: Path) -> None:
+    manifest = load_manifest("ncbench:datasets_manifest/colored_digits.yaml")
+    test = np.diag(manifest.counts["test"].classes or ())
+    test[0, :2] += (-5, 5)
+
+    def record(seed: int, images: int) -> Content:
+        content = make_record("lff", seed, dataset="colored_digits", train=images * np.eye(10, dtype=int) + 1, test=test)
+        content["dataset"]["spec"] = f"colored_digits:per_class={images}"
+        content["dataset"]["parameters"] = {"per_class": images}
+        return content
+
+    place_all(board, [*(record(seed, images=20) for seed in range(3)), record(3, images=10_000)])
+    built = build(board)
+    assert built.counted == 3
+    (left,) = built.left_out
+    assert (left.field, "no more than" in left.reason) == ("groups.train", True)
