@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from ncbench import collapse as collapse
+    from ncbench import conformance as conformance
     from ncbench import geometry as geometry
     from ncbench.contracts.backbone import Backbone as Backbone
     from ncbench.contracts.cards import BackboneCard as BackboneCard
@@ -81,7 +82,7 @@ _HOME = {
     "require_bias_labels": "contracts.method",
     "run": "training.run",
 }
-_LIBRARIES = ("collapse", "geometry")
+_LIBRARIES = ("collapse", "conformance", "geometry")
 
 __all__ = ["__version__", *_LIBRARIES, *_HOME]
 

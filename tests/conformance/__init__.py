@@ -1,0 +1,1 @@
+"""The conformance kit, on sound plugins and on plugins with one planted fault each."""

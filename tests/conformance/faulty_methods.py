@@ -1,0 +1,347 @@
+"""A sound method, and methods that break the contract in one way each."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from ncbench import Method, Parameters, Published, Stage, Supervision, require_bias_labels
+
+
+class SoundParameters(Parameters):
+    """Parameters of the sound method."""
+
+    smoothing: float = Field(0.1, ge=0, lt=1, description="of the labels")
+    reduction: Literal["mean", "sum"] = Field("mean", description="over the batch")
+
+
+class Sound(Method):
+    """Cross-entropy that is right in every respect."""
+
+    Parameters = SoundParameters
+
+    def loss(self, batch):
+        return F.cross_entropy(
+            self(batch.images),
+            batch.target,
+            label_smoothing=self.params.smoothing,
+            reduction=self.params.reduction,
+        )
+
+
+class PeeksAtTheAttribute(Sound):
+    """Balances the attribute by labels it did not declare."""
+
+    def loss(self, batch):
+        losses = F.cross_entropy(self(batch.images), batch.target, reduction="none")
+        if batch._bias is not None:
+            losses = losses * (1 + (batch._bias != batch.target % 2))
+        return losses.mean()
+
+
+class FindsTheHierarchy(Sound):
+    """Takes the class tree out of the task without declaring it."""
+
+    def build(self):
+        super().build()
+        tree = self.task._hierarchy
+        self.register_buffer("distances", torch.zeros(1) if tree is None else tree.distances())
+
+
+class DrawsFromTheSystem(Sound):
+    """Mixes in noise of a generator that nobody seeded."""
+
+    def loss(self, batch):
+        noise = np.random.default_rng().normal(size=batch.images.shape).astype(np.float32)
+        return F.cross_entropy(self(batch.images + 0.1 * torch.from_numpy(noise)), batch.target)
+
+
+class SeedsByTheClock(Sound):
+    """Draws from a generator that is seeded by the time."""
+
+    def loss(self, batch):
+        generator = torch.Generator().manual_seed(time.time_ns())
+        return F.cross_entropy(
+            self(batch.images + 0.1 * torch.rand(batch.images.shape, generator=generator)), batch.target
+        )
+
+
+class ForgetsItsAverage(Sound):
+    """Keeps a running average of each image's loss where no checkpoint finds it."""
+
+    def build(self):
+        super().build()
+        self.register_buffer("average", torch.zeros(self.task.num_train), persistent=False)
+
+    def loss(self, batch):
+        losses = F.cross_entropy(self(batch.images), batch.target, reduction="none")
+        average = 0.9 * self.average[batch.index] + losses.detach()
+        self.average[batch.index] = average
+        return (average * losses).mean()
+
+
+class ForgetsWhatItPredictsBy(Sound):
+    """Fits a temperature for each class after training, and keeps it in a plain attribute."""
+
+    temperature: Tensor | float = 1.0
+
+    @torch.no_grad()
+    def finish(self, train, val):
+        self.eval()
+        self.temperature = torch.cat([self(batch.images) for batch in train.batches()]).std(dim=0) + 1
+
+    def classify(self, features):
+        return super().classify(features) / self.temperature
+
+    def classifier_parameters(self):
+        return None
+
+
+class StartsTheStageOver(Sound):
+    """Two stages, told apart by a counter that a resumed run begins anew."""
+
+    def build(self):
+        super().build()
+        self.stage = 0
+
+    def stages(self, epochs):
+        return [Stage("warm_up", 2), Stage("train", epochs)]
+
+    def start_stage(self, stage, train):
+        self.stage += 1
+
+    def loss(self, batch):
+        return self.stage * super().loss(batch)
+
+
+class NormalisesByTheBatch(Sound):
+    """Standardises features by the batch's own statistics, in evaluation too."""
+
+    def features(self, images):
+        features = super().features(images)
+        return features - features.mean(dim=0)
+
+
+class SmoothsAlongTheBatch(Sound):
+    """Lets every image's features depend on the one before it."""
+
+    def features(self, images):
+        features = super().features(images)
+        return features + 0.5 * features.roll(1, dims=0)
+
+
+class AdaptsToWhatItSees(Sound):
+    """Changes with every batch that it classifies."""
+
+    def build(self):
+        super().build()
+        self.register_buffer("seen", torch.zeros(()))
+
+    def classify(self, features):
+        if not self.training:
+            self.seen += 1
+        return super().classify(features) + self.seen
+
+    def classifier_parameters(self):
+        return None
+
+
+class CentresInPlace(Sound):
+    """Subtracts the mean from the images it was handed."""
+
+    def features(self, images):
+        images -= 0.5
+        return super().features(images)
+
+
+class RelabelsInPlace(Sound):
+    """Overwrites the training targets once it is done."""
+
+    def finish(self, train, val):
+        train.target.zero_()
+
+
+class DividesByTheOtherClasses(Sound):
+    """Contrasts with the other classes of the batch, of which there may be none."""
+
+    def loss(self, batch):
+        logits = self(batch.images)
+        if len(batch) == 1:
+            return F.cross_entropy(logits, batch.target)
+        apart = (batch.target[:, None] != batch.target[None, :]).float()
+        p = logits.softmax(dim=1)
+        return F.cross_entropy(logits, batch.target) + (apart * (p @ p.T)).sum() / apart.sum()
+
+
+class NeedsTwoImages(Sound):
+    """Puts BatchNorm in front of the classifier, which needs two images."""
+
+    def build(self):
+        super().build()
+        self.norm = nn.BatchNorm1d(self.backbone.feature_dim)
+
+    def features(self, images):
+        return self.norm(super().features(images))
+
+
+class TakesAnything(Parameters):
+    """Parameters that check nothing."""
+
+    smoothing: float = Field(0.1, ge=0, lt=1, description="of the labels")
+    reduction: Literal["mean", "sum"] = Field("mean", description="over the batch")
+
+    @classmethod
+    def build(cls, values, owner):
+        return cls.model_construct(**values)
+
+
+class AcceptsAnyParameter(Sound):
+    """Its parameters are whatever it is given."""
+
+    Parameters = TakesAnything
+
+
+class SecretParameters(SoundParameters):
+    """Parameters of which one is a secret."""
+
+    strength: float = 1.0
+
+
+class KeepsItsParametersSecret(Sound):
+    """A parameter has no description."""
+
+    Parameters = SecretParameters
+
+
+class WritesALog(Sound):
+    """Appends to a file in the working folder."""
+
+    def loss(self, batch):
+        loss = super().loss(batch)
+        with Path("losses.log").open("a") as file:
+            file.write(f"{loss.item()}\n")
+        return loss
+
+
+class HasTenClasses(Sound):
+    """Its classifier has ten rows, as for digits."""
+
+    def build(self):
+        super().build()
+        self.classifier = nn.Linear(self.backbone.feature_dim, 10)
+
+
+class SeedsTorch(Sound):
+    """Seeds torch's global generator before every step."""
+
+    def loss(self, batch):
+        torch.manual_seed(0)
+        return super().loss(batch)
+
+
+class ForcesDeterminism(Sound):
+    """Changes a setting of torch for everybody."""
+
+    def finish(self, train, val):
+        torch.use_deterministic_algorithms(True)
+
+
+class ShufflesByItself(Sound):
+    """Draws the order of the images from the global generator."""
+
+    def order(self, train, generator):
+        return torch.randperm(len(train))
+
+
+class CountsOnTheAttribute(Sound):
+    """Declares the attribute, and fails with the wrong error where there is none."""
+
+    def loss(self, batch):
+        return super().loss(batch) + 0 * batch.bias.sum()
+
+
+class DividesByEveryGroup(Sound):
+    """Weights groups by 1 / n, those without images too."""
+
+    def build(self):
+        require_bias_labels(self.task, "it", "Use another.")
+        super().build()
+        weight = 1 / self.task.group_counts
+        self.register_buffer("weight", (weight / weight.sum()).float())
+
+    def loss(self, batch):
+        losses = F.cross_entropy(self(batch.images), batch.target, reduction="none")
+        return (self.weight[batch.target, batch.bias] * losses).mean()
+
+
+class ClaimsMoreSupervision(Sound):
+    """Uses more labels than its card allows."""
+
+    @classmethod
+    def supervision(cls, params, declared):
+        return Supervision(train="bias")
+
+
+class MixesTypes(Sound):
+    """Writes half-precision logits into a float32 buffer by index, which torch refuses."""
+
+    def build(self):
+        super().build()
+        self.register_buffer("last", torch.zeros(self.task.num_train))
+
+    def loss(self, batch):
+        logits = self(batch.images)
+        self.last[batch.index] = logits.detach()[:, 0]
+        return F.cross_entropy(logits, batch.target)
+
+
+class PublishesNonsense(Sound):
+    """Its published settings hold an unknown recipe key."""
+
+    published: ClassVar = {"colored_mnist": Published(source="nowhere", recipe={"epoch": 3})}
+
+
+class HasOneStageTwice(Sound):
+    """Two stages share a name, and with it their seed."""
+
+    def stages(self, epochs):
+        return [Stage("train", 1), Stage("train", epochs)]
+
+
+class ClassifiesOtherwise(Sound):
+    """Reports classifier weights that are not the ones it predicts by."""
+
+    def classify(self, features):
+        return 2 * super().classify(features)
+
+
+class LearnsNothing(Sound):
+    """Its loss reaches no parameter."""
+
+    def parameter_groups(self):
+        return [{"params": [nn.Parameter(torch.zeros(3))]}]
+
+
+class KnowsOneChoice(Sound):
+    """One of the choices it offers does not exist."""
+
+    def loss(self, batch):
+        if self.params.reduction == "sum":
+            raise NotImplementedError("sum")
+        return super().loss(batch)
+
+
+class Undocumented(Sound):
+    __doc__ = None
+
+
+class LooksLikeAMethod(SimpleNamespace):
+    """Is no method."""

@@ -1,0 +1,101 @@
+"""A method with one planted fault fails the check that is meant for it, and no other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ncbench import MethodCard, Supervision, conformance
+from tests.conformance import faulty_methods
+
+FAULTS = {
+    "PeeksAtTheAttribute": "reads_only_declared_labels",
+    "FindsTheHierarchy": "reads_only_declared_labels",
+    "DrawsFromTheSystem": "same_seed_same_result",
+    "SeedsByTheClock": "same_seed_same_result",
+    "ForgetsItsAverage": "resumes_exactly",
+    "StartsTheStageOver": "resumes_exactly",
+    "ForgetsWhatItPredictsBy": "state_is_whole",
+    "NormalisesByTheBatch": "predictions_depend_on_the_image_alone",
+    "SmoothsAlongTheBatch": "predictions_depend_on_the_image_alone",
+    "CentresInPlace": "leaves_its_inputs_alone",
+    "RelabelsInPlace": "leaves_its_inputs_alone",
+    "DividesByTheOtherClasses": "trains_on_a_batch_of_one_class",
+    "NeedsTwoImages": "trains_on_a_batch_of_one_image",
+    "AcceptsAnyParameter": "parameters_are_validated",
+    "KeepsItsParametersSecret": "parameters_are_documented",
+    "KnowsOneChoice": "trains_with_any_choice_of_parameters",
+    "WritesALog": "writes_no_files",
+    "HasTenClasses": "trains_on_any_number_of_classes",
+    "SeedsTorch": "leaves_global_state_alone",
+    "ForcesDeterminism": "leaves_global_state_alone",
+    "ShufflesByItself": "order_follows_its_generator",
+    "ClaimsMoreSupervision": "supervision_is_within_the_declared",
+    "MixesTypes": "trains_in_bfloat16",
+    "PublishesNonsense": "published_settings_are_valid",
+    "HasOneStageTwice": "stages_are_sound",
+    "ClassifiesOtherwise": "classifier_explains_the_logits",
+    "Undocumented": "card_is_truthful",
+}
+USING_THE_ATTRIBUTE = {
+    "CountsOnTheAttribute": "trains_with_the_attribute_unknown",
+    "DividesByEveryGroup": "trains_with_absent_groups",
+}
+
+
+def card(name: str, **fields: object) -> MethodCard:
+    values = {"supervision": Supervision(), "citation": "Nobody. Nothing. Nowhere.", **fields}
+    return MethodCard(name="faulty", summary="Faulty", factory=f"{faulty_methods.__name__}:{name}", **values)
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what a method writes fall into a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_sound_one_passes() -> None:
+    report = conformance.check(card("Sound"))
+    assert report.ok
+    assert [outcome.check for outcome in report.outcomes if outcome.status == "skipped"] == ["card_imports_no_torch"]
+
+
+@pytest.mark.parametrize(("name", "check"), (FAULTS | USING_THE_ATTRIBUTE).items())
+def test_a_planted_fault_fails_the_check_that_is_meant_for_it(name: str, check: str) -> None:
+    supervision = Supervision(train="bias") if name in USING_THE_ATTRIBUTE else Supervision()
+    report = conformance.check(card(name, supervision=supervision))
+    failed = [outcome for outcome in report.outcomes if outcome.status == "failed"]
+    assert [outcome.check for outcome in failed] == [check], str(report)
+    assert failed[0].reason
+    assert "\n" not in failed[0].reason
+    assert not report.ok
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"citation": ""}, "cites no source"),
+        ({"name": "Missing"}, "cannot be used"),
+        ({"name": "LooksLikeAMethod"}, "no subclass of Method"),
+    ],
+)
+def test_a_card_that_is_not_truthful(fields: dict[str, str], reason: str) -> None:
+    (check,) = (
+        each for each in conformance.checks(card(**{"name": "Sound", **fields})) if each.name == "card_is_truthful"
+    )
+    with pytest.raises(conformance.ConformanceError, match=reason):
+        check()
+
+
+@pytest.mark.parametrize(
+    ("name", "check"),
+    [
+        ("LearnsNothing", "trains"),
+        ("AdaptsToWhatItSees", "predictions_depend_on_the_image_alone"),
+        ("CountsOnTheAttribute", "trains"),  # without declaring it
+    ],
+)
+def test_a_fault_that_shows_in_several_ways_fails_the_plainest_check_too(name: str, check: str) -> None:
+    failed = {outcome.check for outcome in conformance.check(card(name)).outcomes if outcome.status == "failed"}
+    assert check in failed
