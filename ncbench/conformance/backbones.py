@@ -1,0 +1,167 @@
+"""Checks of backbones, on three small images."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from ncbench.conformance.common import (
+    card_imports_no_torch,
+    card_is_truthful,
+    choices,
+    parameters_are_documented,
+    parameters_are_validated,
+    require_unseeded,
+)
+from ncbench.conformance.subject import ConformanceError, Skipped, Subject, require
+from ncbench.conformance.surroundings import watched_folders
+from ncbench.contracts.backbone import Backbone
+from ncbench.contracts.errors import ConfigurationError, DataError
+from ncbench.contracts.specs import Spec
+from ncbench.training.seeding import seed_global_generators
+
+IMAGE_SHAPES = ((3, 32, 32), (3, 64, 64), (3, 224, 224), (1, 1, 8))  # the first that the backbone takes is used
+_NUMBER = 3  # images
+
+
+def gives_features(subject: Subject) -> None:
+    """Colour and grey images become (N, feature_dim) finite features."""
+    backbone, images = _built(subject)
+    _features(backbone, images)
+    grey = images[:, :1]
+    _features(_build(subject, grey), grey)
+
+
+def refuses_images_it_cannot_take(subject: Subject) -> None:
+    """Tiny images, images that are no squares and two channels work, or are refused with a ConfigurationError."""
+    for shape in ((3, 2, 2), (3, 9, 33), (2, 32, 32)):
+        images = _images(*shape)
+        try:
+            backbone = _build(subject, images)
+        except ConfigurationError:
+            continue
+        _features(backbone, images)
+
+
+def trains_on_a_batch_of_one_image(subject: Subject) -> None:
+    """In training a batch may hold a single image, and gradients reach the parameters."""
+    backbone, images = _built(subject)
+    backbone.train()(images[:1]).square().sum().backward()
+    reached = any(parameter.grad is not None and bool(parameter.grad.any()) for parameter in backbone.parameters())
+    require(reached, "no parameter has a gradient")
+
+
+def features_depend_on_the_image_alone(subject: Subject) -> None:
+    """In evaluation mode an image has the same features again, in any batch, at any place in it."""
+    backbone, images = _built(subject)
+    before = images.clone()
+    whole = _features(backbone, images)
+    require(torch.equal(before, images), "it changes the images in place")
+    ways = {
+        "a second time": _features(backbone, images),
+        "one at a time": torch.cat([_features(backbone, image[None]) for image in images]),
+        "in another order": _features(backbone, images.flip(0)).flip(0),
+    }
+    for way, again in ways.items():
+        require(torch.allclose(whole, again, rtol=1e-3, atol=1e-4), f"images taken {way} have other features")
+
+
+def same_seed_same_weights(subject: Subject) -> None:
+    """Initialisation follows from torch's global generator, and a state that is loaded gives the same features."""
+    (first, images), (second, _), (other, _) = _built(subject), _built(subject), _built(subject, seed=1)
+    for name, value in first.state_dict().items():
+        require(torch.equal(value, second.state_dict()[name]), f"built twice with one seed, {name} differs")
+    buffer = io.BytesIO()
+    torch.save(first.state_dict(), buffer)
+    buffer.seek(0)
+    other.load_state_dict(torch.load(buffer, weights_only=True))
+    same = torch.equal(_features(first, images), _features(other, images))
+    require(same, "with another's state_dict it gives other features: what it needs belongs in there")
+
+
+def builds_with_any_choice_of_parameters(subject: Subject) -> None:
+    """Every named choice and every switch works, or says in one line what it needs."""
+    variants = list(choices(subject.factory.Parameters, dict(subject.spec.parameters), subject.spec.name))
+    if not variants:
+        raise Skipped("no parameter is a choice or a switch")
+    for values in variants:
+        variant = dataclasses.replace(subject, spec=Spec(subject.spec.name, values))
+        try:
+            backbone, images = _built(variant)
+        except (ConfigurationError, DataError):
+            continue
+        except Exception as error:
+            raise ConformanceError(f"as {variant.spec} it raises {type(error).__name__}: {error}") from error
+        _features(backbone, images)
+
+
+def leaves_global_state_alone(subject: Subject) -> None:
+    """It does not seed a global generator or change a setting of torch; drawing from them is fine."""
+    require_unseeded(lambda seed: _features(*_built(subject, seed)))
+
+
+def writes_no_files(subject: Subject) -> None:
+    """It leaves nothing in the working, the home or the temporary folder."""
+    with watched_folders() as left:
+        backbone, images = _built(subject)
+        _features(backbone, images)
+    require(not left, f"it left {', '.join(left[:20])}")
+
+
+CHECKS: Sequence[Callable[[Subject], None]] = (
+    card_is_truthful,
+    card_imports_no_torch,
+    parameters_are_documented,
+    parameters_are_validated,
+    gives_features,
+    refuses_images_it_cannot_take,
+    trains_on_a_batch_of_one_image,
+    features_depend_on_the_image_alone,
+    same_seed_same_weights,
+    builds_with_any_choice_of_parameters,
+    leaves_global_state_alone,
+    writes_no_files,
+)
+
+
+def _build(subject: Subject, images: Tensor, seed: int = 0) -> Backbone:
+    seed_global_generators(seed)
+    backbone: Backbone = subject.factory(tuple(images.shape[1:]), subject.params)
+    return backbone
+
+
+def _built(subject: Subject, seed: int = 0) -> tuple[Backbone, Tensor]:
+    """Return the backbone for the first of the kit's images that it takes, and these images."""
+    refusals = []
+    for shape in IMAGE_SHAPES:
+        images = _images(*shape)
+        try:
+            return _build(subject, images, seed), images
+        except ConfigurationError as error:
+            refusals.append(str(error))
+    raise ConformanceError(f"it refuses images of {', '.join(map(str, IMAGE_SHAPES))}: {refusals[0]}")
+
+
+def _images(channels: int, height: int, width: int) -> Tensor:
+    return torch.rand(_NUMBER, channels, height, width, generator=torch.Generator().manual_seed(0))
+
+
+@torch.no_grad()
+def _features(backbone: Backbone, images: Tensor) -> Tensor:
+    """Return the features in evaluation mode.
+
+    Raises:
+        ConformanceError: They are not (N, feature_dim), or not finite.
+    """
+    backbone.eval()
+    features: Tensor = backbone(images)
+    where = f"for images of {tuple(images.shape)}"
+    require(isinstance(features, Tensor), f"{where} it returns a {type(features).__name__}")
+    shape = (len(images), backbone.feature_dim)
+    require(features.shape == shape, f"{where} features are {tuple(features.shape)}, not {shape}")
+    require(bool(torch.isfinite(features).all()), f"{where} features are not finite")
+    return features

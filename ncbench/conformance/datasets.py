@@ -1,0 +1,374 @@
+"""Checks of datasets, on the synthetic twin; an embedded dataset is read as it is."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import dataclasses
+import functools
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ncbench.conformance.common import (
+    card_imports_no_torch,
+    card_is_truthful,
+    choices,
+    parameters_are_documented,
+    parameters_are_validated,
+    require_unseeded,
+)
+from ncbench.conformance.subject import ConformanceError, Skipped, Subject, require
+from ncbench.conformance.surroundings import watched_folders
+from ncbench.contracts.dataset import Dataset, DatasetParameters, Split
+from ncbench.contracts.errors import ConfigurationError, DataError
+from ncbench.contracts.specs import Spec
+from ncbench.data.build import framing_of
+from ncbench.data.check import check_splits
+from ncbench.data.decode_pool import decode_in_order
+from ncbench.data.manifest import load_manifest
+from ncbench.data.prepare import write_twin
+from ncbench.data.store import Store, open_store
+from ncbench.plugins.discovery import registry
+from ncbench.training.recipe import Recipe
+from ncbench.training.seeding import seed_global_generators
+from ncbench.training.selection import CRITERIA
+
+
+def manifest_is_valid(subject: Subject) -> None:
+    """The manifest has the card's name, and its recipe, backbone, metric and selection are ones that exist."""
+    try:
+        manifest = load_manifest(subject.card.manifest)
+        Recipe.build(manifest.recipe, owner="the recipe")
+        backbone = Spec.parse(manifest.backbone)
+        factory = registry().find("backbones", backbone.name).card.load()
+        factory.Parameters.build(backbone.parameters, owner=backbone.name)
+    except (ConfigurationError, DataError) as error:
+        raise ConformanceError(f"the manifest: {error}") from error
+    require(manifest.name == subject.card.name, f"the manifest is of {manifest.name!r}")
+    require(manifest.selection in CRITERIA, f"the manifest's selection {manifest.selection!r} is no criterion")
+    metrics = {name for family in registry().cards["metrics"].values() for each in family for name in each.card.metrics}
+    require(manifest.primary_metric in metrics, f"the manifest's primary metric {manifest.primary_metric!r} is unknown")
+
+
+def writes_a_twin(subject: Subject) -> None:
+    """The twin is written into an empty folder, below the dataset's own, and is the same each time."""
+    if subject.factory.folder is None:
+        raise Skipped("the dataset is embedded and needs no twin")
+    folder = Path(subject.factory.folder)
+    with _temporary_folder() as first, _temporary_folder() as second:
+        for root in (first, second):
+            subject.factory.synthesize(root)
+            outside = [path.name for path in root.iterdir() if path.name != folder.parts[0]]
+            require(not outside, f"it writes {', '.join(outside)} beside its folder {str(folder)!r}")
+        _require_reproducible(subject, first)
+        different = _difference(_dataset(subject, first).read(), _dataset(subject, second).read())
+        require(not different, f"a second twin has other {different}")
+
+
+def reads_sound_splits(subject: Subject) -> None:
+    """There are training and test images of the declared size, with labels in range and ids of their own.
+
+    Every class has training images, and what the manifest promises of an embedded dataset holds.
+    """
+    root = _root(subject)
+    size = tuple(_dataset(subject, root).image_size)
+    with _store(subject, root) as store:
+        for name, split in store.splits.items():
+            _, height, width, channels = split.images.shape
+            require((height, width) == size, f"{name}: images of {height} x {width} pixels, image_size is {size}")
+            require(channels in (1, 3), f"{name}: images have {channels} channels")
+
+
+def names_fit_the_labels(subject: Subject) -> None:
+    """Classes and attribute values have names of their own, and hierarchy and alignment are of these classes."""
+    dataset = _dataset(subject, _root(subject))
+    classes, values = list(dataset.class_names), list(dataset.bias_names)
+    require(len(classes) >= 2, f"there are {len(classes)} classes")
+    for what, names in (("class", classes), ("attribute", values)):
+        require(all(isinstance(name, str) and name for name in names), f"a {what} name is empty or no text")
+        twice = sorted({name for name in names if names.count(name) > 1})
+        require(not twice, f"{what} names occur twice: {', '.join(twice[:20])}")
+    known = [name for name, split in dataset.read().items() if split.bias is not None]
+    require(bool(known) == bool(values), f"{len(values)} attribute values, known on {', '.join(known) or 'no split'}")
+    if dataset.hierarchy is not None:
+        same = list(dataset.hierarchy.classes) == classes
+        require(same, "the hierarchy's classes are not class_names, in their order")
+    if dataset.aligned_bias is not None:
+        aligned = list(dataset.aligned_bias)
+        fits = len(aligned) == len(classes) and all(0 <= value < len(values) for value in aligned)
+        require(fits, f"aligned_bias must have an attribute value for each of the {len(classes)} classes")
+
+
+def reads_the_same_each_time(subject: Subject) -> None:
+    """The same sources give the same images, labels and ids, whatever the global generators' state."""
+    different = _read_twice(subject, _root(subject))
+    require(not different, f"read a second time it has other {different}")
+
+
+def reads_with_any_choice_of_parameters(subject: Subject) -> None:
+    """Every named choice and every switch among the dataset's own parameters gives sound splits."""
+    given, model = dict(subject.spec.parameters), subject.factory.Parameters
+    own = [
+        values
+        for values in choices(model, given, subject.spec.name)
+        if not {key for key in values if values[key] != given.get(key)} & DatasetParameters.model_fields.keys()
+    ]
+    if not own:
+        raise Skipped("no parameter of its own is a choice or a switch")
+    try:
+        _require_sound(subject)
+    except Exception as error:
+        raise Skipped("the splits are not sound in the first place; see reads_sound_splits") from error
+    for values in own:
+        variant = dataclasses.replace(subject, spec=Spec(subject.spec.name, values))
+        try:
+            _require_sound(variant)
+        except Exception as error:
+            raise ConformanceError(f"as {variant.spec} it raises {type(error).__name__}: {error}") from error
+
+
+def lists_all_its_sources(subject: Subject) -> None:
+    """Every source file exists, below the dataset's folder, and nothing else is needed to read the splits."""
+    root = _root(subject)
+    dataset = _dataset(subject, root)
+    files = list(dataset.source_files())
+    if root is None:
+        require(not files, "an embedded dataset has no source files")
+        return
+    require(bool(files), "source_files() returns nothing")
+    missing = [str(path) for path in files if not path.is_file()]
+    require(not missing, f"listed but not there: {', '.join(missing[:20])}")
+    outside = [str(path) for path in files if not path.is_relative_to(dataset.source)]
+    require(not outside, f"listed but not below {dataset.source}: {', '.join(outside[:20])}")
+    _require_reproducible(subject, root)
+    with _temporary_folder() as elsewhere:
+        for path in files:
+            target = elsewhere / path.relative_to(root)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+        try:
+            different = _difference(dataset.read(), _dataset(subject, elsewhere).read())
+        except Exception as error:
+            raise ConformanceError(f"with the listed files alone it raises {type(error).__name__}: {error}") from error
+        require(not different, f"with the listed files alone it has other {different}")
+
+
+def reports_missing_sources(subject: Subject) -> None:
+    """Without its folder, with an empty one or with a file missing, it raises a DataError, if it raises."""
+    if subject.factory.folder is None:
+        raise Skipped("the dataset is embedded")
+    with _temporary_folder() as root:
+        for state in ("without its folder", "with an empty folder"):
+            try:
+                _dataset(subject, root).source_files()
+            except DataError:
+                pass
+            except Exception as error:
+                raise ConformanceError(f"{state} source_files() raises {type(error).__name__}: {error}") from error
+            else:
+                raise ConformanceError(f"{state} source_files() raises nothing")
+            (root / subject.factory.folder).mkdir(parents=True, exist_ok=True)
+    for path in _files_of_each_kind(subject):
+        _reads_or_reports(subject, path, None, f"without {path.name}")
+
+
+def reports_damaged_sources(subject: Subject) -> None:
+    """With a file cut in half it raises a DataError, if it raises; with one that is empty, it must."""
+    if subject.factory.folder is None:
+        raise Skipped("the dataset is embedded")
+    for path in _files_of_each_kind(subject):
+        content = path.read_bytes()
+        _reads_or_reports(subject, path, content[: len(content) // 2], f"with {path.name} cut in half")
+        went_on = _reads_or_reports(subject, path, b"", f"with {path.name} empty")
+        require(not went_on, f"with {path.name} empty it reads on as if nothing were wrong")
+
+
+def leaves_global_state_alone(subject: Subject) -> None:
+    """It does not seed a global generator or change a setting of torch."""
+
+    def read(seed: int) -> None:
+        seed_global_generators(seed)
+        dataset = _dataset(subject, _root(subject))
+        dataset.source_files()
+        dataset.read()
+
+    require_unseeded(read)
+
+
+def writes_no_files(subject: Subject) -> None:
+    """Reading leaves the sources as they are, and nothing in the working, the home or the temporary folder."""
+    root = _root(subject)
+    before = _contents(root)
+    with watched_folders() as left:
+        dataset = _dataset(subject, root)
+        dataset.source_files()
+        dataset.read()
+    require(_contents(root) == before, "reading changes its sources")
+    require(not left, f"it left {', '.join(left[:20])}")
+
+
+CHECKS: Sequence[Callable[[Subject], None]] = (
+    card_is_truthful,
+    card_imports_no_torch,
+    parameters_are_documented,
+    parameters_are_validated,
+    manifest_is_valid,
+    writes_a_twin,
+    reads_sound_splits,
+    names_fit_the_labels,
+    reads_the_same_each_time,
+    reads_with_any_choice_of_parameters,
+    lists_all_its_sources,
+    reports_missing_sources,
+    reports_damaged_sources,
+    leaves_global_state_alone,
+    writes_no_files,
+)
+
+
+def _dataset(subject: Subject, root: Path | None) -> Dataset:
+    dataset: Dataset = subject.factory(subject.params, root)
+    return dataset
+
+
+def _require_sound(subject: Subject) -> None:
+    dataset = _dataset(subject, _root(subject))
+    check_splits(dataset.read(), str(subject.spec), dataset.class_names, dataset.bias_names)
+
+
+def _root(subject: Subject) -> Path | None:
+    """Return a data root with the twin; None for an embedded dataset.
+
+    Raises:
+        Skipped: There is no twin, which another check reports.
+    """
+    if subject.factory.folder is None:
+        return None
+    try:
+        return _twin(subject.factory)
+    except Exception as error:
+        raise Skipped("there is no twin to read; see writes_a_twin") from error
+
+
+@functools.cache
+def _twin(factory: type[Dataset]) -> Path:
+    """Write a dataset's twin once in this process."""
+    root = Path(tempfile.mkdtemp(prefix="ncbench-conformance-"))
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
+    write_twin(factory, root)
+    return root
+
+
+@contextlib.contextmanager
+def _store(subject: Subject, root: Path | None) -> Iterator[Store]:
+    """Build the dataset's store as the first run on it does, below a cache folder of its own."""
+    manifest = load_manifest(subject.card.manifest)
+    before = os.environ.get("NCBENCH_CACHE")
+    with _temporary_folder() as cache:
+        os.environ["NCBENCH_CACHE"] = str(cache)
+        try:
+            spec = subject.params.spec(subject.card.name)
+            yield open_store(_dataset(subject, root), spec, manifest if root is None else manifest.for_twin())
+        finally:
+            if before is None:
+                del os.environ["NCBENCH_CACHE"]
+            else:
+                os.environ["NCBENCH_CACHE"] = before
+
+
+@contextlib.contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="ncbench-conformance-") as name:
+        yield Path(name)
+
+
+def _files_of_each_kind(subject: Subject) -> list[Path]:
+    """Return the first and the last source file of each suffix."""
+    files = sorted(_dataset(subject, _root(subject)).source_files())
+    first, last = ({path.suffix: path for path in order} for order in (reversed(files), files))
+    return sorted({*first.values(), *last.values()})
+
+
+def _reads_or_reports(subject: Subject, path: Path, content: bytes | None, state: str) -> bool:
+    """Read sources of which one file has another content, or is gone; return whether that went well.
+
+    Of image files the changed one is decoded, and some that lie inside other files. An OSError counts as a DataError,
+    which the store makes of it.
+
+    Raises:
+        ConformanceError: Anything else was raised.
+    """
+    root = _root(subject)
+    assert root is not None, "an embedded dataset has no files"
+    with _temporary_folder() as place:
+        copy = shutil.copytree(root, place / "root", copy_function=os.link)  # a link to each file: nothing is copied
+        changed = copy / path.relative_to(root)
+        changed.unlink()
+        if content is not None:
+            changed.write_bytes(content)
+        dataset = _dataset(subject, copy)
+        try:
+            splits = dataset.read()
+            check_splits(splits, subject.spec.name, dataset.class_names, dataset.bias_names)
+            images = [image for split in splits.values() if not _decoded(split) for image in split.images]
+            packed = [image for image in images if not isinstance(image, Path)]
+            files = [image for image in images if image == changed] + packed[:: max(1, len(packed) // 50)]
+            return not any(reason for _, reasons in decode_in_order(files, framing_of(dataset)) for reason in reasons)
+        except (DataError, OSError):
+            return False
+        except Exception as error:
+            raise ConformanceError(f"{state} it raises {type(error).__name__}: {error}") from error
+
+
+def _decoded(split: Split) -> bool:
+    return isinstance(split.images, np.ndarray)
+
+
+def _read_twice(subject: Subject, root: Path | None) -> str:
+    """Return what differs between two readings of the same sources, or an empty string."""
+    reads = []
+    for seed in (1, 2):
+        seed_global_generators(seed)
+        reads.append(_dataset(subject, root).read())
+    return _difference(*reads)
+
+
+def _require_reproducible(subject: Subject, root: Path | None) -> None:
+    if _read_twice(subject, root):
+        raise Skipped("two readings of the same sources differ; see reads_the_same_each_time")
+
+
+def _difference(first: Mapping[str, Split], second: Mapping[str, Split]) -> str:
+    """Return what differs between two readings, or an empty string."""
+    if first.keys() != second.keys():
+        return "splits"
+    for name, split in first.items():
+        other = second[name]
+        same = {
+            "images": np.array_equal(_pixels(split), _pixels(other)),
+            "targets": np.array_equal(split.target, other.target),
+            "attribute values": np.array_equal(np.asarray(split.bias), np.asarray(other.bias)),  # also None and None
+            "ids": list(split.ids) == list(other.ids),
+        }
+        if different := [part for part, equal in same.items() if not equal]:
+            return f"{different[0]} in the {name} split"
+    return ""
+
+
+def _pixels(split: Split) -> Any:
+    """Return the images as they are, or the content of every image file."""
+    if _decoded(split):
+        return split.images
+    return np.array([file.read_bytes() for file in split.images], dtype=object)
+
+
+def _contents(root: Path | None) -> list[tuple[Path, int, int]]:
+    """Return the path, size and modification time of every file below a folder."""
+    files = [] if root is None else [path for path in sorted(root.rglob("*")) if path.is_file()]
+    return [(path, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
