@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Self
 
 import pydantic
@@ -54,10 +55,18 @@ class Parameters(pydantic.BaseModel):
         """Return every value, defaults included, as plain scalars."""
         return self.model_dump(mode="json")
 
-    def spec(self, name: str) -> Spec:
-        """Return the canonical spec: sorted keys, defaults left out."""
+    def spec(self, name: str, published: Mapping[str, Any] = MappingProxyType({})) -> Spec:
+        """Return the canonical spec: sorted keys, defaults left out.
+
+        Args:
+            name: Of the card.
+            published: Values that take the defaults' place where nothing is given; a default that stands against one
+                of them is not left out, so that the spec names the same parameters when it is given again.
+        """
         given: dict[str, Scalar] = {
-            key: value for key, value in self.as_dict().items() if value != type(self).model_fields[key].get_default()
+            key: value
+            for key, value in self.as_dict().items()
+            if value != type(self).model_fields[key].get_default() or value != published.get(key, value)
         }
         return Spec(name, given)
 

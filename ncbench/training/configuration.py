@@ -22,11 +22,19 @@ from ncbench.training.recipe import Recipe
 
 @dataclass(frozen=True)
 class Resolved:
-    """A spec with its card, its class and its validated parameters."""
+    """A spec with its card, its class and its validated parameters.
+
+    Args:
+        registered: The card.
+        factory: The class.
+        params: The parameters.
+        published: Values that were taken for what was not given.
+    """
 
     registered: Registered
     factory: Any
     params: Any
+    published: Mapping[str, Any]
 
     @property
     def name(self) -> str:
@@ -36,7 +44,7 @@ class Resolved:
     @property
     def spec(self) -> str:
         """The canonical spec: sorted keys, defaults left out."""
-        return str(self.params.spec(self.name))
+        return str(self.params.spec(self.name, self.published))
 
     def describe(self) -> dict[str, Any]:
         """Return the entry that the record keeps."""
@@ -173,7 +181,8 @@ def _resolve(kind: str, spec: Spec, defaults: Mapping[str, Any]) -> Resolved:
     registered = registry().find(kind, spec.name)
     factory = registered.card.load()
     model: type[Parameters] = factory.Parameters
-    return Resolved(registered, factory, model.build({**defaults, **spec.parameters}, owner=spec.name))
+    params = model.build({**defaults, **spec.parameters}, owner=spec.name)
+    return Resolved(registered, factory, params, defaults)
 
 
 def _recipe_settings(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -72,6 +72,20 @@ def test_the_learning_rate_follows_its_schedule(schedule: dict[str, Any], expect
     assert [recipe.learning_rate(epoch, 7) for epoch in range(7)] == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    ("given", "canonical"),
+    [
+        ("haframe", "haframe:head_lr_scale=0.1"),  # the published value for this dataset
+        ("haframe:head_lr_scale=1", "haframe:head_lr_scale=1.0"),  # the default, which is not what nothing stands for
+        ("haframe:gamma=2", "haframe:head_lr_scale=0.1"),
+    ],
+)
+def test_a_canonical_spec_names_the_same_parameters_when_it_is_given_again(given: str, canonical: str) -> None:
+    first, again = (resolve(method, "cifar100", None, 0, {}, synthetic=False) for method in (given, canonical))
+    assert first.method.spec == again.method.spec == canonical
+    assert first.method.params == again.method.params
+
+
 def test_a_seed_determines_the_result(tmp_path: Path) -> None:
     first, again, other = (
         without_times(json.loads(short_run(tmp_path / name, seed=seed).path.read_text()))
