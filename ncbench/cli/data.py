@@ -217,7 +217,10 @@ def synthesize(dataset: str, folder: Path) -> None:
         write_twin(kind, folder)
     except OSError as error:
         raise DataError(f"Cannot write to {folder} ({error.strerror or error}): choose another folder.") from error
-    click.echo(f"The twin of {card.name} is in {folder / kind.folder}; use it with --data-root {folder}.")
+    click.echo(
+        f"The twin of {card.name} is in {folder / kind.folder}; use it with --data-root {folder} --allow-mismatch, "
+        "since it is not the real data."
+    )
 
 
 def _card(spec: Spec) -> DatasetCard:
