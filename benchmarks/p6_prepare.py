@@ -116,7 +116,7 @@ def train(root: Path) -> dict[str, int]:
         loader = Loader(split, torch.device("cpu"), "unit", "none", (), (), resident=False)
         net = torch.nn.Sequential(torch.nn.AvgPool2d(16), torch.nn.Flatten(), torch.nn.Linear(3 * (SIZE // 16) ** 2, 2))
         optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
-        target = torch.from_numpy(split.target)
+        target = torch.tensor(split.target)
         for images, index in loader.batches(torch.randperm(len(split)), 64, torch.Generator()):
             optimizer.zero_grad()
             torch.nn.functional.cross_entropy(net(images), target[index]).backward()

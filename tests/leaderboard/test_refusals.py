@@ -506,7 +506,8 @@ def test_a_training_split_that_was_thinned_out_on_purpose_may_be_smaller_than_th
     test[0, :2] += (-5, 5)
 
     def record(seed: int, images: int) -> Content:
-        content = make_record("lff", seed, dataset="colored_digits", train=images * np.eye(10, dtype=int) + 1, test=test)
+        train = images * np.eye(10, dtype=int) + 1
+        content = make_record("lff", seed, dataset="colored_digits", train=train, test=test)
         content["dataset"]["spec"] = f"colored_digits:per_class={images}"
         content["dataset"]["parameters"] = {"per_class": images}
         return content
