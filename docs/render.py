@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -10,6 +13,7 @@ from dataset_page import datasets
 
 from ncbench import Parameters
 from ncbench.cli.main import CONTEXT, built_in_commands, cli
+from ncbench.conformance.kit import KINDS
 from ncbench.plugins.discovery import registry
 from ncbench.training.recipe import Recipe
 
@@ -18,7 +22,29 @@ WIDTH = 100
 
 def render() -> dict[str, str]:
     """Return every generated page's name and content."""
-    return {"cli.md": command_line(), "datasets.md": datasets(), "parameters.md": parameters()}
+    return {"checks.md": checks(), "cli.md": command_line(), "datasets.md": datasets(), "parameters.md": parameters()}
+
+
+def checks() -> str:
+    """Return the page of the checks that a plugin of each kind is put to."""
+    parts = [
+        "# Checks of plugins\n\nWhat `ncbench plugins check NAME` asks of a plugin, on the CPU and on tiny data. In a "
+        "plugin's own tests:\n\n```python\nfrom ncbench import conformance\n\n\n"
+        '@conformance.parametrize("my_method", expected_failures={"trains_in_bfloat16": "its loss needs float32"})\n'
+        "def test_it_conforms(check):\n    check()\n```\n\n`expected_failures` is for checks that are known to fail, "
+        "each with the reason; one that passes after all is a failure.\n`conformance.check(NAME)` returns a report, "
+        "whose `ok` is false if nothing was checked, and `conformance.checks(NAME)` the\nchecks themselves.\n"
+    ]
+    for kind in KINDS:
+        rows = importlib.import_module(f"ncbench.conformance.{kind}s").CHECKS
+        lines = ["| check | what must hold |", "|---|---|"]
+        lines += [f"| `{row.__name__}` | {_text(row)} |" for row in rows]
+        parts.append(f"## Of a {kind}\n\n" + "\n".join(lines) + "\n")
+    return "\n".join(parts)
+
+
+def _text(function: Callable[..., object]) -> str:
+    return " ".join((inspect.getdoc(function) or "").split()).replace("``", "`")
 
 
 def parameters() -> str:

@@ -1,19 +1,69 @@
-"""``ncbench plugins``: which plugins are in use, and which were skipped and why."""
+"""``ncbench plugins``: which plugins are in use and which were skipped; writing and checking one's own."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 
 from ncbench.plugins.discovery import registry
 
+NEW_KINDS = ("method", "dataset", "metric")
+CHECKED_KINDS = ("method", "dataset", "metric", "backbone")
 
-@click.command()
+
+@click.group(invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def plugins(as_json: bool) -> None:
-    """List the plugins, and what is wrong with broken ones."""
+@click.pass_context
+def plugins(context: click.Context, as_json: bool) -> None:
+    """List the plugins, and what is wrong with broken ones; write and check your own."""
+    if context.invoked_subcommand is None:
+        _list(as_json)
+
+
+@plugins.command()
+@click.argument("name")
+@click.option("--kind", type=click.Choice(NEW_KINDS), default="method", show_default=True, help="What it brings.")
+@click.option(
+    "--output",
+    default=".",
+    show_default=True,
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder to write the package into.",
+)
+def new(name: str, kind: str, output: Path) -> None:
+    """Write a small package that brings a plugin NAME, works, and is yours to edit."""
+    from ncbench.plugins.scaffold import new_package
+
+    folder = new_package(name, kind, output)
+    click.echo(f"Written: {folder}")
+    click.echo(f"Next: pip install -e {folder}, then ncbench plugins check {name}.")
+
+
+@plugins.command()
+@click.argument("name", metavar="NAME")
+@click.option("--kind", type=click.Choice(CHECKED_KINDS), help="Needed where several kinds have the name.")
+def check(name: str, kind: str | None) -> int:
+    """Check that the plugin NAME keeps its contract, on tiny data on the CPU; exit with 1 if it does not.
+
+    NAME may be a spec, as in resample:by=class, to check it with these parameters.
+    """
+    from ncbench.conformance.kit import checks, describe
+    from ncbench.conformance.report import Report, outcomes
+
+    found, ended = checks(name, kind), []
+    for outcome in outcomes(found, {}):
+        click.echo(str(outcome))
+        ended.append(outcome)
+    report = Report(describe(found[0].subject), tuple(ended))
+    click.echo(report.summary)
+    return 0 if report.ok else 1
+
+
+def _list(as_json: bool) -> None:
     found = registry()
     rows = [{**asdict(plugin), "status": "in use", "reason": ""} for plugin in found.plugins]
     rows += [{**asdict(broken.plugin), "status": "skipped", "reason": broken.reason} for broken in found.broken]

@@ -104,7 +104,7 @@ def _subject(plugin: str | Card, kind: str | None) -> Subject:
         skipped = "".join(f" {broken}" for broken in found.broken)  # the one that is looked for may be among them
         raise ConfigurationError(f"{error}{skipped}")
     if len(kinds) > 1:
-        raise ConfigurationError(f"{spec.name!r} names a {' and a '.join(kinds)}; say which kind is meant.")
+        raise ConfigurationError(f"{spec.name!r} names a {' and a '.join(kinds)}; say which kind is meant (--kind).")
     registered = found.find(f"{kinds[0]}s", spec.name)
     if spec.parameters:  # an invalid spec is the caller's mistake, not the plugin's
         if kinds == ["metric"]:

@@ -59,7 +59,7 @@ def published_settings_are_valid(subject: Subject) -> None:
 
 
 def supervision_is_within_the_declared(subject: Subject) -> None:
-    """With no parameters does the method use more labels than its card declares."""
+    """Whatever its parameters are, the method uses no more labels than its card declares."""
     declared = subject.card.supervision
     for values in ({}, dict(subject.spec.parameters), *choices(subject.factory.Parameters, {}, subject.spec.name)):
         params = subject.factory.Parameters.build(values, owner=subject.spec.name)

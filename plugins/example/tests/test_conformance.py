@@ -1,0 +1,10 @@
+"""The method keeps ncbench's contract: one test a check."""
+
+from __future__ import annotations
+
+from ncbench import conformance
+
+
+@conformance.parametrize("spectral_decoupling")
+def test_it_conforms(check):
+    check()
