@@ -25,7 +25,7 @@ def test_the_loss_is_the_mean_cross_entropy_of_the_linear_classifier(toy, make, 
     [
         ("erm", "colored_digits", "erm"),
         ("erm", "ufm", "erm:classifier_bias=false"),
-        ("erm:classifier_bias=true", "ufm", "erm"),
+        ("erm:classifier_bias=true", "ufm", "erm:classifier_bias=true"),
     ],
 )
 def test_the_unconstrained_features_model_has_no_bias_unless_asked_for(method, dataset, spec):
