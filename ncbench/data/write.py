@@ -2,7 +2,7 @@
 
 Decoding image files takes long, so what is decoded is secured from time to time: a checkpoint ``<split>.progress.json``
 says how many images are on the disk and what their digest is. A process that is killed leaves the folder behind, and
-the next one goes on from there (see :mod:`ncbench.data.store`, which tells whether the folder is of the same build).
+the next one goes on from there (see :mod:`ncbench.data.build`, which tells whether the folder is of the same build).
 """
 
 from __future__ import annotations

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from ncbench import DataError, Dataset, Parameters, Split
+from ncbench import DataError, Dataset, Split
+from ncbench_datasets.photographs import PhotographParameters
 from ncbench_datasets.suffixed_images import (
     SuffixedImage,
     conflict_folder,
@@ -20,18 +21,16 @@ from ncbench_datasets.suffixed_images import (
 from ncbench_datasets.twin_pictures import striped_on
 
 
-class BffhqParameters(Parameters):
+class BffhqParameters(PhotographParameters):
     """Parameters of BFFHQ."""
 
     conflict: float = Field(0.005, gt=0, lt=1, description="share of conflicting training images: 0.005 reads 0.5pct")
-    size: int = Field(224, ge=16, le=1024, description="height and width of the stored images, in pixels")
 
 
-class DogsAndCatsParameters(Parameters):
+class DogsAndCatsParameters(PhotographParameters):
     """Parameters of Dogs & Cats."""
 
     conflict: float = Field(0.01, gt=0, lt=1, description="share of conflicting training images: 0.01 reads 1pct")
-    size: int = Field(224, ge=16, le=1024, description="height and width of the stored images, in pixels")
 
 
 class AlignedFolders(Dataset):

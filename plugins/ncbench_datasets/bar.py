@@ -10,7 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from ncbench import DataError, Dataset, Parameters, Split, name_offenders
+from ncbench import DataError, Dataset, Split, name_offenders
+from ncbench_datasets.photographs import PhotographParameters
 from ncbench_datasets.suffixed_images import (
     SuffixedImage,
     conflict_folder,
@@ -25,7 +26,7 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 _TWIN = {"train": 12, "test": 6}  # images of each class
 
 
-class BarParameters(Parameters):
+class BarParameters(PhotographParameters):
     """Parameters of BAR."""
 
     conflict: float = Field(
@@ -34,7 +35,6 @@ class BarParameters(Parameters):
         lt=1,
         description="0 reads the release; 0.01 or 0.05 its variant with that share of conflicting images",
     )
-    size: int = Field(224, ge=16, le=1024, description="height and width of the stored images, in pixels")
 
 
 class Bar(Dataset):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +13,7 @@ import pydantic
 from pydantic import Field
 from pydantic_core import PydanticCustomError
 
-from ncbench import DataError, Dataset, Parameters, Split, name_offenders
+from ncbench import DataError, Dataset, Split, name_offenders
 from ncbench_datasets.celeba_tables import (
     ATTRIBUTE_FILE,
     ATTRIBUTES,
@@ -25,6 +26,7 @@ from ncbench_datasets.celeba_tables import (
 from ncbench_datasets.hub_parquet import find_shards
 from ncbench_datasets.listed_images import listed_images
 from ncbench_datasets.packed_images import read_packed
+from ncbench_datasets.photographs import PhotographParameters
 from ncbench_datasets.twin_pictures import striped_on
 
 SPLITS = ("train", "val", "test")
@@ -34,12 +36,11 @@ _HUB_LAYOUTS = {  # folder in the repository -> names of the splits there
 }
 
 
-class CelebaParameters(Parameters):
+class CelebaParameters(PhotographParameters):
     """Parameters of CelebA."""
 
     target: str = Field("Blond_Hair", description="the attribute that is the class, one of CelebA's 40")
     bias: str = Field("Male", validate_default=True, description="the bias attribute, another one of the 40")
-    size: int = Field(224, ge=16, le=1024, description="height and width of the stored images, in pixels")
 
     @pydantic.field_validator("target", "bias")
     @classmethod
@@ -85,8 +86,8 @@ class Celeba(Dataset):
         same = (params.target, params.bias) == (defaults.target, defaults.bias)
         return "all" if same else "images"
 
-    @property
-    def aligned_bias(self) -> Sequence[int]:
+    @cached_property
+    def aligned_bias(self) -> Sequence[int]:  # type: ignore[override]
         """Which bias value goes along with a class follows from the training images: blond hair is not male.
 
         Raises:

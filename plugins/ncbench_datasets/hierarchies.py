@@ -8,7 +8,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ncbench import DataError
+from ncbench import DataError, name_offenders
 
 if TYPE_CHECKING:
     from ncbench.geometry import Hierarchy
@@ -31,12 +31,11 @@ def load_hierarchy(source: Path | Traversable, classes: Sequence[str]) -> Hierar
         tree = Hierarchy.from_json(json.loads(source.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise DataError(f"The hierarchy {source} cannot be used: {error}.") from error
-    known = set(tree.classes)
-    problems = [f"class {name!r} is not in it" for name in classes if name not in known]
-    problems += [f"its leaf {name!r} is no class" for name in tree.classes if name not in set(classes)]
+    leaves, known = set(tree.classes), set(classes)
+    problems = [f"class {name!r} is not in it" for name in classes if name not in leaves]
+    problems += [f"its leaf {name!r} is no class" for name in tree.classes if name not in known]
     if problems:
-        shown = "; ".join(problems[:20]) + (f"; and {len(problems) - 20} more" if len(problems) > 20 else "")
-        raise DataError(f"The hierarchy {source} does not fit the dataset: {shown}.")
+        raise DataError(f"The hierarchy {source} does not fit the dataset: {name_offenders(problems)}.")
     if tree.classes == tuple(classes):
         return tree
     return Hierarchy.from_parents(tree.parents, tree.node_names, tree.heights, classes=classes, name=tree.name)

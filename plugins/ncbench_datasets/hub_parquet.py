@@ -77,7 +77,7 @@ def read_parquet(
                 pieces.append(images)
                 row += len(batch)
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path} is truncated or damaged ({' '.join(str(error).split())}).") from error
+        raise damaged(path, error) from error
     if bad:
         raise DataError(f"{path} holds {len(bad)} images that cannot be decoded: {name_offenders(bad)}.")
     pieces.append(np.zeros((0, *size, 3), dtype=np.uint8))  # a file without rows is read as such
@@ -107,6 +107,11 @@ def write_parquet(path: Path, image: str, images: np.ndarray, labels: Mapping[st
     pq.write_table(pa.table({image: pa.array(rows, kind), **columns}), path)
 
 
+def damaged(path: Path, error: Exception) -> DataError:
+    """Return the error for a parquet file that pyarrow cannot read."""
+    return DataError(f"{path} is truncated or damaged ({' '.join(str(error).split())}).")
+
+
 def _check_shards(folder: Path, shards: Mapping[str, Sequence[Path]]) -> None:
     """Refuse a split that lacks a file: ``train-00001-of-00003`` says how many there must be."""
     missing = []
@@ -120,7 +125,7 @@ def _check_shards(folder: Path, shards: Mapping[str, Sequence[Path]]) -> None:
         if len(totals) > 1:
             raise DataError(f"{folder} holds the {split} files of several versions: keep one.")
     if missing:
-        raise DataError(f"{', '.join(missing[:20])} {'is' if len(missing) == 1 else 'are'} missing.")
+        raise DataError(f"{name_offenders(missing)} {'is' if len(missing) == 1 else 'are'} missing.")
 
 
 def _check_columns(path: Path, schema: Any, image: str, labels: Sequence[str], class_names: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ncbench import DataError, name_offenders
+from ncbench_datasets.hub_parquet import damaged
 
 _GROUPS_KEPT = 2  # row groups in memory: images are asked for in order, by several threads that are not far apart
 
@@ -40,7 +41,7 @@ class ImageColumn:
                 schema, metadata = file.schema_arrow, file.metadata
                 sizes = [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)]
         except (pa.ArrowException, OSError) as error:
-            raise _damaged(path, error) from error
+            raise damaged(path, error) from error
         if name not in schema.names:
             raise DataError(f"{path} has no column {name!r}, but {', '.join(schema.names)}.")
         kind = schema.field(name).type
@@ -76,7 +77,7 @@ class ImageColumn:
             with pq.ParquetFile(self.path) as file:
                 values = file.read_row_group(group, columns=[self.name]).column(self.name).combine_chunks()
         except (pa.ArrowException, OSError) as error:
-            raise _damaged(self.path, error) from error
+            raise damaged(self.path, error) from error
         contents: list[bytes | None] = (values.field("bytes") if self.packed else values).to_pylist()
         return contents
 
@@ -139,7 +140,7 @@ def _read_labels(path: Path, labels: Sequence[str]) -> dict[str, np.ndarray]:
             )
         table = pq.read_table(path, columns=list(labels))
     except (pa.ArrowException, OSError) as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     problems = []
     values = {}
     for name in labels:
@@ -160,7 +161,3 @@ def _read_labels(path: Path, labels: Sequence[str]) -> dict[str, np.ndarray]:
     if problems:
         raise DataError(f"{path}: {'; '.join(problems)}.")
     return values
-
-
-def _damaged(path: Path, error: Exception) -> DataError:
-    return DataError(f"{path} is truncated or damaged ({' '.join(str(error).split())}).")

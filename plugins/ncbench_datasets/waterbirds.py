@@ -6,26 +6,19 @@ import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from pydantic import Field
 
-from ncbench import DataError, Dataset, Parameters, Split, name_offenders
+from ncbench import DataError, Split, name_offenders
 from ncbench_datasets.hub_parquet import find_shards
 from ncbench_datasets.listed_images import leads_out, listed_images
 from ncbench_datasets.packed_images import read_packed
+from ncbench_datasets.photographs import Photographs
 from ncbench_datasets.twin_pictures import striped_on
 
 SPLITS = ("train", "val", "test")  # in the order of the table's numbers
 HUB_SPLITS = {"train": "train", "val": "validation", "test": "test"}
 LIMITS = {"y": 2, "split": 3, "place": 2}
-
-
-class WaterbirdsParameters(Parameters):
-    """Parameters of Waterbirds."""
-
-    size: int = Field(224, ge=16, le=1024, description="height and width of the stored images, in pixels")
 
 
 @dataclass(frozen=True)
@@ -36,7 +29,7 @@ class _Row:
     place: int
 
 
-class Waterbirds(Dataset):
+class Waterbirds(Photographs):
     """Photographs of birds (CUB) pasted onto land or water (Places); in training 95 % of each kind at its usual place.
 
     The class y is 1 for waterbirds, the bias attribute 1 for water. As in the published experiments an image's centre
@@ -48,15 +41,9 @@ class Waterbirds(Dataset):
     place.
     """
 
-    Parameters = WaterbirdsParameters
     folder = "waterbird_complete95_forest2water2"
     class_names = ("landbird", "waterbird")
     bias_names = ("land", "water")
-
-    def __init__(self, params: Any, root: Path | None) -> None:
-        super().__init__(params, root)
-        self.image_size = (params.size, params.size)
-        self.shorter_side = round(params.size * 256 / 224)
 
     def source_files(self) -> Sequence[Path]:
         """Return ``metadata.csv`` and the images it lists, or the hub's files.
