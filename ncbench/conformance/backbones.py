@@ -10,11 +10,9 @@ import torch
 from torch import Tensor
 
 from ncbench.conformance.common import (
-    card_imports_no_torch,
-    card_is_truthful,
+    CHECKS_OF_CARDS,
+    CHECKS_OF_PARAMETERS,
     choices,
-    parameters_are_documented,
-    parameters_are_validated,
     require_unseeded,
 )
 from ncbench.conformance.subject import ConformanceError, Skipped, Subject, require
@@ -113,10 +111,8 @@ def writes_no_files(subject: Subject) -> None:
 
 
 CHECKS: Sequence[Callable[[Subject], None]] = (
-    card_is_truthful,
-    card_imports_no_torch,
-    parameters_are_documented,
-    parameters_are_validated,
+    *CHECKS_OF_CARDS,
+    *CHECKS_OF_PARAMETERS,
     gives_features,
     refuses_images_it_cannot_take,
     trains_on_a_batch_of_one_image,

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ncbench.conformance.subject import ConformanceError, Skipped, Subject, require
@@ -20,6 +20,7 @@ from ncbench.contracts.method import Method
 from ncbench.contracts.metric import Metric
 from ncbench.contracts.parameters import Parameters
 from ncbench.contracts.specs import Spec
+from ncbench.plugins.discovery import registry
 
 BASES: Mapping[str, type] = {"method": Method, "dataset": Dataset, "metric": Metric, "backbone": Backbone}
 _CITED = ("method", "dataset")
@@ -93,6 +94,21 @@ def parameters_are_validated(subject: Subject) -> None:
         text = str(params.spec(name))
         again = model.build(Spec.parse(text).parameters, owner=name)
         require(again == params, f"the canonical spec {text!r} does not read back as the parameters it was made of")
+
+
+CHECKS_OF_CARDS: Sequence[Callable[[Subject], None]] = (card_is_truthful, card_imports_no_torch)
+CHECKS_OF_PARAMETERS: Sequence[Callable[[Subject], None]] = (parameters_are_documented, parameters_are_validated)
+
+
+def require_backbone(spec: str) -> None:
+    """Look up a backbone and validate its parameters.
+
+    Raises:
+        ConfigurationError: There is no such backbone, or a parameter is not valid.
+    """
+    backbone = Spec.parse(spec)
+    factory = registry().find("backbones", backbone.name).card.load()
+    factory.Parameters.build(backbone.parameters, owner=backbone.name)
 
 
 def require_unseeded(run: Callable[[int], object]) -> None:

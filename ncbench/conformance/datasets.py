@@ -12,15 +12,15 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
 from ncbench.conformance.common import (
-    card_imports_no_torch,
-    card_is_truthful,
+    CHECKS_OF_CARDS,
+    CHECKS_OF_PARAMETERS,
     choices,
-    parameters_are_documented,
-    parameters_are_validated,
+    require_backbone,
     require_unseeded,
 )
 from ncbench.conformance.subject import ConformanceError, Skipped, Subject, require
@@ -45,9 +45,7 @@ def manifest_is_valid(subject: Subject) -> None:
     try:
         manifest = load_manifest(subject.card.manifest)
         Recipe.build(manifest.recipe, owner="the recipe")
-        backbone = Spec.parse(manifest.backbone)
-        factory = registry().find("backbones", backbone.name).card.load()
-        factory.Parameters.build(backbone.parameters, owner=backbone.name)
+        require_backbone(manifest.backbone)
     except (ConfigurationError, DataError) as error:
         raise ConformanceError(f"the manifest: {error}") from error
     require(manifest.name == subject.card.name, f"the manifest is of {manifest.name!r}")
@@ -214,10 +212,8 @@ def writes_no_files(subject: Subject) -> None:
 
 
 CHECKS: Sequence[Callable[[Subject], None]] = (
-    card_is_truthful,
-    card_imports_no_torch,
-    parameters_are_documented,
-    parameters_are_validated,
+    *CHECKS_OF_CARDS,
+    *CHECKS_OF_PARAMETERS,
     manifest_is_valid,
     writes_a_twin,
     reads_sound_splits,
@@ -269,17 +265,9 @@ def _twin(factory: type[Dataset]) -> Path:
 def _store(subject: Subject, root: Path | None) -> Iterator[Store]:
     """Build the dataset's store as the first run on it does, below a cache folder of its own."""
     manifest = load_manifest(subject.card.manifest)
-    before = os.environ.get("NCBENCH_CACHE")
-    with _temporary_folder() as cache:
-        os.environ["NCBENCH_CACHE"] = str(cache)
-        try:
-            spec = subject.params.spec(subject.card.name)
-            yield open_store(_dataset(subject, root), spec, manifest if root is None else manifest.for_twin())
-        finally:
-            if before is None:
-                del os.environ["NCBENCH_CACHE"]
-            else:
-                os.environ["NCBENCH_CACHE"] = before
+    spec = subject.params.spec(subject.card.name)
+    with _temporary_folder() as cache, patch.dict(os.environ, {"NCBENCH_CACHE": str(cache)}):
+        yield open_store(_dataset(subject, root), spec, manifest if root is None else manifest.for_twin())
 
 
 @contextlib.contextmanager

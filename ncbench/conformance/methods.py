@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 
 from ncbench.conformance.common import (
-    card_imports_no_torch,
-    card_is_truthful,
+    CHECKS_OF_CARDS,
+    CHECKS_OF_PARAMETERS,
     choices,
-    parameters_are_documented,
-    parameters_are_validated,
+    require_backbone,
     require_unseeded,
 )
 from ncbench.conformance.problem import Problem, make_hierarchy, make_problem
@@ -35,7 +34,6 @@ from ncbench.contracts.method import Method, Published, Stage
 from ncbench.contracts.specs import Spec
 from ncbench.contracts.supervision import Supervision
 from ncbench.contracts.task import Batch, SplitView, seeded_generator
-from ncbench.plugins.discovery import registry
 from ncbench.training.recipe import Recipe
 from ncbench.training.seeding import seed_global_generators
 
@@ -51,9 +49,7 @@ def published_settings_are_valid(subject: Subject) -> None:
             subject.factory.Parameters.build(published.parameters, owner=subject.spec.name)
             Recipe.build(published.recipe, owner="the recipe")
             if published.backbone is not None:
-                backbone = Spec.parse(published.backbone)
-                factory = registry().find("backbones", backbone.name).card.load()
-                factory.Parameters.build(backbone.parameters, owner=backbone.name)
+                require_backbone(published.backbone)
         except ConfigurationError as error:
             raise ConformanceError(f"the settings for {dataset!r}: {error}") from error
 
@@ -334,10 +330,8 @@ def writes_no_files(subject: Subject) -> None:
 
 
 CHECKS: Sequence[Callable[[Subject], None]] = (
-    card_is_truthful,
-    card_imports_no_torch,
-    parameters_are_documented,
-    parameters_are_validated,
+    *CHECKS_OF_CARDS,
+    *CHECKS_OF_PARAMETERS,
     published_settings_are_valid,
     supervision_is_within_the_declared,
     stages_are_sound,

@@ -11,7 +11,7 @@ from numbers import Real
 
 import torch
 
-from ncbench.conformance.common import card_imports_no_torch, card_is_truthful
+from ncbench.conformance.common import CHECKS_OF_CARDS
 from ncbench.conformance.evaluations import changed, copied, permuted, splits_of_every_kind, without
 from ncbench.conformance.subject import ConformanceError, Subject, require
 from ncbench.conformance.surroundings import generator_states, torch_settings, watched_folders
@@ -121,8 +121,7 @@ def writes_no_files(subject: Subject) -> None:
 
 
 CHECKS: Sequence[Callable[[Subject], None]] = (
-    card_is_truthful,
-    card_imports_no_torch,
+    *CHECKS_OF_CARDS,
     declarations_are_valid,
     names_are_well_formed,
     gives_finite_numbers,

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -66,20 +67,12 @@ def watched_folders() -> Iterator[list[str]]:
         for folder in ("working", "home", "temporary"):
             (root / folder).mkdir()
         variables = {"HOME": str(root / "home"), "TMPDIR": str(root / "temporary")}
-        before = {key: os.environ.get(key) for key in variables}
-        temporary = tempfile.tempdir
-        os.environ.update(variables)
-        tempfile.tempdir = variables["TMPDIR"]  # tempfile looks at the variable once in a process
-        try:
-            with contextlib.chdir(root / "working"):
-                yield left
-        finally:
-            tempfile.tempdir = temporary
-            for key, value in before.items():
-                if value is None:
-                    del os.environ[key]
-                else:
-                    os.environ[key] = value
+        with (
+            patch.dict(os.environ, variables),
+            patch.object(tempfile, "tempdir", variables["TMPDIR"]),  # the variable is looked at once in a process
+            contextlib.chdir(root / "working"),
+        ):
+            yield left
         for path in sorted(root.rglob("*")):
             if path.parent != root:
                 folder, *rest = path.relative_to(root).parts

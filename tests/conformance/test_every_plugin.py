@@ -5,18 +5,14 @@ from __future__ import annotations
 import pytest
 
 from ncbench import conformance
+from ncbench.conformance.common import CHECKS_OF_CARDS, CHECKS_OF_PARAMETERS
 from ncbench.plugins.discovery import registry
 
 # With parameters that take another path through the method than the defaults do.
 VARIANTS = ("shortcut_prime:bias=pseudo", "resample:by=class", "fixed_etf:loss=dot_regression", "ldam:deferred=0.5")
 # Of networks that differ in their depth alone, one is built; of the others the cards and parameters are checked.
 DEEPER_ONES = ("resnet34", "resnet50", "vgg13", "vgg16", "vgg19", "densenet169", "densenet201")
-OF_THE_CARD = (
-    "card_is_truthful",
-    "card_imports_no_torch",
-    "parameters_are_documented",
-    "parameters_are_validated",
-)
+OF_THE_CARD = {check.__name__ for check in (*CHECKS_OF_CARDS, *CHECKS_OF_PARAMETERS)}
 
 
 def built_in(kind: str) -> list[str]:
