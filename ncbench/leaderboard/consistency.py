@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from functools import partial
 
 from ncbench.leaderboard.entry import Entry
 from ncbench.leaderboard.problems import Problem
@@ -148,17 +149,28 @@ def _exclude_other_defaults(entries: list[Entry]) -> tuple[list[Entry], list[Pro
     kept: list[Entry] = []
     for members in _grouped(entries, lambda entry: entry.configuration):
         remaining = members
-        if any(entry.parameters != members[0].parameters for entry in members):
-            for kind in members[0].parameters:
-                for key in sorted(set.intersection(*(set(entry.parameters[kind]) for entry in members))):
-
-                    def value(entry: Entry, kind: str = kind, key: str = key) -> str:
-                        return json.dumps(entry.parameters[kind][key], sort_keys=True)
-
-                    remaining, found = _majority(remaining, f"{kind}.parameters.{key}", value, "of this row")
-                    problems += found
+        for kind, key in _differing(members):
+            value = partial(_parameter, kind, key)
+            remaining, found = _majority(remaining, f"{kind}.parameters.{key}", value, "of this row")
+            problems += found
         kept += remaining
     return sorted(kept, key=lambda entry: entry.path), problems
+
+
+def _differing(members: Sequence[Entry]) -> list[tuple[str, str]]:
+    """Return (kind, key) of every parameter that all entries have, if the entries' parameters are not all the same."""
+    first = members[0].parameters
+    if all(entry.parameters == first for entry in members):  # by far the most often, and quick to see
+        return []
+    return [
+        (kind, key)
+        for kind in first
+        for key in sorted(set.intersection(*(set(entry.parameters[kind]) for entry in members)))
+    ]
+
+
+def _parameter(kind: str, key: str, entry: Entry) -> str:
+    return json.dumps(entry.parameters[kind][key], sort_keys=True)
 
 
 def _majority(

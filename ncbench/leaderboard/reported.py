@@ -10,7 +10,7 @@ import pydantic
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from ncbench.contracts.errors import ConfigurationError, NcbenchError
+from ncbench.contracts.errors import ConfigurationError, NcbenchError, name_offenders
 from ncbench.contracts.specs import Spec
 from ncbench.leaderboard.board import ReportedNumber, ReportedTable
 from ncbench.leaderboard.files import is_folder_name, read_file
@@ -18,8 +18,6 @@ from ncbench.leaderboard.problems import RefusedError, plain
 from ncbench.results.record import ACCURACIES
 
 FILE = "reported.yaml"
-
-_MOST_SHOWN = 20
 
 
 def _canonical(text: str) -> str:
@@ -132,7 +130,7 @@ def read_reported(board: Path) -> list[ReportedTable]:
         return [table.flat() for table in _TABLES.validate_python(content or [])]
     except pydantic.ValidationError as error:
         found = [f"{'.'.join(map(str, item['loc'])) or 'the whole'}: {item['msg']}" for item in error.errors()]
-        shown = "; ".join(map(plain, found[:_MOST_SHOWN]))
+        shown = name_offenders([plain(place) for place in found])
         raise ConfigurationError(f"{path} does not fit, in {len(found)} places: {shown}.") from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, RefusedError) as error:
         raise ConfigurationError(f"{path} is not the YAML expected: {plain(' '.join(str(error).split()))}.") from error
