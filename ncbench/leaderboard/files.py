@@ -18,7 +18,6 @@ RESULTS = "results"
 SITE = "site"
 LONGEST_NAME = 64
 _FILE = re.compile(r"([0-9a-f]{64})\.json")
-_KEPT = frozenset({".gitkeep"})  # keeps the empty folder in git
 
 
 @dataclass(frozen=True)
@@ -166,8 +165,6 @@ def _entries(folder: Path, kind: str, problems: list[Problem], prefix: str) -> I
         problems.append(Problem(plain(prefix), "", f"the folder cannot be read ({error.strerror})"))
         return
     for entry in entries:
-        if entry.name in _KEPT and prefix == RESULTS and entry.is_file(follow_symlinks=False):
-            continue
         if entry.is_symlink():
             reason = "it is a link; the archive holds real files only"
         elif kind == "folder" and not (entry.is_dir(follow_symlinks=False) and is_folder_name(entry.name)):
