@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ncbench.contracts.errors import DataError
+
 if TYPE_CHECKING:
     from ncbench.leaderboard.check import Change
 
@@ -27,8 +29,12 @@ def leaderboard() -> None:
 
 @leaderboard.command()
 @_BOARD
-def build(board: Path) -> None:
-    """Write leaderboard.json, README.md and the pages in site/ from the records."""
+def build(board: Path) -> int:
+    """Write leaderboard.json, README.md and the pages in site/ from the records.
+
+    A record that is refused is named with the field and the reason; the board is built from the others, and the exit
+    code is 3.
+    """
     from ncbench.leaderboard.build import build as build_files
     from ncbench.leaderboard.problems import Problem
 
@@ -39,6 +45,12 @@ def build(board: Path) -> None:
     rows = sum(len(section.rows) for table in built.datasets for section in table.sections)
     click.echo(f"{built.counted} of {built.records} records count, in {rows} rows on {len(built.datasets)} datasets.")
     click.echo(f"Written: {board / 'leaderboard.json'}, {board / 'README.md'}, {board / 'site' / 'index.html'}")
+    refused = sum(item.refused for item in built.left_out)
+    if refused:
+        were = "1 record was" if refused == 1 else f"{refused} records were"
+        click.echo(f"{were} refused; the board is built from the others.", err=True)
+        return DataError.exit_code
+    return 0
 
 
 @leaderboard.command()
