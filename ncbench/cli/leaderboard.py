@@ -79,9 +79,11 @@ def check(board: Path, base: str | None) -> int:
 def submit(runs: tuple[Path, ...], board: Path, supersedes: str | None) -> int:
     """Place the records of runs in the archive, for a pull request.
 
-    RUN is a run folder or a result.json. A record that could not rank is refused with the reason, and the exit code
-    is 1; the others are placed.
+    RUN is a run folder or a result.json. A record that would not count (of a run that is not completed, or on data
+    that are generated, not the released ones, or without test images, as ufm's) is refused with the reason, and the
+    exit code is 1; the others are placed. One seed is enough for a row; a row ranks from three seeds on.
     """
+    from ncbench.leaderboard.intervals import MIN_SEEDS
     from ncbench.leaderboard.submission import submit as submit_runs
 
     outcomes = submit_runs(board, runs, supersedes.removesuffix(".json") if supersedes else None)
@@ -90,6 +92,9 @@ def submit(runs: tuple[Path, ...], board: Path, supersedes: str | None) -> int:
             click.echo(f"Refused: {outcome.run}: {outcome.problem}.", err=True)
         else:
             click.echo(f"{'Placed' if outcome.new else 'Already there'}: {outcome.path}")
+    few = [(outcome.row, outcome.seeds) for outcome in outcomes if 0 < outcome.seeds < MIN_SEEDS]
+    for row, seeds in dict.fromkeys(few):
+        click.echo(f"Not ranked yet: {row}: {seeds} of the {MIN_SEEDS} seeds that a rank takes.")
     if any(outcome.new for outcome in outcomes):
         click.echo("Next: run 'ncbench leaderboard build', and commit the leaderboard folder.")
     return 1 if any(outcome.path is None for outcome in outcomes) else 0

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 BUILT_IN = "ncbench"
 """The distribution whose cards every build knows."""
 
+THEORY = "ufm"
+"""The built-in dataset that has no images: its test split is a training sample of each class."""
+
 
 @dataclass(frozen=True)
 class Catalogue:

@@ -16,7 +16,14 @@ from pydantic import JsonValue
 from ncbench.contracts.errors import NcbenchError
 from ncbench.contracts.specs import Spec
 from ncbench.leaderboard.canonical import canonical, content_hash, parse_record
-from ncbench.leaderboard.catalogue import Catalogue, check_against_card, check_against_manifest, known_selection
+from ncbench.leaderboard.catalogue import (
+    BUILT_IN,
+    THEORY,
+    Catalogue,
+    check_against_card,
+    check_against_manifest,
+    known_selection,
+)
 from ncbench.leaderboard.curves import History, read_history
 from ncbench.leaderboard.files import is_folder_name, record_path
 from ncbench.leaderboard.problems import RefusedError, plain
@@ -292,6 +299,10 @@ def _own_exclusion(record: Record, selection: str, accuracies: Mapping[str, floa
     if record.dataset.mismatch:
         return Exclusion(
             "dataset.mismatch", plain(f"the data are not the released ones: {'; '.join(record.dataset.mismatch)}")
+        )
+    if (record.dataset.name, record.dataset.plugin.distribution) == (THEORY, BUILT_IN):
+        return Exclusion(
+            "dataset.name", f"{THEORY!r} is a model of the theory, without test images; there is nothing to rank"
         )
     if record.status != "completed":
         return Exclusion("status", f"the run is {record.status}, not completed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,12 +29,16 @@ class Submission:
         path: Of the record in the archive; None if it was refused.
         new: Whether the file was placed now; False if it was there already.
         problem: ``field: reason`` if it was refused, else empty.
+        row: Its row on the board: method, dataset and epochs. Empty if it does not count.
+        seeds: How many runs that row has, this one among them.
     """
 
     run: Path
     path: Path | None
     new: bool
     problem: str
+    row: str = ""
+    seeds: int = 0
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ class _Candidate:
 
 
 def submit(board: Path, runs: Sequence[Path], supersedes: str | None = None) -> list[Submission]:
-    """Place the records that could rank; the others are refused, each with its reason.
+    """Place the records that count; the others are refused, each with its reason.
 
     Args:
         board: The leaderboard folder.
@@ -75,7 +80,14 @@ def submit(board: Path, runs: Sequence[Path], supersedes: str | None = None) -> 
     new = {candidate.entry.path: candidate.entry for candidate in candidates.values()}
     counted, problems = settle([*archive.entries, *(entry for path, entry in new.items() if path not in present)])
     reasons = {problem.file: f"{problem.field or 'the whole'}: {problem.reason}" for problem in problems}
-    ranked = {entry.path for entry in counted}
+    seeds = Counter(entry.configuration for entry in counted)
+    rows = {
+        entry.path: (
+            f"{entry.method.spec} on {entry.dataset.spec}, {entry.epochs} epochs",
+            seeds[entry.configuration],
+        )
+        for entry in counted
+    }
 
     outcomes = []
     for run in runs:
@@ -83,13 +95,14 @@ def submit(board: Path, runs: Sequence[Path], supersedes: str | None = None) -> 
         if candidate is None:
             outcomes.append(Submission(run, None, False, refused[run]))
         elif candidate.entry.path in present:
-            outcomes.append(Submission(run, board / candidate.entry.path, False, ""))
-        elif candidate.entry.path not in ranked:
+            row, number = rows.get(candidate.entry.path, ("", 0))
+            outcomes.append(Submission(run, board / candidate.entry.path, False, "", row, number))
+        elif candidate.entry.path not in rows:
             outcomes.append(Submission(run, None, False, reasons[candidate.entry.path]))
         else:
             placed = _place(board, candidate)
             present.add(candidate.entry.path)
-            outcomes.append(Submission(run, placed, True, ""))
+            outcomes.append(Submission(run, placed, True, "", *rows[candidate.entry.path]))
     return outcomes
 
 

@@ -17,7 +17,7 @@ from ncbench.leaderboard.check import check
 from ncbench.leaderboard.submission import submit
 from ncbench.results.archive import RunResult, write_result
 from ncbench.results.record import Record
-from tests.leaderboard.records import make_record, place, seeds
+from tests.leaderboard.records import BUILT_IN, make_record, place, seeds
 
 
 def run_folder(parent: Path, content: dict[str, Any]) -> Path:
@@ -63,6 +63,20 @@ def invoke(board: Path, *arguments: str) -> Result:
     return CliRunner().invoke(leaderboard, ["submit", *arguments, "--board", str(board)], standalone_mode=False)
 
 
+def test_one_seed_is_placed_and_the_output_says_from_when_it_ranks(board: Path, tmp_path: Path) -> None:
+    runs = [str(run_folder(tmp_path / "runs", record)) for record in seeds("erm", 3) + seeds("jtt", 1)]
+    result = invoke(board, runs[0], runs[3])
+    assert result.return_value == 0
+    assert "Not ranked yet: erm on toy, 3 epochs: 1 of the 3 seeds that a rank takes." in result.stdout
+    assert "Not ranked yet: jtt on toy, 3 epochs: 1 of" in result.stdout
+    result = invoke(board, runs[0], runs[1])
+    assert result.stdout.count("Not ranked yet: ") == 1
+    assert "erm on toy, 3 epochs: 2 of the 3 seeds" in result.stdout
+    assert "Not ranked yet" not in invoke(board, runs[2]).stdout
+    ranks = [(row.method.name, row.rank) for row in build(board).datasets[0].sections[0].rows]
+    assert ranks == [("erm", 1), ("jtt", None)]
+
+
 def _synthetic(content: dict[str, Any]) -> None:
     content["dataset"]["synthetic"] = True
 
@@ -83,6 +97,10 @@ def _other_data(content: dict[str, Any]) -> None:
     content["dataset"]["fingerprint"] = "cd" * 32
 
 
+def _theory(content: dict[str, Any]) -> None:
+    content["dataset"] |= {"name": "ufm", "spec": "ufm", "parameters": {}, "plugin": BUILT_IN}
+
+
 def _another_result(content: dict[str, Any]) -> None:
     content.update(make_record(seed=0, level=0.9))
 
@@ -96,6 +114,7 @@ def _another_result(content: dict[str, Any]) -> None:
         (_path_trick, "method.name"),
         (_other_data, "dataset.fingerprint"),
         (_another_result, "seed"),
+        (_theory, "dataset.name"),
     ],
 )
 def test_what_could_not_rank_is_refused_and_the_rest_is_placed(
