@@ -197,7 +197,9 @@ def verify(dataset: str, data_root: Path | None, synthetic: bool) -> None:
     for problem in problems:
         click.echo(problem)
     if problems:
-        raise DataError(f"{len(problems)} problems with {dataset}: get the files named above again, then verify anew.")
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        origin = f" ncbench data info {card.name} says where its files come from." if found.folder is not None else ""
+        raise DataError(f"{count} with {dataset}: put right what is named above, then verify anew.{origin}")
     click.echo(f"{dataset} is whole.")
 
 

@@ -88,6 +88,7 @@ def build(
             "bias_names": list(dataset.bias_names),
             "aligned_bias": None if dataset.aligned_bias is None else list(dataset.aligned_bias),
             "mismatch": differences,
+            "arrays": array_stamps(partial),
         }
         sealed = {**meta, "sha256": seal(meta)}
         write_atomically(partial / "meta.json", json.dumps(sealed, indent=1).encode())
@@ -171,6 +172,12 @@ def _place(partial: Path, folder: Path, say: Callable[[str], None]) -> None:
     folder.replace(old)
     partial.replace(folder)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def array_stamps(folder: Path) -> dict[str, list[int]]:
+    """Return the size and modification time (ns) of each array of a store, which tell whether it was changed."""
+    states = {path.name: path.stat() for path in sorted(folder.glob("*.npy"))}
+    return {name: [state.st_size, state.st_mtime_ns] for name, state in states.items()}
 
 
 def seal(meta: Mapping[str, Any]) -> str:

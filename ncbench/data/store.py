@@ -4,7 +4,9 @@ A store is a folder ``<cache>/stores/<dataset>/<key>`` with, for each split, ``<
 ``<split>.target.npy`` and ``<split>.bias.npy`` (N,) int64, ``<split>.ids.npy`` (N,) text, and ``meta.json``. The key is
 made of the spec and of where the sources lie: other parameters and other data roots get stores of their own.
 
-It is built in a folder of another name and moved into place when it is whole, so whatever has the right name is whole.
+It is built in a folder of another name and moved into place when it is whole, so whatever has the right name was whole.
+Opening it does not read the pixels, which may be many gigabytes; the sizes and modification times of its files tell
+whether they were changed since, and if so it is built anew. :mod:`ncbench.data.verify` reads them all.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from filelock import FileLock, Timeout
 from ncbench.contracts.dataset import Dataset
 from ncbench.contracts.errors import DataError
 from ncbench.contracts.specs import Spec
-from ncbench.data.build import build, framing_of, seal
+from ncbench.data.build import array_stamps, build, framing_of, seal
 from ncbench.data.check import SPLITS, not_as_promised
 from ncbench.data.code import code_digest
 from ncbench.data.decode import Framing, decoder
@@ -37,7 +39,7 @@ from ncbench.data.write import labels_sha256, split_sha256
 if TYPE_CHECKING:
     from ncbench.geometry import Hierarchy
 
-FORMAT = 2  # raise it when the layout of a store changes: older stores are rebuilt
+FORMAT = 3  # raise it when the layout of a store changes: older stores are rebuilt
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +97,7 @@ def open_store(
     *,
     allow_mismatch: bool = False,
 ) -> Store:
-    """Open a dataset's store, or build it first: when there is none, its sources changed, or its format is old.
+    """Open a dataset's store, or build it first: when there is none, it or its sources changed, or its format is old.
 
     Args:
         dataset: Knows its sources and parameters.
@@ -111,17 +113,17 @@ def open_store(
     """
     say = report or (lambda line: None)
     identity, folder = _identity(dataset, spec, manifest), store_folder(spec, _root(dataset))
-    store = _load(folder, identity, dataset)
+    store = _load_unchanged(folder, identity, dataset)
     if store is None:
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with _locked(folder, say):
-                store = _load(folder, identity, dataset)  # another process may have built it meanwhile
+                store = _load_unchanged(folder, identity, dataset)  # another process may have built it meanwhile
                 if store is None:
                     if folder.exists():
-                        say(f"The store {folder} is out of date; building it anew.")
+                        say(f"The store {folder} is out of date, or was changed since it was built; building it anew.")
                     build(folder, identity, dataset, spec, manifest, say, allow_mismatch)
-                    store = _load(folder, identity, dataset)
+                    store = _load_unchanged(folder, identity, dataset)
         except OSError as error:
             raise unwritable(cache_folder(), error) from error
     if store is None:
@@ -132,7 +134,7 @@ def open_store(
 
 
 def stored(dataset: Dataset, spec: Spec, manifest: Manifest) -> Store | None:
-    """Open a dataset's store if there is one of these parameters, whether or not its sources were touched since.
+    """Open a dataset's store if there is one of these parameters, whether or not it or its sources were touched since.
 
     Never builds it. The arguments are :func:`open_store`'s.
 
@@ -198,6 +200,15 @@ def _locked(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _load_unchanged(folder: Path, identity: Mapping[str, Any], dataset: Dataset) -> Store | None:
+    """Open what lies at `folder` if it is the store asked for, and its arrays were not touched since it was built."""
+    try:
+        arrays = array_stamps(folder)
+    except OSError:  # another process replaces it just now
+        return None
+    return _load(folder, {**identity, "arrays": arrays}, dataset)
 
 
 def _load(folder: Path, identity: Mapping[str, Any], dataset: Dataset) -> Store | None:

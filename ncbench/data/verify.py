@@ -62,7 +62,8 @@ def verify(dataset: Dataset, spec: Spec, manifest: Manifest, report: Callable[[s
         say(f"Hashing the store {store.folder}")
         damaged = damaged_splits(store)
         arrays = [store.folder / f"{name}.images.npy" for name in damaged]
-        problems += [f"{array} or its labels changed since the store was built" for array in arrays]
+        remedy = f"delete {store.folder}, the next run builds it anew"
+        problems += [f"{array} or its labels changed since the store was built: {remedy}" for array in arrays]
         before = {name: split for name, split in store.splits.items() if name not in damaged}
         problems += [f"{name}: there was no such split before" for name in kept if name not in store.splits]
         problems += [f"{name}: the split is gone" for name in store.splits if name not in kept]

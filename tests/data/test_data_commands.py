@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
@@ -109,6 +110,18 @@ def test_verify_lists_every_problem_and_ends_with_an_error(bar_root: Path) -> No
     for number in (1, 2, 3):
         assert f"diving_{number}.jpg" in result.stdout
     assert "expected 1941 images, found 72" in result.stdout
+    assert "ncbench data info bar says where" in str(result.exception)
+
+
+def test_a_damaged_store_of_an_embedded_dataset_is_repaired_by_the_next_run() -> None:
+    folder = Path(call("prepare", "colored_digits").stdout.split()[-1])
+    np.lib.format.open_memmap(folder / "train.images.npy", mode="r+")[0, 0, 0] += 1
+    result = call("verify", "colored_digits")
+    assert f"delete {folder}, the next run builds it anew" in result.stdout
+    assert "1 problem with colored_digits" in str(result.exception)
+    assert "data info" not in str(result.exception)  # nothing is to be got again
+    assert call("prepare", "colored_digits").exit_code == 0
+    assert "is whole" in call("verify", "colored_digits").stdout
 
 
 def test_names_that_do_not_exist_are_usage_errors() -> None:

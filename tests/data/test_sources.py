@@ -237,7 +237,7 @@ def test_verify_names_every_problem(bar_root: Path) -> None:
     content[-1] ^= 1
     images.write_bytes(content)
     assert verify(dataset, spec, manifest.for_twin()) == [
-        f"{images} or its labels changed since the store was built",
+        f"{images} or its labels changed since the store was built: delete {store.folder}, the next run builds it anew",
     ]
     # ... in the sources, so that they decode to something else, or have another label ...
     images.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))

@@ -106,15 +106,32 @@ def test_a_store_of_an_older_format_is_rebuilt(toy_root: Path, monkeypatch: pyte
 
 
 @pytest.mark.parametrize(
-    "damage", ["meta", "cut images", "cut labels", "flipped label", "gone", "other shape", "pickle"]
+    "damage",
+    [
+        "meta",
+        "cut images",
+        "cut labels",
+        "flipped pixel",
+        "flipped label",
+        "other ids",
+        "gone",
+        "other shape",
+        "pickle",
+    ],
 )
 def test_a_damaged_store_is_rebuilt(toy_root: Path, damage: str) -> None:
     first = open_toy(toy_root)
+    whole = first.splits["train"].images.copy()
     if damage == "meta":
         (first.folder / "meta.json").write_text("{")
     elif damage == "cut images":
         images = first.folder / "train.images.npy"
         images.write_bytes(images.read_bytes()[:-10])
+    elif damage == "flipped pixel":  # its size is what it was
+        np.lib.format.open_memmap(first.folder / "train.images.npy", mode="r+")[0, 0, 0] += 1
+    elif damage == "other ids":
+        ids = np.load(first.folder / "train.ids.npy")
+        np.save(first.folder / "train.ids.npy", ids[::-1])
     elif damage == "cut labels":
         (first.folder / "test.target.npy").write_bytes(b"\x93NUMPY")
     elif damage == "flipped label":
@@ -129,7 +146,8 @@ def test_a_damaged_store_is_rebuilt(toy_root: Path, damage: str) -> None:
         np.save(first.folder / "train.images.npy", np.zeros((6, 6, 7, 3), dtype=np.uint8))
     second = open_toy(toy_root)
     assert second.fingerprint == first.fingerprint
-    assert len(second.splits["train"]) == 6
+    np.testing.assert_array_equal(second.splits["train"].images, whole)
+    assert second.splits["train"].ids[3] == "train/dog_0"
 
 
 def test_parameters_and_roots_have_stores_of_their_own(toy_root: Path, tmp_path: Path) -> None:
