@@ -28,6 +28,7 @@ def prepare(
     synthetic: bool = False,
     allow_mismatch: bool = False,
     report: Callable[[str], None] | None = None,
+    inspect: Callable[[Dataset], None] | None = None,
 ) -> Store:
     """Open a dataset's store, building it first where needed.
 
@@ -38,6 +39,7 @@ def prepare(
         synthetic: Use a generated twin with the real layout instead of the real data.
         allow_mismatch: Go on with data that are not what the manifest promises; the store says how they differ.
         report: Called with one line about each thing that takes long.
+        inspect: Called with the dataset before any of it is read; it refuses a dataset by raising an error.
 
     Raises:
         ConfigurationError: A parameter is unknown or invalid; or a twin was asked of an embedded dataset.
@@ -46,6 +48,8 @@ def prepare(
     """
     manifest = load_manifest(card.manifest)
     dataset = locate(card, params, manifest, data_root=data_root, synthetic=synthetic, report=report)
+    if inspect is not None:
+        inspect(dataset)
     spec = dataset.params.spec(card.name)
     if synthetic:
         manifest = manifest.for_twin()

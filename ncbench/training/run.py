@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import errno
+import functools
 import io
 import json
 import os
@@ -36,6 +37,7 @@ from ncbench.results.snapshot import SNAPSHOT_FILE, write_snapshot
 from ncbench.training.checkpoint import newest_epoch
 from ncbench.training.configuration import Configuration, resolve
 from ncbench.training.loop import DivergedError, Fitted, Progress, Reporter, fit
+from ncbench.training.preflight import refuse_unfit
 from ncbench.training.selection import effective_supervision
 
 CHECKPOINTS = "checkpoints"
@@ -127,6 +129,7 @@ def run(
                 synthetic=synthetic,
                 allow_mismatch=allow_mismatch,
                 report=warn,
+                inspect=functools.partial(refuse_unfit, configuration),
             )
         except NcbenchError:
             _remove_if_empty(folder)

@@ -1,0 +1,66 @@
+"""What cannot work on a dataset is refused before any of its images is decoded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ncbench
+from ncbench import ConfigurationError, DataError, NcbenchError
+from ncbench.plugins.discovery import registry
+from ncbench.training.configuration import resolve
+from ncbench.training.preflight import refuse_unfit
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder in which nothing but a twin is ever made."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "complaint"),
+    [
+        ({"method": "shortcut_prime"}, ConfigurationError, "shortcut_prime needs the bias attribute"),
+        ({"method": "group_dro"}, ConfigurationError, "group_dro needs the bias attribute"),
+        ({"method": "reweight"}, ConfigurationError, "Run reweight:by=class"),
+        ({"method": "resample"}, ConfigurationError, "Run resample:by=class"),
+        ({"method": "haframe"}, ConfigurationError, "has no class hierarchy"),
+        ({"backbone": "vgg11"}, ConfigurationError, "and these have 16 x 16"),
+        ({"backbone": "ufm"}, ConfigurationError, "3 x 16 x 16 values are no numbers"),
+        ({"backbone": "resnet18:weights=imagenet", "dataset": "bar:size=48"}, DataError, "resnet18"),
+        ({"set": {"recipe.selection": "val_worst_group_accuracy"}}, ConfigurationError, "with bias labels, which bar"),
+    ],
+)
+def test_what_a_dataset_declares_is_enough_to_refuse(
+    cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, Any],
+    error: type[NcbenchError],
+    complaint: str,
+) -> None:
+    monkeypatch.setenv("NCBENCH_CACHE", str(cache))
+    monkeypatch.setenv("TORCH_HOME", str(cache / "no_weights"))
+    options = {"method": "erm", "dataset": "bar:size=16", "synthetic": True, "output": tmp_path, **changes}
+    with pytest.raises(error, match=complaint):
+        ncbench.run(**options, warn=lambda line: None)
+    assert not (cache / "stores").exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("method", registry().names("methods"))
+def test_what_only_the_data_say_is_not_decided_early(method: str) -> None:
+    # Without data: the classes and their tree are in the package, and whoever asks for more has to wait.
+    dataset = "cifar100" if method == "haframe" else "colored_mnist"
+    configuration = resolve(method, dataset, None, 0, {}, synthetic=False)
+    refuse_unfit(configuration, configuration.dataset.factory(configuration.dataset.params, None))
+
+
+def test_images_of_channels_that_are_not_declared_are_left_to_the_run() -> None:
+    grey = resolve("erm", "ufm", "ufm", 0, {}, synthetic=False)
+    refuse_unfit(grey, grey.dataset.factory(grey.dataset.params, None))
+    undeclared = resolve("erm", "bar:size=16", "vgg11", 0, {"recipe.input_scaling": "unit"}, synthetic=False)
+    refuse_unfit(undeclared, undeclared.dataset.factory(undeclared.dataset.params, None))
