@@ -14,21 +14,22 @@ import click
     "limits",
     multiple=True,
     metavar="METRIC:POINTS",
-    help="Exit with 1 if METRIC on test is more than POINTS percentage points below the first configuration's.",
+    help="Exit with 1 if METRIC on test is more than POINTS percentage points below that of the first configuration "
+    "on the same data.",
 )
 def compare(runs: tuple[Path, ...], limits: tuple[str, ...]) -> int:
     """Compare runs side by side.
 
-    RUN is a run folder or a result.json. Runs that differ in the seed alone are averaged; the first configuration is
-    the reference.
+    RUN is a run folder, a folder of them, or a result.json. Runs that differ in the seed alone are averaged, and
+    differences are to the first configuration on the same data.
     """
     from ncbench.results.archive import load_results
     from ncbench.results.comparison import parse_limit, print_comparison, shortfalls
 
     parsed = [parse_limit(limit) for limit in limits]
     results = load_results(runs, lambda message: click.echo(message, err=True))
-    print_comparison(results)
     found = shortfalls(results, parsed)
+    print_comparison(results)
     for line in found:
         click.echo(line, err=True)
     return 1 if found else 0

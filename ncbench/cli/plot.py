@@ -37,7 +37,8 @@ _WAY_ON = {
 def plot(runs: tuple[Path, ...], kind: str, output: Path | None) -> None:
     """Draw runs.
 
-    Pictures are PNG and SVG. RUN is a run folder or a result.json. Runs that differ in the seed alone share a colour.
+    Pictures are PNG and SVG. RUN is a run folder, a folder of them, or a result.json. Runs that differ in the seed
+    alone share a colour.
     """
     from ncbench.contracts.errors import ConfigurationError
     from ncbench.results.archive import load_results

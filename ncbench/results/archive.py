@@ -72,11 +72,15 @@ def load_result(path: str | Path) -> RunResult:
 def load_results(paths: Sequence[Path], warn: Callable[[str], None]) -> list[RunResult]:
     """Read several records; a run folder that has none yet, as when a run is going on, is skipped with a warning.
 
+    Args:
+        paths: Records, run folders, or folders of run folders such as ``runs``.
+        warn: Told of what is skipped.
+
     Raises:
         DataError: None of the paths has a record, or one is damaged.
     """
     results = []
-    for path in paths:
+    for path in (found for given in paths for found in _run_folders(given)):
         if path.is_dir() and not (path / RESULT_FILE).exists():
             warn(f"Skipped {path}: it has no {RESULT_FILE} yet.")
         else:
@@ -84,6 +88,13 @@ def load_results(paths: Sequence[Path], warn: Callable[[str], None]) -> list[Run
     if not results:
         raise DataError("None of these folders has a record yet.")
     return results
+
+
+def _run_folders(path: Path) -> list[Path]:
+    """The folders in a folder of run folders, by name; anything else as it is."""
+    if not path.is_dir() or (path / RESULT_FILE).exists() or not any(path.glob(f"*/{RESULT_FILE}")):
+        return [path]
+    return sorted(folder for folder in path.iterdir() if folder.is_dir())
 
 
 def write_result(result: RunResult) -> None:

@@ -1,4 +1,4 @@
-"""Runs side by side: means over seeds, and the difference to the first configuration."""
+"""Runs side by side: means over seeds, and the difference to the first configuration on the same data."""
 
 from __future__ import annotations
 
@@ -7,19 +7,24 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Console
+from rich.cells import cell_len
+from rich.markup import escape
 from rich.table import Table
 
 from ncbench.contracts.errors import ConfigurationError, unknown_name
 from ncbench.results.archive import RunResult
 from ncbench.results.record import ACCURACIES
-from ncbench.results.table import COLLAPSE
+from ncbench.results.table import COLLAPSE, MISTAKES
+from ncbench.results.terminal import text_console
+
+_GAP = 2  # cells between two columns
 
 
 def label(result: RunResult) -> str:
-    """Return what names a run's configuration: everything but the seed."""
+    """Return what names a run's configuration: everything but the seed, and whether the data are not the real ones."""
     record = result.record
-    return f"{record.method.spec} / {record.dataset.spec} / {record.backbone.spec}"
+    caveat = f" ({record.dataset.caveat})" if record.dataset.caveat else ""
+    return f"{record.method.spec} / {record.dataset.spec}{caveat} / {record.backbone.spec}"
 
 
 def by_configuration(results: Sequence[RunResult]) -> dict[str, list[RunResult]]:
@@ -36,10 +41,18 @@ def by_configuration(results: Sequence[RunResult]) -> dict[str, list[RunResult]]
     }
 
 
+def by_data(results: Sequence[RunResult]) -> list[dict[str, list[RunResult]]]:
+    """Group configurations by the data they were on: only on the same data is a difference one of configurations."""
+    grouped: dict[tuple[str, str], dict[str, list[RunResult]]] = {}
+    for text, members in by_configuration(results).items():
+        dataset = members[0].record.dataset
+        grouped.setdefault((dataset.spec, dataset.fingerprint), {})[text] = members
+    return list(grouped.values())
+
+
 def _settings(result: RunResult) -> dict[str, Any]:
-    """Return what a run's label does not say: its recipe, and which data it was on, a twin's or others than usual."""
-    dataset = result.record.dataset
-    return {**result.record.recipe, "synthetic": dataset.synthetic, "fingerprint": dataset.fingerprint[:12]}
+    """Return what a run's label does not say: its recipe, and which data it was on, if others than usual."""
+    return {**result.record.recipe, "fingerprint": result.record.dataset.fingerprint[:12]}
 
 
 def _differences(settings: dict[str, Any], others: Sequence[dict[str, Any]]) -> str:
@@ -65,48 +78,102 @@ def parse_limit(text: str) -> tuple[str, float]:
 
 
 def print_comparison(results: Sequence[RunResult]) -> None:
-    """Print one column a configuration: mean and standard deviation over seeds, and differences to the first."""
-    grouped = by_configuration(results)
-    console = Console()
-    for number, (text, members) in enumerate(grouped.items(), start=1):
-        statuses = ", ".join(sorted({member.status for member in members}))
-        console.print(f"[{number}] {text}: {len(members)} run(s), {statuses}", markup=False, highlight=False)
-    table = Table("metric", *(f"[{number}]" for number in range(1, len(grouped) + 1)), box=None)
+    """Print one column a configuration: mean and standard deviation over seeds, and differences to the first.
+
+    Configurations on different data have tables of their own, each with its own first configuration. A table that is
+    wider than the terminal goes on below itself.
+    """
+    console = text_console()
+    data = by_data(results)
+    number = 0
+    for grouped in data:
+        if number:
+            console.print()
+        first, number = number + 1, number + len(grouped)
+        headings = [f"[{position}]" for position in range(first, number + 1)]
+        for heading, (text, members) in zip(headings, grouped.items(), strict=True):
+            runs = f"{len(members)} run{'s' * (len(members) > 1)}"
+            statuses = ", ".join(sorted({member.status for member in members}))
+            console.print(f"{heading} {text}: {runs}, {statuses}", markup=False, highlight=False)
+        for table in _tables(headings, list(grouped.values()), console.width):
+            console.print(table)
+    if len(data) > 1:
+        console.print(
+            "\nRuns on different data, or on different versions of them, are in tables of their own: no difference is "
+            "taken between them.",
+            highlight=False,
+        )
+
+
+def _tables(headings: Sequence[str], configurations: Sequence[Sequence[RunResult]], width: int) -> list[Table]:
+    """Return the table of some configurations, in as many parts as the width asks for."""
+    names = ["metric"]
+    columns = [[heading] for heading in headings]
+    for split, name, scale, style in _ROWS:
+        values = [[scale * value for value in _values(members, name, split)] for members in configurations]
+        if not any(values):
+            continue
+        names.append(f"{name}{' (%)' if scale == 100 else ''}, {split}")
+        for position, column in enumerate(columns):
+            difference = _difference(values[position], values[0], style) if position and values[0] else ""
+            column.append(_mean_and_deviation(values[position], style) + difference)
+    parts: list[list[list[str]]] = []
+    room = 0
+    for column in columns:
+        taken = _GAP + _width(column)
+        if taken > room:
+            parts.append([])
+            room = width - _width(names)
+        parts[-1].append(column)
+        room -= taken
+    return [_table([names, *part]) for part in parts]
+
+
+_ROWS = [
+    *(("test", name, 100, "{:.2f}") for name in ACCURACIES),
+    *(("test", name, 1, "{:.4g}") for name in MISTAKES),
+    *(("train", name, 1, "{:.4g}") for name in COLLAPSE),
+]
+
+
+def _width(column: Sequence[str]) -> int:
+    return max(map(cell_len, column))
+
+
+def _table(columns: Sequence[Sequence[str]]) -> Table:
+    headings, *rows = zip(*columns, strict=True)
+    table = Table(*map(escape, headings), box=None, pad_edge=False, padding=(0, _GAP, 0, 0))
     for column in table.columns[1:]:
         column.justify = "right"
-    reference = next(iter(grouped.values()))
-    rows = [("test", name, 100, "{:.2f}") for name in ACCURACIES] + [("train", name, 1, "{:.4g}") for name in COLLAPSE]
-    for split, name, scale, style in rows:
-        columns = [[scale * value for value in _values(members, name, split)] for members in grouped.values()]
-        if not any(columns):
-            continue
-        base = [scale * value for value in _values(reference, name, split)]
-        cells = [
-            _mean_and_deviation(values, style) + ("" if not number or not base else _difference(values, base, style))
-            for number, values in enumerate(columns)
-        ]
-        table.add_row(f"{name}{' (%)' if scale == 100 else ''}, {split}", *cells)
-    console.print(table)
+    for row in rows:
+        table.add_row(*row)
+    return table
 
 
 def shortfalls(results: Sequence[RunResult], limits: Sequence[tuple[str, float]]) -> list[str]:
-    """Return one line for each configuration that is further below the first than a limit allows.
+    """Return one line for each configuration that is further below the first on its data than a limit allows.
 
     Raises:
-        ConfigurationError: A limit names a metric the runs do not have.
+        ConfigurationError: A limit names a metric the runs do not have, or a configuration is alone on its data.
     """
-    grouped = by_configuration(results)
-    reference_label, reference = next(iter(grouped.items()))
     lines = []
-    for metric, points in limits:
-        base = _values(reference, metric)
-        if not base:
-            raise unknown_name("test metric", metric, reference[0].metrics.get("test", {}))
-        for text, members in list(grouped.items())[1:]:
-            values = _values(members, metric)
-            drop = 100 * (statistics.fmean(base) - statistics.fmean(values)) if values else math.inf
-            if drop > points:
-                lines.append(f"{text}: {metric} is {drop:.2f} points below {reference_label}; {points:g} are allowed.")
+    for grouped in by_data(results):
+        (reference_label, reference), *others = grouped.items()
+        for metric, points in limits:
+            base = _values(reference, metric)
+            if not base:
+                raise unknown_name("test metric", metric, reference[0].metrics.get("test", {}))
+            if not others:
+                raise ConfigurationError(
+                    f"--fail has nothing to compare {reference_label} with: no other configuration is on the same data."
+                )
+            for text, members in others:
+                values = _values(members, metric)
+                drop = 100 * (statistics.fmean(base) - statistics.fmean(values)) if values else math.inf
+                if drop > points:
+                    lines.append(
+                        f"{text}: {metric} is {drop:.2f} points below {reference_label}; {points:g} are allowed."
+                    )
     return lines
 
 

@@ -65,6 +65,7 @@ PANELS = (
         percent=True,
     ),
     ACCURACY,
+    Panel("Mistake severity, test", (("test", "mistake_severity", "-", ""),), "height of the lowest common ancestor"),
     Panel("Training loss", (("losses", "loss", "-", ""),), "mean over the epoch", logarithmic=True),
     NC1,
     Panel("NC2: equal norms, train", _of_target_and_bias("nc2_norm_cv"), r"std / mean of $\Vert\mu_c - \mu_G\Vert$"),

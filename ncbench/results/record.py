@@ -73,6 +73,14 @@ class DatasetPart(_Part):
     mismatch: list[Phrase] = Field(default_factory=list, max_length=100)
     plugin: PluginPart
 
+    @property
+    def caveat(self) -> str:
+        """What must be said beside every number: that the data are not the real, released ones; empty if they are."""
+        if self.synthetic:
+            return "synthetic data, not the real dataset"
+        count = len(self.mismatch)
+        return f"data differ from the released: {count} difference{'s' * (count > 1)}" if count else ""
+
 
 class BackbonePart(_Part):
     """The backbone: canonical spec and every parameter."""

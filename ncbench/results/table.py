@@ -5,18 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
+from ncbench.contracts.errors import name_offenders
 from ncbench.results.archive import RunResult
 from ncbench.results.record import ACCURACIES, Group, Record
+from ncbench.results.terminal import text_console
 
+MISTAKES = (
+    "mistake_severity",
+    "hierarchical_distance_at_1",
+    "hierarchical_distance_at_5",
+    "hierarchical_distance_at_20",
+)
+"""How bad mistakes are, where classes have a hierarchy."""
 COLLAPSE = ("nc1", "bias_nc1", "nc2_angle_std", "nc3_self_duality", "nc4_disagreement")
 
 
 def print_result(result: RunResult, plots: Sequence[Path]) -> None:
     """Print a run's metrics, its worst group, and where the record and the plots are."""
-    console = Console()
+    console = text_console()
     record = result.record
     console.print(
         f"\n{record.method.spec} on {record.dataset.spec}, seed {record.seed}: {record.status}",
@@ -24,6 +32,10 @@ def print_result(result: RunResult, plots: Sequence[Path]) -> None:
         markup=False,
         highlight=False,
     )
+    dataset = record.dataset
+    if dataset.caveat:
+        differences = f" ({name_offenders(dataset.mismatch)})" if dataset.mismatch else ""
+        console.print(f"Note: {dataset.caveat}{differences}.", markup=False, highlight=False)
     splits = [split for split in ("train", "val", "test") if split in record.metrics]
     if splits:
         console.print(_metrics_table(record, splits))
@@ -52,7 +64,7 @@ def _metrics_table(record: Record, splits: Sequence[str]) -> Table:
     for column in table.columns[1:]:
         column.justify = "right"
     numbers: dict[str, dict[str, float]] = {str(split): values for split, values in record.metrics.items()}
-    for name in (*ACCURACIES, *COLLAPSE):
+    for name in (*ACCURACIES, *MISTAKES, *COLLAPSE):
         if not any(name in numbers[split] for split in splits):
             continue
         style = "{:.2%}" if name in ACCURACIES else "{:.4g}"

@@ -100,6 +100,21 @@ def test_compare_shows_runs_side_by_side(cli: Cli, runs: list[RunResult]) -> Non
     assert ("points below" in err) == worse
 
 
+def test_compare_takes_a_folder_of_run_folders(cli: Cli, runs: list[RunResult]) -> None:
+    (runs[0].folder.parent / "started").mkdir(exist_ok=True)
+    code, out, err = cli("compare", runs[0].folder.parent)
+    assert code == 0
+    assert err == f"Skipped {runs[0].folder.parent / 'started'}: it has no result.json yet.\n"
+    assert out == cli("compare", *sorted(run.folder for run in runs))[1]
+
+
+def test_a_metric_that_no_run_has_fails_before_anything_is_printed(cli: Cli, runs: list[RunResult]) -> None:
+    code, out, err = cli("compare", *(run.folder for run in runs), "--fail", "acuracy:1")
+    assert (code, out) == (2, "")
+    assert "Did you mean 'accuracy'" in err
+    assert err.count("\n") == 1
+
+
 def test_plot_draws_several_runs(cli: Cli, runs: list[RunResult], tmp_path: Path) -> None:
     code, out, _ = cli("plot", *(str(run.folder) for run in runs), "--output", str(tmp_path / "plots"))
     assert code == 0
