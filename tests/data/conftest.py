@@ -124,6 +124,20 @@ def toy_root(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.fixture(scope="module")
+def twin(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root with the twin of the module's CARD; read only."""
+    root = tmp_path_factory.mktemp("twin")
+    request.module.CARD.load().synthesize(root)
+    return root
+
+
+@pytest.fixture
+def root(twin: Path, tmp_path: Path) -> Path:
+    """A data root with the twin of the module's CARD that a test may damage."""
+    return copy_tree(twin, tmp_path / "root")
+
+
 @pytest.fixture
 def mnist_root(tmp_path: Path) -> Path:
     """A writable data root with colored_mnist's twin."""

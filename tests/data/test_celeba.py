@@ -18,25 +18,11 @@ from ncbench.data.store import Store, open_store
 from ncbench.data.verify import verify
 from ncbench_datasets.celeba_tables import ATTRIBUTES, read_attributes, read_partition
 
-from .conftest import CARDS, copy_tree
+from .conftest import CARDS
 
 CARD = CARDS["celeba"]
 MANIFEST = load_manifest(CARD.manifest)
 TRAIN = {(0, 0): 4, (0, 1): 22, (1, 0): 20, (1, 1): 2}
-
-
-@pytest.fixture(scope="module")
-def twin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data root with the twin; read only."""
-    root = tmp_path_factory.mktemp("twin")
-    CARD.load().synthesize(root)
-    return root
-
-
-@pytest.fixture
-def root(twin: Path, tmp_path: Path) -> Path:
-    """A data root with the twin that a test may damage."""
-    return copy_tree(twin, tmp_path / "root")
 
 
 def _dataset(root: Path, **params: Any) -> Any:

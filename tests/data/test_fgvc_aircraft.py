@@ -22,21 +22,6 @@ KIND: Any = CARD.load()
 VARIANTS = ("707-320", "737-300", "737-400", "A320", "A380", "F-16A/B", "F/A-18", "Spitfire")
 
 
-@pytest.fixture(scope="module")
-def twin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data root with the twin; read only."""
-    root = tmp_path_factory.mktemp("twin")
-    KIND.synthesize(root)
-    return root
-
-
-@pytest.fixture
-def root(twin: Path, tmp_path: Path) -> Path:
-    """A data root with a twin that a test may damage."""
-    shutil.copytree(twin / "fgvc_aircraft", tmp_path / "root" / "fgvc_aircraft")
-    return tmp_path / "root"
-
-
 def _dataset(root: Path) -> Any:
     return KIND(KIND.Parameters(size=28), root)
 

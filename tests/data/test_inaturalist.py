@@ -38,25 +38,6 @@ NAMES = (
 OAK = "00006_Plantae_Tracheophyta_Magnoliopsida_Fagales_Fagaceae_Quercus_robur"
 
 
-@pytest.fixture(scope="module")
-def twin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data root with the twin; read only."""
-    root = tmp_path_factory.mktemp("twin")
-    KIND.synthesize(root)
-    return root
-
-
-@pytest.fixture
-def root(twin: Path, tmp_path: Path) -> Path:
-    """A data root with a twin that a test may damage."""
-    shutil.copytree(twin / "inaturalist", tmp_path / "root" / "inaturalist", copy_function=_copy)
-    return tmp_path / "root"
-
-
-def _copy(source: str, target: str) -> None:
-    (os.link if source.endswith(".jpg") else shutil.copy)(source, target)  # no test writes into a photograph
-
-
 def _dataset(root: Path | None, **params: Any) -> Any:
     return KIND(KIND.Parameters(size=16, **params), root)
 

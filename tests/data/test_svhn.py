@@ -24,23 +24,6 @@ CARD = CARDS["svhn"]
 KIND: Any = CARD.load()
 
 
-@pytest.fixture(scope="module")
-def twin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data root with the twin; read only."""
-    root = tmp_path_factory.mktemp("twin")
-    KIND.synthesize(root)
-    return root
-
-
-@pytest.fixture
-def root(twin: Path, tmp_path: Path) -> Path:
-    """A data root with a twin that a test may damage."""
-    (tmp_path / "svhn").mkdir()
-    for path in (twin / "svhn").iterdir():
-        (tmp_path / "svhn" / path.name).write_bytes(path.read_bytes())
-    return tmp_path
-
-
 def _open(root: Path) -> Any:
     dataset = KIND(KIND.Parameters(), root)
     return open_store(dataset, dataset.params.spec("svhn"), load_manifest(CARD.manifest).for_twin())

@@ -20,26 +20,12 @@ from ncbench.data.prepare import prepare
 from ncbench.data.store import Store, open_store
 from ncbench.data.verify import verify
 
-from .conftest import CARDS, copy_tree
+from .conftest import CARDS
 
 CARD = CARDS["waterbirds"]
 FOLDER = "waterbird_complete95_forest2water2"
 MANIFEST = load_manifest(CARD.manifest)
 SMALL = "waterbirds:size=32"
-
-
-@pytest.fixture(scope="module")
-def twin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data root with the twin; read only."""
-    root = tmp_path_factory.mktemp("twin")
-    CARD.load().synthesize(root)
-    return root
-
-
-@pytest.fixture
-def root(twin: Path, tmp_path: Path) -> Path:
-    """A data root with the twin that a test may damage."""
-    return copy_tree(twin, tmp_path / "root")
 
 
 def _dataset(root: Path, size: int = 32) -> Any:
