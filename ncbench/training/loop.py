@@ -24,6 +24,7 @@ from ncbench.results.snapshot import Snapshot, take_snapshot
 from ncbench.training.checkpoint import load_latest_checkpoint, save_checkpoint
 from ncbench.training.configuration import Configuration, load_metrics
 from ncbench.training.evaluation import EvaluatedSplit, Evaluator, SplitResult, group_counts
+from ncbench.training.interrupts import Interrupts
 from ncbench.training.seeding import seed_global_generators
 from ncbench.training.selection import Best, available_criteria, check_criterion, improved
 
@@ -83,6 +84,7 @@ def fit(
     checkpoint_seconds: float,
     resume: bool,
     reporter: Reporter,
+    interrupts: Interrupts,
 ) -> Fitted:
     """Train, select and evaluate.
 
@@ -95,8 +97,10 @@ def fit(
         checkpoint_seconds: Least time between two checkpoints; no result depends on it.
         resume: Whether to go on from the newest checkpoint, if there is one.
         reporter: Told of every epoch.
+        interrupts: Told how many epochs are in no checkpoint; may note that the run is to end.
 
     Raises:
+        KeyboardInterrupt: The run was interrupted; every epoch it finished is in a checkpoint, unless the user insisted.
         DivergedError: The loss is not finite.
         SupervisionError: The method read a label it did not declare.
         ConfigurationError: The recipe or the method does not fit the dataset.
@@ -207,9 +211,10 @@ def fit(
                 if stage is stages[-1]:
                     _select(recipe.selection, criteria, epoch, method, progress)
             entry["seconds"]["evaluate"] = time.perf_counter() - trained
+            interrupts.unsaved += 1
             reporter.epoch(entry)
 
-            if last_epoch or time.monotonic() - last_checkpoint >= checkpoint_seconds:
+            if last_epoch or interrupts.noted or time.monotonic() - last_checkpoint >= checkpoint_seconds:
                 save_checkpoint(
                     checkpoints,
                     epoch,
@@ -222,6 +227,9 @@ def fit(
                     },
                 )
                 last_checkpoint = time.monotonic()
+                interrupts.unsaved = 0
+                if interrupts.noted:
+                    raise KeyboardInterrupt
 
     if progress.snapshot is not None:
         method.load_state_dict(progress.snapshot)

@@ -36,6 +36,7 @@ from ncbench.results.record import Record
 from ncbench.results.snapshot import SNAPSHOT_FILE, write_snapshot
 from ncbench.training.checkpoint import newest_epoch
 from ncbench.training.configuration import Configuration, resolve
+from ncbench.training.interrupts import Interrupts
 from ncbench.training.loop import DivergedError, Fitted, Progress, Reporter, fit
 from ncbench.training.preflight import refuse_unfit
 from ncbench.training.selection import effective_supervision
@@ -96,7 +97,7 @@ def run(
         force: Discard what is there of this run and start it anew.
         synthetic: Use the dataset's generated twin; the record is marked.
         allow_mismatch: Go on with data that are not what the dataset's manifest promises; the record is marked.
-        checkpoint_seconds: Least time between two checkpoints.
+        checkpoint_seconds: Least time between two checkpoints; an interrupted run writes one besides.
         reporter: Told of every epoch.
         warn: Told, in one line, what a person should know.
 
@@ -137,8 +138,9 @@ def run(
         prepared = time.perf_counter()
         session = _Session(configuration, store, torch_device, folder, warn)
         session.start(resume)
+        interrupts = Interrupts(warn)
         try:
-            with terminated_as_interrupted():
+            with interrupts.heard():
                 fitted = fit(
                     configuration,
                     store,
@@ -148,6 +150,7 @@ def run(
                     checkpoint_seconds=checkpoint_seconds,
                     resume=resume,
                     reporter=_Logging(session, reporter or Silent()),
+                    interrupts=interrupts,
                 )
                 _save_model(fitted, folder / MODEL_FILE)
                 if fitted.geometry is not None:
@@ -157,7 +160,7 @@ def run(
             result = session.end("diverged", str(error), prepared - started)
         except KeyboardInterrupt:
             session.end("interrupted", "interrupted by the user", prepared - started)
-            raise KeyboardInterrupt(_way_on(folder / CHECKPOINTS)) from None
+            raise KeyboardInterrupt(_way_on(folder / CHECKPOINTS, interrupts.unsaved)) from None
         except (ConfigurationError, DataError):
             _remove_if_empty(folder)  # nothing ran: what was there of the run stays as it is
             raise
@@ -320,11 +323,12 @@ def _remove_if_empty(folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _way_on(checkpoints: Path) -> str:
+def _way_on(checkpoints: Path, unsaved: int) -> str:
     epoch = newest_epoch(checkpoints)
     if epoch is None:
         return "Interrupted before an epoch was done. The same command with --resume starts again."
-    return f"Interrupted. The same command with --resume goes on after epoch {epoch}."
+    lost = f" and runs {unsaved} finished epochs again, which were not on the disk yet" if unsaved else ""
+    return f"Interrupted. The same command with --resume goes on after epoch {epoch}{lost}."
 
 
 def _explain_write_error(error: OSError, folder: Path) -> NcbenchError:

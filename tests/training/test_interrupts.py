@@ -1,0 +1,108 @@
+"""Ctrl-C and SIGTERM at a moment of the test's choice, in this process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ncbench
+from ncbench import load_result
+from ncbench.training.checkpoint import newest_epoch
+from ncbench.training.run import Silent
+
+from .conftest import without_times
+
+# jtt has two stages, and its first one ends with the third epoch; so many steps, since reports come every 50.
+SETTINGS = {"recipe.epochs": 6, "recipe.batch_size": 8}
+OPTIONS = {"method": "jtt:identify_epochs=3", "set": SETTINGS}
+SELDOM = 1e9
+
+
+class Interrupting(Silent):
+    """Sends this process signals in the middle of an epoch, or at its end."""
+
+    def __init__(self, epoch: int, signals: list[signal.Signals], at_its_end: bool = False) -> None:
+        self.left = epoch
+        self.signals = signals
+        self.at_its_end = at_its_end
+
+    def step(self, fraction: float) -> None:
+        if self.left == 1 and not self.at_its_end:
+            self._send()
+
+    def epoch(self, entry: dict[str, Any]) -> None:
+        if self.left == 1 and self.at_its_end:
+            self._send()
+        self.left -= 1
+
+    def _send(self) -> None:
+        while self.signals:
+            os.kill(os.getpid(), self.signals.pop())
+
+
+@pytest.fixture(autouse=True)
+def python_s_own_handlers() -> Iterator[None]:
+    """Hear Ctrl-C also where the tests run in the background of a shell, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler), signal.getsignal(signal.SIGTERM)
+    yield
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGTERM) is before[1]
+    signal.signal(signal.SIGINT, before[0])
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The record of a run that nobody interrupts."""
+    result = ncbench.run(**OPTIONS, output=tmp_path_factory.mktemp("whole"))
+    return without_times(json.loads(result.path.read_text()))
+
+
+def interrupted(output: Path, reporter: Interrupting, **changes: Any) -> tuple[str, int, int | None, list[str]]:
+    """Return the last word on a run, its finished epochs, those that can be restored, and what was said before."""
+    told: list[str] = []
+    options = {**OPTIONS, "checkpoint_seconds": SELDOM, **changes}
+    with pytest.raises(KeyboardInterrupt) as caught:
+        ncbench.run(**options, output=output, reporter=reporter, warn=told.append)
+    (folder,) = output.iterdir()
+    record = load_result(folder).record
+    assert record.status == "interrupted"
+    return str(caught.value), len(record.history), newest_epoch(folder / "checkpoints"), told
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(("epoch", "at_its_end"), [(2, True), (3, False), (5, False), (9, False), (9, True)])
+def test_an_interrupt_loses_no_epoch(
+    tmp_path: Path, whole: dict[str, Any], number: signal.Signals, epoch: int, at_its_end: bool
+) -> None:
+    last_word, done, kept, told = interrupted(tmp_path, Interrupting(epoch, [number], at_its_end))
+    assert done == kept == epoch
+    assert last_word == f"Interrupted. The same command with --resume goes on after epoch {epoch}."
+    assert len(told) == 1
+    assert "Ctrl-C again ends it at once" in told[0]
+    resumed = ncbench.run(**OPTIONS, output=tmp_path, resume=True)
+    assert without_times(json.loads(resumed.path.read_text())) == whole
+
+
+def test_a_second_interrupt_ends_at_once_and_says_what_is_lost(tmp_path: Path, whole: dict[str, Any]) -> None:
+    last_word, done, kept, _ = interrupted(tmp_path, Interrupting(5, [signal.SIGINT, signal.SIGTERM]))
+    assert (done, kept) == (4, 1)
+    assert "goes on after epoch 1 and runs 3 finished epochs again" in last_word
+    resumed = ncbench.run(**OPTIONS, output=tmp_path, resume=True)
+    assert without_times(json.loads(resumed.path.read_text())) == whole
+
+
+@pytest.mark.parametrize(("epoch", "kept", "seconds"), [(1, None, SELDOM), (2, 1, SELDOM), (4, 3, 0)])
+def test_where_nothing_would_be_lost_the_first_interrupt_ends_at_once(
+    tmp_path: Path, epoch: int, kept: int | None, seconds: float
+) -> None:
+    last_word, done, restorable, told = interrupted(
+        tmp_path, Interrupting(epoch, [signal.SIGINT]), checkpoint_seconds=seconds
+    )
+    assert (done, restorable, told) == (epoch - 1, kept, [])
+    assert ("before an epoch was done" if kept is None else f"goes on after epoch {kept}.") in last_word
