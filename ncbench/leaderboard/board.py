@@ -16,8 +16,21 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+class Measure(_Part):
+    """What the numbers of one name are."""
+
+    name: str
+    heading: str
+    meaning: str
+    unit: Literal["fraction", "LCA height"] = Field(
+        description="a height is that of the lowest common ancestor of two classes in the class hierarchy"
+    )
+    better: Literal["higher", "lower"]
+    recomputed: bool = Field(description="from the counts of each record; else it is what the record states")
+
+
 class Estimate(_Part):
-    """A mean over seeds, as a fraction, with its 95% interval of Student's t; without interval below three seeds."""
+    """A mean over seeds, in its measure's unit, with its 95% interval of Student's t; none below three seeds."""
 
     mean: float
     low: float | None
@@ -33,7 +46,7 @@ class Paired(_Part):
 
 
 class Source(_Part):
-    """One run of a row: its seed, its record's path relative to this file, and its recomputed test accuracies."""
+    """One run of a row: its seed, its record's path relative to this file, and its measures on the test split."""
 
     seed: int
     record: str
@@ -59,7 +72,7 @@ class Row(_Part):
     epochs: int
     recipe: dict[str, JsonValue]
     distinction: str = Field(description="recipe settings that tell it from rows of the same method and backbone")
-    metrics: dict[str, Estimate]
+    metrics: dict[str, Estimate] = Field(description="measure -> over the runs, on the test split")
     versus_erm: Paired | None = Field(description="on the primary metric; null without a comparable run of erm")
     flags: list[str]
     runs: list[Source]
@@ -172,6 +185,7 @@ class Board(_Part):
     records: int = Field(description="files in the archive")
     counted: int = Field(description="records behind the rows")
     digest: str = Field(description="SHA-256 over the names of all files in the archive, in order, one a line")
+    measures: list[Measure]
     datasets: list[DatasetTable]
     overviews: list[Overview]
     methods: list[MethodSummary]

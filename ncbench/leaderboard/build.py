@@ -37,7 +37,7 @@ from ncbench.leaderboard.overview import overviews
 from ncbench.leaderboard.problems import Problem, RefusedError, plain
 from ncbench.leaderboard.reported import read_reported
 from ncbench.leaderboard.site.pages import render_site
-from ncbench.results.record import ACCURACIES
+from ncbench.leaderboard.wording import MEASURES
 
 Key = TypeVar("Key", str, tuple[tuple[str, str, bool], str])
 
@@ -133,6 +133,7 @@ def build_board(archive: Archive, reported: Sequence[ReportedTable]) -> Board:
         records=len(archive.located),
         counted=len(counted),
         digest=hashlib.sha256(names.encode()).hexdigest(),
+        measures=list(MEASURES.values()),
         datasets=tables,
         overviews=overviews(tables),
         methods=_summaries({entry.method.name for entry in counted}, archive.catalogue),
@@ -210,7 +211,8 @@ def _dataset_table(entries: Sequence[Entry], diverged: Mapping[str, int]) -> Dat
 def _row(runs: Sequence[Entry], primary: str, baseline: Sequence[Entry] | None, diverged: int) -> Row:
     runs = sorted(runs, key=lambda entry: entry.seed)
     first = runs[0]
-    shared = set.intersection(*(set(entry.accuracies) for entry in runs))
+    measured = [_measured(entry) for entry in runs]
+    shared = set.intersection(*map(set, measured))
     paired = None if baseline is None else _paired(runs, baseline, primary)
     flags = _flags(runs, diverged)
     if paired is not None and baseline is not None and baseline[0].epochs != first.epochs:
@@ -223,11 +225,20 @@ def _row(runs: Sequence[Entry], primary: str, baseline: Sequence[Entry] | None, 
         epochs=first.epochs,
         recipe=dict(sorted(first.recipe.items())),
         distinction="",
-        metrics={name: _estimate([entry.accuracies[name] for entry in runs]) for name in ACCURACIES if name in shared},
+        metrics={name: _estimate([numbers[name] for numbers in measured]) for name in MEASURES if name in shared},
         versus_erm=paired,
         flags=flags,
-        runs=[Source(seed=run.seed, record=run.path, metrics=_rounded(run.accuracies)) for run in runs],
+        runs=[
+            Source(seed=run.seed, record=run.path, metrics=_rounded(numbers))
+            for run, numbers in zip(runs, measured, strict=True)
+        ],
     )
+
+
+def _measured(entry: Entry) -> dict[str, float]:
+    """Return every measure of a run, in the order they are shown."""
+    numbers = {**entry.accuracies, **entry.heights}
+    return {name: numbers[name] for name in MEASURES if name in numbers}
 
 
 def _row_id(entry: Entry) -> str:

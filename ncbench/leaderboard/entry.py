@@ -26,6 +26,7 @@ from ncbench.leaderboard.catalogue import (
 )
 from ncbench.leaderboard.curves import History, read_history
 from ncbench.leaderboard.files import is_folder_name, record_path
+from ncbench.leaderboard.heights import stated_heights
 from ncbench.leaderboard.problems import RefusedError, plain
 from ncbench.leaderboard.recompute import Cells, read_cells, recomputed_accuracies
 from ncbench.results.record import ACCURACIES, Epoch, Record
@@ -72,6 +73,7 @@ class Entry:
         parameters: ``"method"``, ``"dataset"`` and ``"backbone"`` -> every parameter, defaults included.
         recipe: Every setting.
         accuracies: Of the test split, recomputed; empty if the record does not count.
+        heights: Of the test split, in the class hierarchy, as the record states them; empty if it does not count.
         totals: SHA-256 of the images in every cell of every split.
         history: SHA-256 of the losses of every epoch; None without epochs.
         drawn: The curves of the history that the pages draw.
@@ -98,6 +100,7 @@ class Entry:
     parameters: Mapping[str, Mapping[str, JsonValue]]
     recipe: Mapping[str, JsonValue]
     accuracies: Mapping[str, float]
+    heights: Mapping[str, float]
     totals: str
     history: str | None
     drawn: History
@@ -126,6 +129,7 @@ def inspect(data: bytes, catalogue: Catalogue) -> Entry:
     selection, epochs = _recipe_values(record)
     cells = {str(split): read_cells(groups, split) for split, groups in record.groups.items()}
     accuracies = recomputed_accuracies(record, cells)
+    heights = stated_heights(record, accuracies)
     _check_history(record, selection)
 
     exclusion, note, published_epochs = _own_exclusion(record, selection, accuracies), "", None
@@ -164,6 +168,7 @@ def inspect(data: bytes, catalogue: Catalogue) -> Entry:
         },
         recipe=record.recipe,
         accuracies={name: accuracies[name] for name in ACCURACIES if name in accuracies} if exclusion is None else {},
+        heights=heights if exclusion is None else {},
         totals=_totals(cells),
         history=_history_digest(record.history),
         drawn=read_history(record),

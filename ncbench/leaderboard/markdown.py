@@ -7,19 +7,22 @@ from collections.abc import Sequence
 
 from ncbench.leaderboard.board import Board, DatasetTable, Estimate, Left, Row, Section
 from ncbench.leaderboard.intervals import MIN_SEEDS
-from ncbench.leaderboard.wording import SHORT, labels_used, shown_metrics
+from ncbench.leaderboard.wording import heading, interval_note, labels_used, margin, shown, shown_metrics
 
 _HARMLESS = re.compile(r"[A-Za-z0-9_:=,.+/ -]+")
 
 HEADER = f"""# Leaderboard
 
 Built from the records in `results/` by `ncbench leaderboard build`; do not edit. Every accuracy is recomputed from the
-integer counts in its record.
+integer counts in its record. The suites that make most of these runs are in [`suites/`](suites).
 
-- Test accuracies in per cent: mean over seeds ± half the 95% interval of Student's t. Below {MIN_SEEDS} seeds there is
-  neither an interval nor a rank.
+- Test accuracies in per cent: mean over seeds ± half the 95% interval of Student's t, which is not the standard
+  deviation that papers often give. Below {MIN_SEEDS} seeds there is neither an interval nor a rank.
 - Rows are ranked by the dataset's primary metric (bold), and only against rows that used the same labels and chose
   their epoch by the same rule. A rule that looks at test data never ranks.
+- With a class hierarchy: mistake severity and hierarchical distance@k, mean heights of the lowest common ancestor (LCA)
+  of the true and the predicted classes. ↓: lower is better. They cannot be recomputed from counts and are what the
+  records state.
 - "vs erm": mean difference in points on the seeds both have run, with its 95% interval. It is given where erm was run
   with the same backbone and selection rule; of several, the recipe closest to the row's own.
 - The numbers under "runs" are seeds, and lead to the records.
@@ -55,11 +58,12 @@ def literal(text: str) -> str:
 
 
 def _dataset(table: DatasetTable) -> str:
+    note = interval_note(table.sections)
     lines = [
         f"## {literal(table.dataset.spec)}",
         "",
         f"Data of {literal(table.dataset.distribution)}, fingerprint {literal(table.fingerprint[:12])}; primary metric "
-        f"{literal(table.primary_metric)}.",
+        f"{literal(table.primary_metric)}.{f' {note}.' if note else ''}",
         "",
     ]
     for section in table.sections:
@@ -68,8 +72,8 @@ def _dataset(table: DatasetTable) -> str:
 
 
 def _section(section: Section, primary: str) -> list[str]:
-    shown = shown_metrics([section])
-    headings = [f"**{SHORT[name]}**" if name == primary else SHORT[name] for name in shown]
+    measures = shown_metrics([section])
+    headings = [f"**{heading(name)}**" if name == primary else heading(name) for name in measures]
     columns = ["rank", "method", "backbone", "epochs", *headings, "vs erm", "runs", "remarks"]
     lines = [
         f"### {labels_used(section)}; epoch chosen by {literal(section.selection)}",
@@ -83,8 +87,8 @@ def _section(section: Section, primary: str) -> list[str]:
             _method(row),
             literal(row.backbone.spec),
             str(row.epochs),
-            *(_percent(row.metrics.get(name)) for name in shown),
-            _percent(row.versus_erm.difference, signed=True) if row.versus_erm else "",
+            *(_estimate(row.metrics.get(name), name) for name in measures),
+            _estimate(row.versus_erm.difference, primary, signed=True) if row.versus_erm else "",
             " ".join(f"[{run.seed}]({run.record})" for run in row.runs),
             "; ".join(filter(None, [literal(row.distinction), *row.flags])),
         ]
@@ -97,13 +101,11 @@ def _method(row: Row) -> str:
     return literal(row.method.spec) + origin
 
 
-def _percent(estimate: Estimate | None, signed: bool = False) -> str:
+def _estimate(estimate: Estimate | None, name: str, signed: bool = False) -> str:
     if estimate is None:
         return ""
-    mean = f"{100 * estimate.mean:{'+' if signed else ''}.2f}"
-    if estimate.low is None or estimate.high is None:
-        return mean
-    return f"{mean} ± {50 * (estimate.high - estimate.low):.2f}"
+    width = margin(estimate, name)
+    return shown(estimate.mean, name, signed) + (f" ± {width}" if width else "")
 
 
 def _left_out(left: Sequence[Left]) -> str:

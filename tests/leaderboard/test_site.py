@@ -12,7 +12,7 @@ import pytest
 
 from ncbench.leaderboard.board import Board
 from ncbench.leaderboard.build import build
-from ncbench.leaderboard.wording import MEANING, SHORT
+from ncbench.leaderboard.wording import INTERVAL, MEASURES
 from ncbench.results.record import ACCURACIES
 from tests.leaderboard.conftest import HOSTILE
 from tests.leaderboard.records import SOMEBODY, place_all, seeds
@@ -183,4 +183,21 @@ def test_a_method_may_have_any_name(board: Path, name: str) -> None:
 
 
 def test_every_accuracy_has_a_heading_and_a_meaning() -> None:
-    assert tuple(SHORT) == tuple(MEANING) == ACCURACIES
+    recomputed = tuple(name for name, measure in MEASURES.items() if measure.recomputed)
+    assert recomputed == ACCURACIES
+    assert all(measure.heading and measure.meaning for measure in MEASURES.values())
+
+
+def test_every_table_says_what_its_interval_is(varied: Path, board: Path) -> None:
+    built = Board.model_validate_json((varied / "leaderboard.json").read_bytes())
+    assert (varied / "README.md").read_text().count(f"{INTERVAL}.") == len(built.datasets)
+    index = (varied / "site" / "index.html").read_text()
+    beside = index.count("Beside <span")
+    assert beside
+    # Apostrophes are escaped on the pages.
+    assert index.count("Student&#39;s t), not a standard deviation.") == len(built.datasets) + beside
+    page = (varied / "site" / "methods" / "erm.html").read_text()
+    assert page.count("Student&#39;s t), not a standard deviation.") == page.count("<tfoot>")
+    place_all(board, seeds("erm", 1))
+    build(board)
+    assert INTERVAL not in (board / "README.md").read_text()

@@ -15,6 +15,7 @@ from tests.leaderboard.conftest import HOSTILE
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 PAGES = ("index.html", "methods/erm.html", "methods/evil.html")
+COMMITTED = Path(__file__).parents[2] / "leaderboard"
 PHONE = {"width": 390, "height": 844}
 
 # Text against what lies behind it, by WCAG 2: every visible text node, and SVG text by its fill.
@@ -213,6 +214,29 @@ def test_a_phone_scrolls_sideways_inside_tables_only(page: Any, varied: Path, na
           .map((e) => e.outerHTML.slice(0, 80))"""
     )
     assert wide == []
+
+
+@pytest.mark.parametrize("width", [1280, 1600])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_desktop_shows_every_column_of_the_committed_board(page: Any, width: int, scheme: str) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    page.emulate_media(color_scheme=scheme)
+    page.goto(url(COMMITTED))
+    cut = page.evaluate(
+        """() => [...document.querySelectorAll(".scroll")].filter((e) => e.scrollWidth > e.clientWidth)
+          .map((e) => `${e.getAttribute("aria-label")}: ${e.scrollWidth} of ${e.clientWidth}`)"""
+    )
+    assert cut == []
+
+
+def test_a_phone_shows_remarks_without_scrolling(page: Any, varied: Path) -> None:
+    page.set_viewport_size(PHONE)
+    page.goto(url(varied))
+    remarks = page.locator("tr[data-method] .remarks", has_text="not ranked")
+    assert remarks.count()
+    for remark in remarks.all():
+        box = remark.bounding_box()
+        assert 0 <= box["x"] < box["x"] + box["width"] <= PHONE["width"]
 
 
 def test_what_has_the_focus_shows_it(page: Any, varied: Path) -> None:

@@ -17,7 +17,6 @@ from ncbench.leaderboard.board import (
     Board,
     Comparable,
     DatasetTable,
-    Estimate,
     ReportedTable,
     Row,
     Section,
@@ -28,7 +27,16 @@ from ncbench.leaderboard.intervals import MIN_SEEDS
 from ncbench.leaderboard.overview import LEAST_DATASETS, LEAST_METHODS
 from ncbench.leaderboard.problems import plain
 from ncbench.leaderboard.site import charts, diagram
-from ncbench.leaderboard.wording import MEANING, SHORT, labels_used, shown_metrics
+from ncbench.leaderboard.wording import (
+    INTERVAL,
+    MEASURES,
+    heading,
+    interval_note,
+    labels_used,
+    margin,
+    shown,
+    shown_metrics,
+)
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -148,8 +156,10 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters.update(
-        percent=_percent,
-        spread=_spread,
+        shown=shown,
+        margin=margin,
+        heading=heading,
+        interval_note=interval_note,
         anchor=_anchor,
         labels_key=_labels_key,
         labels_used=labels_used,
@@ -157,8 +167,8 @@ def _environment() -> Environment:
         setting=_setting,
     )
     environment.globals.update(
-        SHORT=SHORT,
-        MEANING=MEANING,
+        MEASURES=MEASURES,
+        INTERVAL=INTERVAL,
         MIN_SEEDS=MIN_SEEDS,
         LEAST_METHODS=LEAST_METHODS,
         LEAST_DATASETS=LEAST_DATASETS,
@@ -166,15 +176,6 @@ def _environment() -> Environment:
         chart=charts,
     )
     return environment
-
-
-def _percent(value: float, signed: bool = False) -> str:
-    return f"{100 * value:{'+' if signed else ''}.2f}"
-
-
-def _spread(estimate: Estimate) -> str:
-    """Return half the width of the interval in points; empty without one."""
-    return "" if estimate.low is None or estimate.high is None else f"{50 * (estimate.high - estimate.low):.2f}"
 
 
 def _setting(value: JsonValue) -> str:
@@ -217,7 +218,7 @@ def _beside(table: DatasetTable, reported: Sequence[ReportedTable]) -> tuple[Bes
         if numbers := _column(source, table.dataset.spec):
             by_metric[source.metric].append((source, numbers))
     found = []
-    for metric in SHORT:
+    for metric in MEASURES:
         sources = by_metric.get(metric, [])
         rows = []
         for method in dict.fromkeys(method for _, numbers in sources for method in numbers):
@@ -266,7 +267,7 @@ def _configurations(
     """Return the rows of every method, in the order of the board."""
     found: defaultdict[str, list[Configuration]] = defaultdict(list)
     for table in board.datasets:
-        panels = charts.panels(table.primary_metric, SHORT[table.primary_metric])
+        panels = charts.panels(table.primary_metric, heading(table.primary_metric))
         for section in table.sections:
             ranked = sum(row.rank is not None for row in section.rows)
             for row in section.rows:
