@@ -100,7 +100,7 @@ def fit(
         interrupts: Told how many epochs are in no checkpoint; may note that the run is to end.
 
     Raises:
-        KeyboardInterrupt: The run was interrupted; every epoch it finished is in a checkpoint, unless the user insisted.
+        KeyboardInterrupt: The run was interrupted; a checkpoint has every finished epoch unless the user insisted.
         DivergedError: The loss is not finite.
         SupervisionError: The method read a label it did not declare.
         ConfigurationError: The recipe or the method does not fit the dataset.
