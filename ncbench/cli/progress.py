@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import click
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
 from ncbench.training.loop import Reporter
 from ncbench.training.run import Silent
@@ -40,7 +41,7 @@ class PlainLines:
 
 
 class Bar:
-    """A rich progress bar with the newest figures beside it."""
+    """A rich progress bar with the newest figures below it."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
@@ -72,6 +73,29 @@ def describe(entry: dict[str, Any]) -> str:
     return "  ".join(parts)
 
 
+class _TwoLines(Progress):
+    """The bar, and the newest figures below it: beside each other they are wider than many terminals."""
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        """Yield the bar's line and, once there are any, the figures'."""
+        yield self.make_tasks_table(self.tasks)
+        for task in self.tasks:
+            if task.fields["figures"]:
+                yield Text(task.fields["figures"], no_wrap=True, overflow="ellipsis")
+
+
+def progress_on(console: Console) -> Progress:
+    """Return the display that a :class:`Bar` moves."""
+    return _TwoLines(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    )
+
+
 @contextlib.contextmanager
 def make_reporter(quiet: bool) -> Iterator[Reporter]:
     """Yield the reporter that fits where standard error goes."""
@@ -80,13 +104,5 @@ def make_reporter(quiet: bool) -> Iterator[Reporter]:
     elif not sys.stderr.isatty():
         yield PlainLines()
     else:
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[figures]}"),
-        )
-        with Progress(*columns, console=Console(stderr=True)) as progress:
+        with progress_on(Console(stderr=True)) as progress:
             yield Bar(progress)

@@ -59,13 +59,12 @@ def sweep(
     SUITE is a YAML file that names methods, datasets, settings and seeds. Runs that are there already are kept, those
     that were cut off go on, those that failed are made anew. The same command goes on where a sweep was ended.
     """
-    from rich.console import Console
-
     from ncbench.contracts.errors import PluginError, name_offenders
     from ncbench.contracts.launcher import Launcher
     from ncbench.launch.suite import load_suite
     from ncbench.launch.sweep import Sweep
     from ncbench.plugins.discovery import registry
+    from ncbench.results.terminal import text_console
     from ncbench.training.run import terminated_as_interrupted
 
     kind = registry().find("launchers", launcher).card.load()
@@ -85,7 +84,7 @@ def sweep(
     except KeyboardInterrupt:
         click.echo("\nInterrupted. Give the same command again to go on.", err=True)
         sys.exit(130)
-    Console(soft_wrap=True).print(_table(state))
+    text_console().print(table(state))
     problems: dict[str, list[str]] = {}
     for run in state.unfinished:
         problems.setdefault(run.problem, []).append(_describe(run.member.job, varying))
@@ -115,35 +114,51 @@ def _make(state: Sweep, launcher: Launcher, data_root: Path | None) -> None:
         console.print(line, markup=False, highlight=False)
 
     with (
-        Live(_table(state), console=console, transient=True) as live,
+        Live(table(state), console=console, transient=True) as live,
         contextlib.closing(state.make(launcher, data_root, report)) as events,
     ):
         for _ in events:
-            live.update(_table(state))
+            live.update(table(state))
 
 
-def _table(state: Sweep) -> Table:
-    """Return how the sweep stands: a row for runs that differ in the seed alone."""
-    from rich.table import Table
+def table(state: Sweep) -> Table:
+    """Return how the sweep stands: a row for runs that differ in the seed alone, below those of their dataset."""
+    from rich.markup import escape
+    from rich.padding import Padding
+    from rich.table import Column, Table
 
-    rows: dict[tuple[str, ...], list[Run]] = {}
     varying = _varying(state)
+    datasets: dict[str, dict[str, list[Run]]] = {}
     for run in state.runs.values():
         job = run.member.job
-        rows.setdefault((job.method, job.dataset, _settings(job, varying)), []).append(run)
-    table = Table("method", "dataset", "settings", "made", "running", "failed", "primary metric, test", box=None)
-    for (method, dataset, settings), runs in rows.items():
-        over = sum(run.state in ("completed", "diverged") for run in runs)
-        table.add_row(
-            method,
-            dataset,
-            settings,
-            f"{over}/{len(runs)}",
-            str(sum(run.state == "running" for run in runs) or ""),
-            str(sum(bool(run.problem) for run in runs) or ""),
-            _primary(runs),
-        )
-    return table
+        configuration = ", ".join(part for part in (job.method, _settings(job, varying)) if part)
+        datasets.setdefault(job.dataset, {}).setdefault(configuration, []).append(run)
+    shown = Table(
+        Column("", overflow="fold"),
+        Column("made", no_wrap=True),
+        Column("primary metric, test", no_wrap=True, justify="right"),
+        box=None,
+        pad_edge=False,
+        padding=(0, 2, 0, 0),
+    )
+    for dataset, configurations in datasets.items():
+        records = [run.result.record for runs in configurations.values() for run in runs if run.result is not None]
+        caveat = next((f" ({record.dataset.caveat})" for record in records if record.dataset.caveat), "")
+        metric = next((record.primary_metric for record in records), "")
+        shown.add_row(escape(f"{dataset}{caveat}"), "", metric, style="bold")
+        for configuration, runs in configurations.items():
+            shown.add_row(Padding(escape(configuration), (0, 0, 0, 2)), _made(runs), _primary(runs))
+    return shown
+
+
+def _made(runs: Sequence[Run]) -> str:
+    """Return how many of some runs are over, and how many are running or have failed."""
+    counts = {
+        "running": sum(run.state == "running" for run in runs),
+        "failed": sum(bool(run.problem) for run in runs),
+    }
+    over = sum(run.state in ("completed", "diverged") for run in runs)
+    return ", ".join([f"{over}/{len(runs)}", *(f"{count} {what}" for what, count in counts.items() if count)])
 
 
 def _varying(state: Sweep) -> list[str]:
@@ -165,7 +180,7 @@ def _primary(runs: Sequence[Run]) -> str:
     if not values:
         return ""
     spread = f" ± {statistics.stdev(values):{style}}" if len(values) > 1 else ""
-    return f"{name} {statistics.fmean(values):{style}}{spread}"
+    return f"{statistics.fmean(values):{style}}{spread}"
 
 
 def _settings(job: Job, varying: Sequence[str]) -> str:

@@ -109,14 +109,13 @@ def _tables(headings: Sequence[str], configurations: Sequence[Sequence[RunResult
     """Return the table of some configurations, in as many parts as the width asks for."""
     names = ["metric"]
     columns = [[heading] for heading in headings]
-    for split, name, scale, style in _ROWS:
+    for split, name, scale, formats in _ROWS:
         values = [[scale * value for value in _values(members, name, split)] for members in configurations]
         if not any(values):
             continue
         names.append(f"{name}{' (%)' if scale == 100 else ''}, {split}")
         for position, column in enumerate(columns):
-            difference = _difference(values[position], values[0], style) if position and values[0] else ""
-            column.append(_mean_and_deviation(values[position], style) + difference)
+            column.append(_cell(values[position], values[0] if position else [], formats))
     parts: list[list[list[str]]] = []
     room = 0
     for column in columns:
@@ -129,10 +128,13 @@ def _tables(headings: Sequence[str], configurations: Sequence[Sequence[RunResult
     return [_table([names, *part]) for part in parts]
 
 
+# Formats of a mean, of a deviation, and of a difference.
+_POINTS = (".2f", ".2f", "+.2f")
+_PLAIN = (".4g", ".2g", "+.3g")
 _ROWS = [
-    *(("test", name, 100, "{:.2f}") for name in ACCURACIES),
-    *(("test", name, 1, "{:.4g}") for name in MISTAKES),
-    *(("train", name, 1, "{:.4g}") for name in COLLAPSE),
+    *(("test", name, 100, _POINTS) for name in ACCURACIES),
+    *(("test", name, 1, _PLAIN) for name in MISTAKES),
+    *(("train", name, 1, _PLAIN) for name in COLLAPSE),
 ]
 
 
@@ -181,14 +183,12 @@ def _values(members: Sequence[RunResult], name: str, split: str = "test") -> lis
     return [member.metrics[split][name] for member in members if name in member.metrics.get(split, {})]
 
 
-def _mean_and_deviation(values: Sequence[float], style: str) -> str:
+def _cell(values: Sequence[float], reference: Sequence[float], formats: tuple[str, str, str]) -> str:
+    """Return mean, standard deviation and difference to the reference, as far as there are any."""
     if not values:
         return "-"
-    mean = style.format(statistics.fmean(values))
-    return f"{mean} ± {style.format(statistics.stdev(values))}" if len(values) > 1 else mean
-
-
-def _difference(values: Sequence[float], reference: Sequence[float], style: str) -> str:
-    if not values:
-        return ""
-    return f" ({style.replace(':', ':+').format(statistics.fmean(values) - statistics.fmean(reference))})"
+    of_mean, of_deviation, of_difference = formats
+    mean = statistics.fmean(values)
+    deviation = f" ± {statistics.stdev(values):{of_deviation}}" if len(values) > 1 else ""
+    difference = f" ({mean - statistics.fmean(reference):{of_difference}})" if reference else ""
+    return f"{mean:{of_mean}}{deviation}{difference}"

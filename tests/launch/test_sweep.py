@@ -16,8 +16,10 @@ from typing import Any
 
 import pytest
 import yaml
+from rich.console import Console
 
 from ncbench import load_result
+from ncbench.cli.sweep import table
 from ncbench.launch.local import Local
 from ncbench.launch.suite import load_suite
 from ncbench.launch.sweep import Sweep
@@ -165,3 +167,28 @@ def _process_of(run_id: str) -> int:
         except OSError:
             continue
     raise AssertionError(f"no process works on {run_id}")
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_the_table_of_a_sweep_fits_the_terminal(
+    tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    dataset = "colored_digits:conflict=0.05,imbalance=step,minority=0.2,ratio=3.0"
+    blocks = {"datasets": ["colored_digits", dataset], "seeds": [0, 1, 2]}
+    rates = [{"recipe.epochs": 1, "recipe.lr": lr, "recipe.weight_decay": 0.0005} for lr in (0.1, 0.01)]
+    path = suite(tmp_path, *({"methods": ["erm"], "settings": settings, **blocks} for settings in rates))
+    state = Sweep.of(load_suite(path).members(), tmp_path / "runs")
+    runs = list(state.runs.values())
+    runs[0].state = "running"
+    runs[1].problem = "power cut"
+    console = Console(width=width)
+    with console.capture() as shown:
+        console.print(table(state))
+    lines = [line.rstrip() for line in shown.get().splitlines()]
+    assert max(map(len, lines)) <= width
+    text = "\n".join(lines)
+    assert text.count("0/3") == 4
+    assert text.count("1 running") == text.count("1 failed") == 1
+    assert dataset in "".join("".join(lines).split())  # whole, if on several lines
+    if width >= 80:
+        assert len(lines) <= 9

@@ -107,6 +107,7 @@ def test_a_comparison_fits_the_terminal(
     assert sum(row.count("±") for row in rows) == 6  # a cell is never broken
     headings = " ".join(line for line in lines if line.startswith("metric")).split()
     assert [name for name in headings if name != "metric"] == [f"[{number}]" for number in range(1, 7)]
+    assert headings[:3] == ["metric", "[1]", "[2]"]  # side by side, even on the narrowest
 
 
 def test_mistakes_in_a_class_hierarchy_are_shown(
