@@ -71,7 +71,9 @@ class Row(_Part):
     backbone: Plugin
     epochs: int
     recipe: dict[str, JsonValue]
-    distinction: str = Field(description="recipe settings that tell it from rows of the same method and backbone")
+    distinction: str = Field(
+        description="recipe settings that tell it from rows of the same method, backbone and epochs"
+    )
     metrics: dict[str, Estimate] = Field(description="measure -> over the runs, on the test split")
     versus_erm: Paired | None = Field(description="on the primary metric; null without a comparable run of erm")
     flags: list[str]
@@ -104,10 +106,11 @@ class DatasetTable(_Part):
 
 
 class Block(_Part):
-    """A dataset on which the methods of an overview are compared, and the one backbone they are compared with."""
+    """A dataset on which the methods of an overview are compared, and what they have in common there."""
 
     dataset: str = Field(description="canonical spec")
     backbone: str = Field(description="canonical spec")
+    epochs: int
 
 
 class MeanRank(_Part):
@@ -136,7 +139,7 @@ class Overview(Comparable):
 
     blocks: list[Block] = Field(description="empty if no two methods share two datasets")
     methods: list[MeanRank]
-    incomplete: list[str] = Field(description="methods with ranked rows, but not on every block and its backbone")
+    incomplete: list[str] = Field(description="methods with ranked rows, but not of every block's backbone and epochs")
     test: RankTest | None = Field(description="null for fewer than three methods or three blocks")
 
 

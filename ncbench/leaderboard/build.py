@@ -335,10 +335,10 @@ def _ranked(rows: Sequence[Row], primary: str) -> list[Row]:
 
 
 def _distinguished(rows: Sequence[Row]) -> list[Row]:
-    """Name the settings in which rows of one method and backbone differ."""
-    alike: defaultdict[tuple[str, str, str], list[Row]] = defaultdict(list)
+    """Name the settings in which rows that show the same method, backbone and epochs differ."""
+    alike: defaultdict[tuple[str, str, str, int], list[Row]] = defaultdict(list)
     for row in rows:
-        alike[row.method.distribution, row.method.spec, row.backbone.spec].append(row)
+        alike[row.method.distribution, row.method.spec, row.backbone.spec, row.epochs].append(row)
     settings: dict[str, str] = {}
     for members in alike.values():
         keys = sorted({key for row in members for key in row.recipe})

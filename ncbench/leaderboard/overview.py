@@ -1,7 +1,8 @@
 """Methods over several datasets: mean ranks, the Friedman test, and Nemenyi's critical difference.
 
 Demšar, Statistical Comparisons of Classifiers over Multiple Data Sets, JMLR 7, 2006, sections 3.2.2 and 3.2.4. A
-dataset with one set of parameters is one block; within it, every method is compared on one backbone.
+dataset with one set of parameters is one block; within it, all methods have one backbone and one number of epochs, for
+what a longer training gains is no merit of a method.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ DIGITS = 4
 
 Method = tuple[str, str]
 """Name and distribution. A method keeps its identity whatever its parameters: those are tuned for each dataset."""
+
+Kind = tuple[str, int]
+"""Backbone and epochs: what rows must share to be compared."""
 
 
 def overviews(tables: Sequence[DatasetTable]) -> list[Overview]:
@@ -131,13 +135,15 @@ def _overview(
         val=val,
         hierarchy=hierarchy,
         selection=selection,
-        blocks=[
-            Block(dataset=dataset, backbone=next(iter(tables[dataset].values())).backbone.spec) for dataset in datasets
-        ],
+        blocks=[_block(dataset, next(iter(tables[dataset].values()))) for dataset in datasets],
         methods=compared,
         incomplete=sorted({name for name, _ in everybody - set(methods)}),
         test=_test(ranks, [item.mean_rank for item in compared]),
     )
+
+
+def _block(dataset: str, row: Row) -> Block:
+    return Block(dataset=dataset, backbone=row.backbone.spec, epochs=row.epochs)
 
 
 def _test(ranks: Sequence[Sequence[float]], means: Sequence[float]) -> RankTest | None:
@@ -154,21 +160,26 @@ def _test(ranks: Sequence[Sequence[float]], means: Sequence[float]) -> RankTest 
 
 
 def _one_row_a_method(section: Section, table: DatasetTable) -> dict[Method, Row]:
-    """Return the ranked row that stands for each method, all of the backbone that most methods were run with.
+    """Return the ranked row that stands for each method, all of the backbone and the epochs that most methods have.
 
-    The choice never looks at a result, which would be selection on test data: published epochs before fewer, then
-    more seeds, then fewer parameters named, then the smallest id.
+    The choice never looks at a result, which would be selection on test data. Where two kinds are as common, epochs
+    that are not short of the published go first, then more of them. Of a method's rows of that kind: more seeds, then
+    fewer parameters named, then the smallest id.
     """
     ranked = [row for row in section.rows if row.rank is not None]
-    users = Counter(backbone for backbone, _ in {(row.backbone.spec, _identity(row)) for row in ranked})
-    usual = min(users, key=lambda spec: (-users[spec], spec), default="")
+    users = Counter(kind for kind, _ in {(_kind(row), _identity(row)) for row in ranked})
 
-    def preference(row: Row) -> tuple[bool, int, int, str]:
-        short = table.published_epochs is not None and row.epochs < table.published_epochs
-        return short, -len(row.runs), row.method.spec.count("="), row.id
+    def commonness(kind: Kind) -> tuple[int, bool, int, str]:
+        backbone, epochs = kind
+        short = table.published_epochs is not None and epochs < table.published_epochs
+        return -users[kind], short, -epochs, backbone
 
+    def preference(row: Row) -> tuple[int, int, str]:
+        return -len(row.runs), row.method.spec.count("="), row.id
+
+    usual = min(users, key=commonness, default=None)
     found: dict[Method, Row] = {}
-    for row in sorted((row for row in ranked if row.backbone.spec == usual), key=preference):
+    for row in sorted((row for row in ranked if _kind(row) == usual), key=preference):
         found.setdefault(_identity(row), row)
     return found
 
@@ -200,6 +211,10 @@ def _complete(tables: Mapping[str, Mapping[Method, Row]]) -> tuple[list[Method],
 
 def _sorted(sets: Iterable[frozenset[str]]) -> list[list[str]]:
     return sorted(sorted(found) for found in sets)
+
+
+def _kind(row: Row) -> Kind:
+    return row.backbone.spec, row.epochs
 
 
 def _identity(row: Row) -> Method:

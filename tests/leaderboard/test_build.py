@@ -16,6 +16,7 @@ from hypothesis.extra import numpy as arrays
 from scipy import stats
 
 import ncbench.leaderboard.board
+from ncbench.data.manifest import load_manifest
 from ncbench.leaderboard.board import Board
 from ncbench.leaderboard.build import build
 from ncbench.leaderboard.canonical import canonical
@@ -137,6 +138,30 @@ def test_rows_of_one_method_are_told_apart_by_their_settings(board: Path) -> Non
     place_all(board, [*seeds(lr=0.1), *seeds(lr=0.2)])
     rows = build(board).datasets[0].sections[0].rows
     assert {row.distinction for row in rows} == {"lr=0.1", "lr=0.2"}
+
+
+def test_runs_of_fewer_epochs_are_a_row_of_their_own_that_says_so(board: Path) -> None:
+    manifest = load_manifest("ncbench:datasets_manifest/colored_digits.yaml")
+    train, test = (np.diag(manifest.counts[split].classes or ()) for split in ("train", "test"))
+    for count in (train, test):
+        count[0, :2] += (-5, 5)
+    published = manifest.recipe["epochs"]
+    for epochs in (published, 20):
+        place_all(
+            board,
+            seeds("erm", dataset="colored_digits", train=train, test=test, epochs=epochs, evaluate_every=epochs // 4),
+        )
+    (table,) = build(board).datasets
+    rows = {row.epochs: row for row in table.sections[0].rows}
+    assert {epochs: [run.seed for run in row.runs] for epochs, row in rows.items()} == {
+        20: [0, 1, 2],
+        published: [0, 1, 2],
+    }
+    assert rows[20].flags == [f"20 of the dataset's {published} epochs"]
+    assert rows[published].flags == []
+    assert {row.distinction for row in rows.values()} == {""}, "the column of epochs tells them apart"
+    page = (board / "site" / "index.html").read_text()
+    assert f'20 <span class="spread">of {published}</span>' in page
 
 
 def test_what_a_reader_should_know_is_flagged(board: Path) -> None:

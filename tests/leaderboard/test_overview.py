@@ -144,3 +144,25 @@ def test_one_dataset_is_compared_on_the_backbone_most_methods_have(board: Path) 
     assert [item.method for item in overview.methods] == ["lff", "erm"]
     assert overview.incomplete == ["jtt"]
     assert {block.backbone for block in overview.blocks} == {"mlp"}
+
+
+def test_one_dataset_is_compared_at_the_epochs_most_methods_have(board: Path) -> None:
+    """A method that trained longer on one dataset is compared by its runs of the others' length, though worse."""
+    place_grid(board, {"erm": [0.4, 0.4], "lff": [0.6, 0.6], "jtt": [0.5, 0.5]}, epochs=20)
+    place_grid(board, {"erm": [0.9, None], "focal": [0.9, 0.9]}, epochs=100)
+    built = build(board)
+    (overview,) = built.overviews
+    assert [(item.method, item.mean_rank) for item in overview.methods] == [("lff", 1), ("jtt", 2), ("erm", 3)]
+    assert {block.epochs for block in overview.blocks} == {20}
+    assert overview.incomplete == ["focal"]
+    epochs = {row.id: row.epochs for table in built.datasets for section in table.sections for row in section.rows}
+    assert {epochs[row] for item in overview.methods for row in item.rows} == {20}
+    assert "20 epochs" in (board / "site" / "index.html").read_text()
+
+
+def test_of_two_lengths_that_as_many_methods_have_the_longer_counts(board: Path) -> None:
+    for epochs, level in ((20, 0.9), (100, 0.5)):
+        place_grid(board, {"erm": [level, level], "lff": [level - 0.1] * 2}, epochs=epochs)
+    (overview,) = build(board).overviews
+    assert [item.method for item in overview.methods] == ["erm", "lff"]
+    assert {block.epochs for block in overview.blocks} == {100}
