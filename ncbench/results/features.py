@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ncbench.contracts.errors import ConfigurationError, DataError
+from ncbench.results.archive import RESULT_FILE
 from ncbench.results.arrays import as_tensor, guarded, read_npz
+from ncbench.results.snapshot import is_snapshot
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,7 +65,8 @@ def read_features(path: Path, names: ArrayNames = ArrayNames()) -> SavedFeatures
 
     Raises:
         DataError: The file or an array is missing or damaged, holds Python objects, or has the wrong type or shape.
-        ConfigurationError: The kind of file is not known, or cannot hold what was asked for.
+        ConfigurationError: The kind of file is not known, or cannot hold what was asked for; or it is what a run keeps
+            for pictures.
     """
     readers = {".npz": _read_npz, ".safetensors": _read_safetensors, ".parquet": _read_parquet}
     if path.suffix.lower() not in readers:
@@ -106,7 +109,16 @@ def _found(path: Path, present: list[str], wanted: dict[str, str]) -> dict[str, 
 
 
 def _read_npz(path: Path, names: ArrayNames) -> dict[str, torch.Tensor]:
-    return read_npz(path, lambda present: _wanted(path, present, names))
+    def choose(present: list[str]) -> dict[str, str]:
+        if is_snapshot(present):
+            raise ConfigurationError(
+                f"{path} is what a run keeps for pictures, with images of a few classes alone: measures of it would "
+                f"mislead. Those of all training images are in {path.parent / RESULT_FILE}, and "
+                f"ncbench plot --kind geometry {path.parent} draws them."
+            )
+        return _wanted(path, present, names)
+
+    return read_npz(path, choose)
 
 
 def _read_safetensors(path: Path, names: ArrayNames) -> dict[str, torch.Tensor]:

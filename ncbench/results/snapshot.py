@@ -8,6 +8,7 @@ where there are any, ``weight`` and ``conflicting``, ``features`` and ``labels``
 from __future__ import annotations
 
 import io
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,11 @@ SAMPLED_CLASSES = 4  # as many as a picture in three dimensions has room for
 IMAGES_A_CLASS = 300
 _NEEDED = ("counts", "drawn", "classes", "means", "features", "labels")
 _OPTIONAL = ("weight", "conflicting")
+
+
+def is_snapshot(names: Collection[str]) -> bool:
+    """Return whether a file of arrays of these names is a snapshot."""
+    return set(_NEEDED) <= set(names)
 
 
 @dataclass(frozen=True, eq=False)

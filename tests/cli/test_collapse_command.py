@@ -18,8 +18,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+import ncbench
 from ncbench.collapse import etf_floor, measure
 from ncbench.geometry import seli, vectors_with_gram
+from ncbench.results.snapshot import SNAPSHOT_FILE
 
 Cli = Callable[..., tuple[int, str, str]]
 Arrays = dict[str, np.ndarray[Any, Any]]
@@ -228,6 +230,13 @@ def test_a_folder_that_cannot_be_written(cli: Cli, tmp_path: Path, arrays: Array
 
 
 # ---------------------------------------------------------------- what is refused
+
+
+def test_what_a_run_keeps_for_pictures_is_no_file_of_features(cli: Cli, tmp_path: Path) -> None:
+    result = ncbench.run("erm", set={"recipe.epochs": 1}, output=tmp_path)
+    path = result.folder / SNAPSHOT_FILE
+    refused(cli(path, "--json"), 2, str(path), str(result.path), f"ncbench plot --kind geometry {result.folder}")
+    refused(cli(path, "--features", "means", "--labels", "classes"), 2, "mislead")
 
 
 def test_missing_files_and_unknown_kinds(cli: Cli, tmp_path: Path) -> None:
