@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -90,7 +91,7 @@ def run(
                 allow_mismatch=allow_mismatch,
                 checkpoint_seconds=checkpoint_seconds,
                 reporter=reporter,
-                warn=lambda message: click.echo(message, err=True),
+                warn=(lambda message: None) if quiet else (lambda message: click.echo(message, err=True)),
             )
         except KeyboardInterrupt as interrupt:
             click.echo(f"\n{interrupt}" if str(interrupt) else "\nInterrupted before training began.", err=True)
@@ -98,7 +99,11 @@ def run(
     try:
         plots = plot_curves([result], result.folder)
     except KeyboardInterrupt:
-        click.echo(f"\nInterrupted while drawing; the record is whole: {result.path}", err=True)
+        click.echo(
+            f"\nInterrupted while drawing; the record is whole: {result.path}. Its curves are drawn by "
+            f"ncbench plot {shlex.quote(str(result.folder))}",
+            err=True,
+        )
         sys.exit(130)
     if not quiet:
         print_result(result, plots)

@@ -47,7 +47,13 @@ def prepare(
             written to.
     """
     manifest = load_manifest(card.manifest)
-    dataset = locate(card, params, manifest, data_root=data_root, synthetic=synthetic, report=report)
+    try:
+        dataset = locate(card, params, manifest, data_root=data_root, synthetic=synthetic, report=report)
+    except DataError as error:
+        if synthetic or not _has_twin(card.load()):
+            raise
+        so_far = str(error).removesuffix(".")
+        raise DataError(f"{so_far}. Without the data, ncbench run --synthetic trains on a generated twin.") from error
     if inspect is not None:
         inspect(dataset)
     spec = dataset.params.spec(card.name)
@@ -89,6 +95,10 @@ def locate(
         else:
             return dataset
     raise DataError(f"{incomplete} {how_to_get(manifest)}") from incomplete
+
+
+def _has_twin(kind: type[Dataset]) -> bool:
+    return kind.synthesize.__func__ is not Dataset.synthesize.__func__  # type: ignore[attr-defined]
 
 
 def twin_root(card: DatasetCard, kind: type[Dataset], report: Callable[[str], None] | None = None) -> Path:

@@ -45,6 +45,7 @@ CHECKPOINTS = "checkpoints"
 LOG_FILE = "log.jsonl"
 MODEL_FILE = "model.pt"
 LOCK_FILE = ".lock"
+PICTURES = ("curves", "collapse", "grams", "frame")  # that `ncbench run` and `ncbench plot` draw in the run's folder
 NOT_WRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
@@ -121,6 +122,13 @@ def run(
         if finished is not None:
             warn("This run is finished already; here is its record. --force runs it anew.")
             return finished
+        if synthetic:
+            epochs = configuration.recipe.epochs
+            shorter = "; --set recipe.epochs=1 makes it short" if epochs > 1 else ""
+            warn(
+                f"The synthetic twin of {configuration.dataset.name} is generated data, and figures on it say nothing of "
+                f"the real ones. The recipe holds all the same: it is trained on for {epochs} epochs{shorter}."
+            )
         started = time.perf_counter()
         try:
             store = prepare(
@@ -358,13 +366,17 @@ def _existing(folder: Path, resume: bool, force: bool) -> RunResult | None:
         ConfigurationError: The run was cut off before, and the user has not said how to go on.
     """
     if force:
-        for name in (RESULT_FILE, LOG_FILE, MODEL_FILE, SNAPSHOT_FILE):
+        pictures = [f"{name}{suffix}" for name in PICTURES for suffix in (".png", ".svg")]
+        for name in (RESULT_FILE, LOG_FILE, MODEL_FILE, SNAPSHOT_FILE, *pictures):
             (folder / name).unlink(missing_ok=True)
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
         return None
     status = None
     if (folder / RESULT_FILE).exists():
-        result = load_result(folder)
+        try:
+            result = load_result(folder)
+        except DataError as error:
+            raise DataError(f"{error} --force discards what is there of this run and starts it anew.") from error
         if result.status in {"completed", "diverged"}:
             return result
         status = result.status

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
 import ncbench
-from ncbench import ConfigurationError, load_result
+from ncbench import ConfigurationError, DataError, load_result
+from ncbench.cli.plot import plot
+from ncbench.results.plots import plot_curves
 from ncbench.results.record import Record
 from ncbench.training.configuration import resolve
 from ncbench.training.recipe import Recipe
@@ -113,6 +118,26 @@ def test_a_finished_run_is_not_run_again_unless_forced(tmp_path: Path) -> None:
     forced = short_run(tmp_path, force=True)
     assert forced.path == first.path
     assert first.path.stat().st_mtime_ns > stamp
+
+
+def test_a_damaged_record_is_named_and_so_is_the_way_on(tmp_path: Path) -> None:
+    result = short_run(tmp_path)
+    result.path.write_text(result.path.read_text()[:-100])
+    for changes in ({}, {"resume": True}):
+        with pytest.raises(DataError, match=rf"{result.path} is not a valid record.* --force discards"):
+            short_run(tmp_path, **changes)
+    assert short_run(tmp_path, force=True).record.metrics == result.record.metrics
+
+
+def test_no_picture_of_a_discarded_run_is_left(tmp_path: Path) -> None:
+    result = short_run(tmp_path)
+    drawn = CliRunner().invoke(plot, [str(result.folder), "--kind", "geometry"])
+    pictures = {*plot_curves([result], result.folder), *map(Path, drawn.stdout.split())}
+    assert len(pictures) == 8
+    (result.folder / "notes.svg").write_text("the user's")
+    short_run(tmp_path, force=True)
+    assert not [path for path in pictures if path.exists()]
+    assert (result.folder / "notes.svg").exists()
 
 
 def test_run_ids_tell_configurations_apart(tmp_path: Path) -> None:
@@ -226,9 +251,43 @@ def test_missing_data_says_where_it_was_looked_for_and_how_to_get_it(tmp_path: P
     finished = ncbench_run("--dataset", "colored_mnist", "--data-root", str(tmp_path / "empty"), NCBENCH_DATA="")
     assert finished.returncode == 3
     assert str(tmp_path / "empty") in finished.stderr
-    assert "ncbench data fetch colored_mnist" in finished.stderr
+    assert "ncbench data fetch colored_mnist. Without the data, ncbench run --synthetic trains on" in finished.stderr
     assert finished.stderr.count("\n") == 1
     assert not list((tmp_path / "runs").iterdir())
+
+
+TWIN = ("--dataset", "bar:size=16", "--method", "erm", "--backbone", "mlp", "--synthetic")
+
+
+def test_a_twin_is_said_to_be_one_and_how_long_it_takes(tmp_path: Path, ncbench_run: Command) -> None:
+    finished = ncbench_run(*TWIN, "--set", "recipe.epochs=2")
+    assert finished.returncode == 0
+    told = finished.stderr.splitlines()[0]
+    assert "The synthetic twin of bar is generated data" in told
+    assert "for 2 epochs" in told
+    assert "--set recipe.epochs=1 " in told
+    assert "recipe.epochs" not in ncbench_run(*TWIN, "--set", "recipe.epochs=1").stderr
+    # A record that is there already is not about to be made.
+    assert "generated" not in ncbench_run(*TWIN, "--set", "recipe.epochs=2").stderr
+
+
+def test_quiet_says_nothing_of_preparing_data(tmp_path: Path, ncbench_run: Command) -> None:
+    finished = ncbench_run(*TWIN, "--set", "recipe.epochs=1", "--quiet", NCBENCH_CACHE=str(tmp_path / "cache"))
+    assert (finished.returncode, finished.stdout, finished.stderr) == (0, "", "")
+
+
+def test_ctrl_c_while_drawing_leaves_the_record_whole(
+    tmp_path: Path, ncbench_run: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell's jobs ignore it
+    monkeypatch.setattr("ncbench.results.plots.plot_curves", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    finished = ncbench_run("--method", "erm", "--set", "recipe.epochs=1")
+    signal.signal(signal.SIGINT, before)
+    assert finished.returncode == 130
+    assert only_record(tmp_path / "runs")["status"] == "completed"
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert finished.stderr.splitlines()[-1].endswith(f"ncbench plot {folder}")
+    assert list(folder.glob("*.png")) == []
 
 
 def test_two_processes_do_not_work_on_one_run(tmp_path: Path) -> None:
