@@ -126,8 +126,8 @@ def run(
             epochs = configuration.recipe.epochs
             shorter = "; --set recipe.epochs=1 makes it short" if epochs > 1 else ""
             warn(
-                f"The synthetic twin of {configuration.dataset.name} is generated data, and figures on it say nothing of "
-                f"the real ones. The recipe holds all the same: it is trained on for {epochs} epochs{shorter}."
+                f"The synthetic twin of {configuration.dataset.name} is generated data, and its figures say nothing of "
+                f"the real data's. The recipe holds all the same: it is trained on for {epochs} epochs{shorter}."
             )
         started = time.perf_counter()
         try:
