@@ -14,8 +14,11 @@ from ncbench.contracts.files import write_atomically
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+# Okabe and Ito's palette, which colour-blind readers can tell apart, and darker ones where those are not enough.
+COLOURS = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"),
+    *("#999999", "#882255", "#999933", "#332288", "#44AA99", "#AA4499", "#117733"),
+)
 _STYLE: Any = {
     "svg.hashsalt": "ncbench",  # identifiers in an SVG follow from its content
     "font.size": 9,

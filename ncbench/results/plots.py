@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any
 
 from ncbench.results.archive import RunResult
 from ncbench.results.class_vectors import about_equal
 from ncbench.results.comparison import by_configuration, label
 from ncbench.results.figures import COLOURS, plain_text, save_figure, shared_style
+from ncbench.results.scales import scale_epochs, scale_logarithmically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ PANELS = (
         percent=True,
     ),
     ACCURACY,
-    Panel("Mistake severity, test", (("test", "mistake_severity", "-", ""),), "height of the lowest common ancestor"),
+    Panel("Mistake severity, test", (("test", "mistake_severity", "-", ""),), "mean height of the LCA"),
     Panel("Training loss", (("losses", "loss", "-", ""),), "mean over the epoch", logarithmic=True),
     NC1,
     Panel("NC2: equal norms, train", _of_target_and_bias("nc2_norm_cv"), r"std / mean of $\Vert\mu_c - \mu_G\Vert$"),
@@ -76,7 +80,7 @@ PANELS = (
 COLLAPSE_PANELS = (
     NC1,
     Panel(
-        "NC1: class-distance normalised variance (CDNV), train",
+        "NC1: class-distance variance (CDNV), train",
         _of_target_and_bias("nc1_cdnv"),
         "mean over pairs of classes",
         logarithmic=True,
@@ -90,6 +94,11 @@ COLLAPSE_PANELS = (
     ),
     NC3,
     NC4,
+    Panel(
+        "Angles: means and classifier, train",
+        (("train", "frame_fidelity_deviation", "-", ""),),
+        r"mean of $|\cos(\mu_i, \mu_j) - \cos(w_i, w_j)|$",
+    ),
     *(
         Panel(
             f"{title}: distance to the ideal, train",
@@ -98,7 +107,7 @@ COLLAPSE_PANELS = (
                 ("train", f"seli_distance{suffix or '_means'}", "--", "to SELI"),
                 ("train", "nc2_etf_floor", ":", "least to the ETF, of K > d + 1"),
             ),
-            "between Gram matrices of norm 1",
+            "of Gram matrices of norm 1",
         )
         for title, suffix in (("Class means", ""), ("Classifier", "_classifier"))
     ),
@@ -160,35 +169,50 @@ def heading(result: RunResult) -> str:
 
 
 def _plot(panels: Sequence[Panel], results: Sequence[RunResult], folder: Path, name: str) -> list[Path]:
-    """Draw every panel that has data, one colour a configuration."""
-    from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
-
+    """Draw and save every panel that has data."""
     panels = [panel for panel in panels if _has_data(results, panel)]
     if not panels:
         return []
+    with shared_style():
+        return save_figure(draw(panels, results), folder, name, "--output")
+
+
+def draw(panels: Sequence[Panel], results: Sequence[RunResult]) -> Figure:
+    """Return the figure of some panels, one colour a configuration.
+
+    Args:
+        panels: At least one, each with data of some run.
+        results: The runs.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
     grouped = by_configuration(results)
     columns = min(len(panels), 3)
     rows = -(-len(panels) // columns)
-    with shared_style():
-        figure = Figure(figsize=(4.2 * columns, 2.9 * rows), layout="constrained")
-        axes = figure.subplots(rows, columns, squeeze=False)
-        for axis in axes.flat[len(panels) :]:
-            axis.set_visible(False)
-        for panel, axis in zip(panels, axes.flat, strict=False):
-            _draw(panel, axis, grouped)
-        handles = [
-            Line2D([], [], color=COLOURS[position % len(COLOURS)], label=plain_text(f"{text} ({_seeds(members)})"))
-            for position, (text, members) in enumerate(grouped.items())
-        ]
-        if any(result.record.terminal_phase_epoch for result in results):
-            handles.append(
-                Line2D([], [], **_TERMINAL, color="0.3", label="first measured epoch with zero training error")
-            )
-        figure.legend(handles=handles, loc="outside upper center")
-        return save_figure(figure, folder, name, "--output")
+    figure = Figure(figsize=(4.2 * columns, 2.9 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for axis in axes.flat[len(panels) :]:
+        axis.set_visible(False)
+    last = max(entry.epoch for result in results for entry in result.record.history)
+    for panel, axis in zip(panels, axes.flat, strict=False):
+        _draw(panel, axis, grouped, last)
+    width = _LETTERS * columns
+    texts = [f"{text} ({_seeds(members)})" for text, members in grouped.items()]
+    handles = [
+        Line2D([], [], color=COLOURS[position % len(COLOURS)], label=plain_text(textwrap.fill(text, width)))
+        for position, text in enumerate(texts)
+    ]
+    if any(result.record.terminal_phase_epoch for result in results):
+        handles.append(Line2D([], [], **_TERMINAL, color="0.3", label="first measured epoch with zero training error"))
+    side_by_side = len(texts) > 4 and max(map(len, texts)) <= width // 2
+    figure.legend(handles=handles, loc="outside upper center", ncols=2 if side_by_side else 1)
+    return figure
 
 
+_LETTERS = 50  # of a legend, as wide as a panel
+_MANY_POINTS = 40  # a curve of as many is drawn without signs
+_SIGNS: Any = {"-": {"marker": "o"}, "--": {"marker": "s", "markerfacecolor": "white"}, ":": {"marker": "^"}}
 _TERMINAL: Any = {"linestyle": (0, (5, 3)), "linewidth": 0.8}
 
 
@@ -218,60 +242,52 @@ def _has_data(results: Sequence[RunResult], panel: Panel) -> bool:
     return any(_has_points(results, curve) for curve in panel.curves)
 
 
-def _draw(panel: Panel, axis: Any, grouped: dict[str, list[RunResult]]) -> None:
-    from matplotlib.lines import Line2D
-
+def _draw(panel: Panel, axis: Any, grouped: dict[str, list[RunResult]], last: int) -> None:
     drawn: list[float] = []
+    signed = False
     for position, members in enumerate(grouped.values()):
+        colour = COLOURS[position % len(COLOURS)]
         for result in members:
-            colour = COLOURS[position % len(COLOURS)]
             for split, metric, line, _ in panel.curves:
                 points = _points(result, split, metric)
                 if not points:
                     continue
                 epochs, values = zip(*points, strict=True)
                 drawn += values
-                scale = 100 if panel.percent else 1
-                axis.plot(
-                    epochs,
-                    [scale * value for value in values],
-                    line,
-                    color=colour,
-                    linewidth=1.2,
-                    marker="." if len(points) < 40 else None,
-                    markersize=4,
-                )
+                scaled = [100 * value if panel.percent else value for value in values]
+                sign = _sign(line, last) if len(points) < _MANY_POINTS else {}
+                signed = signed or bool(sign)
+                axis.plot(epochs, scaled, line, color=colour, linewidth=1.2, **sign)
             if result.record.terminal_phase_epoch:
                 axis.axvline(result.record.terminal_phase_epoch, **_TERMINAL, color=colour)
     axis.set_title(panel.title)
     axis.set_xlabel("epoch")
     axis.set_ylabel(panel.unit)
     axis.grid()
-    _scale(panel, axis, drawn)
-    labelled = [curve for curve in panel.curves if curve[3]]
-    shown = [curve for curve in labelled if any(_has_points(members, curve) for members in grouped.values())]
-    if shown:
-        handles = [Line2D([], [], color="0.3", linestyle=cast("Any", line), label=text) for _, _, line, text in shown]
-        axis.legend(handles=handles, fontsize=8)
-
-
-def _scale(panel: Panel, axis: Any, drawn: Sequence[float]) -> None:
-    """Set scales and ticks: plain epochs, whole decades where y is logarithmic, else 0, the ideal, at the bottom."""
-    from matplotlib.ticker import LogLocator, NullFormatter
-
-    axis.set_xscale("log")  # on every panel: collapse begins in the first epochs, and panels are read side by side
-    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.xaxis.set_major_formatter("{x:g}")
-    axis.xaxis.set_minor_formatter(NullFormatter())
+    scale_epochs(axis, last)
     if panel.percent:
         axis.set_ylim(-2, 102)
     elif panel.logarithmic and min(drawn) > 0:
-        axis.set_yscale("log")
-        lowest = math.floor(math.log10(min(drawn)))
-        axis.set_ylim(10**lowest, 10 ** max(math.ceil(math.log10(max(drawn))), lowest + 1))
-        axis.yaxis.set_minor_formatter(NullFormatter())
+        scale_logarithmically(axis, drawn)
     else:
-        axis.set_ylim(bottom=-0.02 * axis.get_ylim()[1])  # a curve at 0 is seen above the axis
+        axis.locator_params(axis="y", nbins=6)
+        axis.set_ylim(bottom=-0.02 * axis.get_ylim()[1])  # a curve at 0, the ideal, is seen above the axis
+    labelled = [curve for curve in panel.curves if curve[3]]
+    shown = [curve for curve in labelled if any(_has_points(members, curve) for members in grouped.values())]
+    if shown:
+        axis.legend(handles=[_handle(line, text, signed, last) for _, _, line, text in shown], fontsize=8)
+
+
+def _sign(line: str, last: int) -> dict[str, Any]:
+    """How the points of a line style are marked; one epoch alone is nothing but its points."""
+    return {**_SIGNS[line], "markersize": 2.5 if last > 1 else 6.0}
+
+
+def _handle(line: str, text: str, signed: bool, last: int) -> Any:
+    from matplotlib.lines import Line2D
+
+    sign = _sign(line, last) if signed else {}
+    return Line2D([], [], color="0.3", linestyle=line if last > 1 else "", label=text, **sign)
 
 
 def _seeds(members: Sequence[RunResult]) -> str:
