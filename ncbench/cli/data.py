@@ -53,7 +53,7 @@ def list_datasets(data_root: Path | None, as_json: bool) -> None:
     for row in rows:
         stores = str(row["stores"]) if row["stores"] else "-"
         size = _megabytes(row["store_bytes"]) if row["stores"] else "-"
-        table.append((row["name"], row["sources"], stores, size, row["where"] or row["reason"] or ""))
+        table.append((row["name"], row["sources"], stores, size, row["next"] or row["where"] or "in the package"))
     widths = [max(len(line[column]) for line in table) for column in range(4)]
     for line in table:
         cells = [f"{cell:<{width}}" for cell, width in zip(line, widths, strict=False)]
@@ -100,7 +100,7 @@ def info(dataset: str, data_root: Path | None, as_json: bool) -> None:
         ("recipe", ", ".join(f"{key}={value}" for key, value in manifest.recipe.items())),
         ("reported", f"{manifest.primary_metric}, selected by {manifest.selection}"),
         *((f"{row['name']}={row['value']}", row["description"]) for row in parameters),
-        ("sources", f"{status['sources']}: {status['where'] or status['reason'] or 'in the package'}"),
+        ("sources", f"{status['sources']}: {status['reason'] or status['where'] or 'in the package'}"),
         ("stores", f"{status['stores']}, {_megabytes(status['store_bytes'])}"),
         ("notes", manifest.notes.strip()),
     ]
@@ -210,8 +210,10 @@ def synthesize(dataset: str, folder: Path) -> None:
     """Write a twin of a DATASET into FOLDER, a data root: the real layout with generated images."""
     from ncbench.data.prepare import write_twin
 
-    card = _card(Spec.parse(dataset))
+    spec = Spec.parse(dataset)
+    card = _card(spec)
     kind = _kind(card)
+    kind.Parameters.build(spec.parameters, owner=card.name)  # a twin serves all of them, but no wrong one
     if kind.folder is None:
         raise ConfigurationError(f"{card.name!r} is embedded and has no need of a twin.")
     try:
@@ -244,31 +246,30 @@ def _status(name: str, data_root: Path | None) -> dict[str, Any]:
     from ncbench.data.roots import roots_with
     from ncbench.data.store import stores_of
 
-    row: dict[str, Any] = {"name": name, "sources": "missing", "where": None, "reason": None}
-    size = 0  # to be downloaded, where the manifest knows it
+    about = f"ncbench data info {name} says"
+    row: dict[str, Any] = {"name": name, "sources": "missing", "where": None, "reason": None, "next": f"{about} why"}
+    to_load = ""  # where the manifest knows it
     try:
         card = _card(Spec(name))
         kind, manifest = _kind(card), load_manifest(card.manifest)
         size = sum(file.bytes for source in manifest.sources[:1] if source.kind == "http" for file in source.files)
+        to_load = f" ({_megabytes(size)})" if size else ""
+        fetched = any(source.kind != "manual" for source in manifest.sources)
+        row["next"] = f"ncbench data fetch {name}{to_load}" if fetched else f"{about} how"
         if kind.folder is None:
-            row["sources"] = "embedded"
+            row.update(sources="embedded", next=None)
         else:
             row["where"] = str(roots_with(kind.folder, manifest, data_root)[0] / kind.folder)
-            row["sources"] = "incomplete"
+            row.update(sources="incomplete", next=f"{about} what")
             row["where"] = str(locate(card, {}, manifest, data_root=data_root).source)
-            row["sources"] = "present"
+            row.update(sources="present", next=None)
     except DataError as error:
-        row["reason"] = _reason(error, manifest_of=name) + (f" ({_megabytes(size)})" if size else "")
+        way = "" if row["where"] else str(error).partition("To get it: ")[2]
+        row["reason"] = f"to get it: {way}{to_load}" if way else str(error)
     except NcbenchError as error:  # one broken plugin must not hide the others' datasets
-        row.update(sources="broken", reason=str(error))
+        row.update(sources="broken", reason=str(error), next=f"{about} why")
     sizes = list(stores_of(name).values())
     return {**row, "stores": len(sizes), "store_bytes": sum(sizes)}
-
-
-def _reason(error: DataError, manifest_of: str) -> str:
-    text = str(error)
-    _, found, way = text.partition("To get it: ")
-    return f"to get it: {way}" if found else f"{text} (ncbench data info {manifest_of})"
 
 
 def _report(line: str) -> None:

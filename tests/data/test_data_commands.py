@@ -47,6 +47,19 @@ def test_list_says_what_is_here_and_what_is_missing(mnist_root: Path) -> None:
     assert len(text.splitlines()) == 1 + len(rows)
 
 
+def test_every_line_of_the_list_is_short_and_says_what_to_do_next(tmp_path: Path) -> None:
+    (tmp_path / "bar" / "train").mkdir(parents=True)
+    lines = call("list", "--data-root", tmp_path).stdout.splitlines()
+    assert max(map(len, lines)) <= 100
+    shown = {line.split()[0]: line for line in lines}
+    assert shown["colored_digits"].endswith("in the package")
+    assert shown["fashion_mnist"].endswith("ncbench data fetch fashion_mnist (30.9 MB)")
+    assert shown["bffhq"].endswith("ncbench data info bffhq says how")
+    assert shown["bar"].endswith("ncbench data info bar says what")
+    info = call("info", "bar", "--data-root", tmp_path).stdout
+    assert f"incomplete: {tmp_path / 'bar' / 'train'} is empty. To get it: " in info
+
+
 def test_list_does_not_count_a_store_of_another_format(cache: Path) -> None:
     call("prepare", "colored_digits")
     (meta,) = (cache / "stores" / "colored_digits").glob("*/meta.json")
@@ -132,6 +145,7 @@ def test_names_that_do_not_exist_are_usage_errors() -> None:
     assert "Did you mean 'conflict'" in str(failure("prepare", "colored_digits:conflct=0.1"))
     assert failure("prepare", "colored_digits", "--synthetic").exit_code == 2
     assert failure("synthesize", "colored_digits", "anywhere").exit_code == 2
+    assert "Unknown parameter of bar 'bad'" in str(failure("synthesize", "bar:bad=1", "anywhere"))
 
 
 def test_missing_data_exit_with_three() -> None:
