@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import textwrap
 from dataclasses import asdict
 
 import click
@@ -36,12 +38,27 @@ def list_cards(kind: str, as_json: bool) -> None:
             card = registered.card
             note = _note(card)
             origin = "" if registered.plugin.distribution == "ncbench" else f"  [{registered.plugin.distribution}]"
-            click.echo(f"{card.name:<{width}}  {card.summary}{note}{origin}")
+            click.echo(_wrapped(f"{card.name:<{width}}  {card.summary}{note}{origin}", indent=width + 2))
     if kind == "methods":
+        click.echo()
         click.echo(
-            "\n(train=bias: uses the bias attribute of training images. hierarchy: needs a dataset with a class "
-            "hierarchy.)\nParameters and recipe keys: docs/parameters.md, or give a wrong one."
+            _wrapped(
+                "(train=bias: uses the bias attribute of training images. hierarchy: needs a dataset with a class "
+                "hierarchy.)"
+            )
         )
+        click.echo("Parameters and recipe keys: docs/parameters.md, or give a wrong one.")
+
+
+def _wrapped(line: str, indent: int = 0) -> str:
+    """Return a line as several that fit the terminal, the later ones indented; no name is broken."""
+    return textwrap.fill(
+        line,
+        shutil.get_terminal_size().columns,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _note(card: object) -> str:
