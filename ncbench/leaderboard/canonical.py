@@ -115,7 +115,7 @@ def _count_keys(record: Record) -> int:
         count += 1 + _GROUP_KEYS * len(groups)
     for epoch in record.history:
         count += _EPOCH_KEYS + len(epoch.losses) + len(epoch.seconds) + len(epoch.metrics)
-        count += sum([len(numbers) for numbers in epoch.metrics.values()])
+        count += sum(map(len, epoch.metrics.values()))
     short = [value for name, value in record if name not in {"groups", "history"}]
     return count + sum([_count_nested(value) for value in short])
 

@@ -55,7 +55,7 @@ def read_cells(groups: Sequence[Group], split: str) -> Cells:
     field = f"groups.{split}"
     if not any(row[2] for row in rows):
         raise RefusedError(field, "there are no images in it")
-    biases = {group.bias for group in groups}
+    biases = {row[1] for row in rows}
     if None in biases and len(biases) > 1:
         raise RefusedError(field, "the bias value is null in some cells and known in others")
     rows.sort()  # never orders a null against a number: all biases are of one kind
