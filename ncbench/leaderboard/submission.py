@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +27,7 @@ class Submission:
     Args:
         run: Where its record was.
         path: Of the record in the archive; None if it was refused.
-        new: Whether the file was placed now; False if it was there already.
+        new: Whether the file was placed now; False if it was there already, or one of another run with this result.
         problem: ``field: reason`` if it was refused, else empty.
         row: Its row on the board: method, dataset and epochs. Empty if it does not count.
         seeds: How many runs that row has, this one among them.
@@ -76,7 +76,7 @@ def submit(board: Path, runs: Sequence[Path], supersedes: str | None = None) -> 
             refused[run] = str(error)
 
     archive = read_archive(board, catalogue, {candidate.entry.dataset.name for candidate in candidates.values()})
-    present = {entry.path for entry in archive.entries}
+    present = {entry.path: entry.path for entry in archive.entries} | _made_again(candidates.values(), archive.entries)
     new = {candidate.entry.path: candidate.entry for candidate in candidates.values()}
     counted, problems = settle([*archive.entries, *(entry for path, entry in new.items() if path not in present)])
     reasons = {problem.file: f"{problem.field or 'the whole'}: {problem.reason}" for problem in problems}
@@ -95,15 +95,32 @@ def submit(board: Path, runs: Sequence[Path], supersedes: str | None = None) -> 
         if candidate is None:
             outcomes.append(Submission(run, None, False, refused[run]))
         elif candidate.entry.path in present:
-            row, number = rows.get(candidate.entry.path, ("", 0))
-            outcomes.append(Submission(run, board / candidate.entry.path, False, "", row, number))
+            there = present[candidate.entry.path]
+            row, number = rows.get(there, ("", 0))
+            outcomes.append(Submission(run, board / there, False, "", row, number))
         elif candidate.entry.path not in rows:
             outcomes.append(Submission(run, None, False, reasons[candidate.entry.path]))
         else:
             placed = _place(board, candidate)
-            present.add(candidate.entry.path)
+            present[candidate.entry.path] = candidate.entry.path
             outcomes.append(Submission(run, placed, True, "", *rows[candidate.entry.path]))
     return outcomes
+
+
+def _made_again(candidates: Iterable[_Candidate], archived: Sequence[Entry]) -> dict[str, str]:
+    """Return the candidates that only repeat a record: path -> that of the record with the same seed and accuracies."""
+    superseded = {entry.supersedes for entry in archived}
+    known = {
+        (entry.configuration, entry.seed): entry
+        for entry in archived
+        if entry.exclusion is None and entry.digest not in superseded
+    }
+    found = {}
+    for entry in (candidate.entry for candidate in candidates):
+        earlier = known.get((entry.configuration, entry.seed))
+        if earlier is not None and entry.supersedes is None and entry.accuracies == earlier.accuracies:
+            found[entry.path] = earlier.path
+    return found
 
 
 def _read_candidate(run: Path, catalogue: Catalogue, supersedes: str | None) -> _Candidate:

@@ -50,6 +50,20 @@ def test_submitting_again_changes_nothing(board: Path, tmp_path: Path) -> None:
     assert len(files(board)) == 1
 
 
+def test_a_run_made_again_with_the_same_result_is_there_already(board: Path, tmp_path: Path) -> None:
+    """As when a whole suite is submitted, some runs of which are in the archive."""
+    placed = place(board, make_record())
+    again, other = make_record(), make_record()
+    again |= {"run_id": "again", "created": "2026-02-02T00:00:00Z", "timing": {"train_seconds": 9.0}}
+    other |= {"run_id": "other"} | {key: make_record(level=0.9)[key] for key in ("groups", "metrics", "history")}
+    runs = [run_folder(tmp_path / "runs", content) for content in (again, other)]
+    same, contradicting = submit(board, runs)
+    assert (same.path, same.new, same.problem) == (placed, False, "")
+    assert contradicting.path is None
+    assert contradicting.problem.startswith("seed: ")
+    assert files(board) == [placed.relative_to(board).as_posix()]
+
+
 def test_submitted_records_build_and_check(board: Path, tmp_path: Path) -> None:
     runs = [run_folder(tmp_path / "runs", record) for record in seeds()]
     result = invoke(board, *map(str, runs))
