@@ -24,6 +24,7 @@ from ncbench_datasets.twin_pictures import striped_on
 CLASSES = ("climbing", "diving", "fishing", "pole vaulting", "racing", "throwing")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 _TWIN = {"train": 12, "test": 6}  # images of each class
+_TWIN_VARIANT = {"train/align": 12, "train/conflict/1pct": 1, "train/conflict/5pct": 2, "valid": 3, "test": 5}
 
 
 class BarParameters(PhotographParameters):
@@ -48,7 +49,8 @@ class Bar(Dataset):
     `conflict` reads another arrangement of the images (Lee et al., Revisiting the Importance of Amplifying Bias for
     Debiasing, AAAI 2023), named ``<id>_<class>_<place>.jpg``: ``align`` and ``conflict/1pct`` or ``5pct``, in ``train``
     or at the top, ``test`` and, if it is there, ``valid``. A place is that of the class of its number. Conflicting
-    training images that are named by their own place get the next class's, as in the published code.
+    training images that are named by their own place get the next class's, as in the published code. Its test images
+    may lie in folders named by the number of their class; then the release's may lie beside those folders.
     """
 
     Parameters = BarParameters
@@ -99,13 +101,14 @@ class Bar(Dataset):
         folders = {"train": [train / "align", train / "conflict" / conflict_folder(self.params.conflict)]}
         if (self.source / "valid").is_dir():
             folders["val"] = [self.source / "valid"]
-        return {**folders, "test": [self.source / "test"]}
+        test = self.source / "test"
+        return {**folders, "test": sorted(path for path in test.glob("*") if _of_variant(path)) or [test]}
 
     def _files(self, split: str) -> list[Path]:
         folder = self.source / split
         if not folder.is_dir():
             raise DataError(f"{folder} is missing.")
-        files = [path for path in folder.iterdir() if not path.name.startswith(".")]
+        files = [path for path in folder.iterdir() if not path.name.startswith(".") and not _of_variant(path)]
         if not files:
             raise DataError(f"{folder} is empty.")
         return files
@@ -134,18 +137,38 @@ class Bar(Dataset):
 
     @classmethod
     def synthesize(cls, root: Path) -> None:
-        """Write both folders: a class is a figure, and in training it comes with a background of its own colour."""
-        from PIL import Image
+        """Write the release and the variant into one folder: a class is a figure, a place the colour behind it.
 
+        In training a class comes with a place of its own; in the variant but for the conflicting images.
+        """
         generator = np.random.default_rng(0)
-        for split, number in _TWIN.items():
-            folder = root / cls.folder / split
-            folder.mkdir(parents=True)
+        number = len(CLASSES)
+        for split, images in _TWIN.items():
             for target, name in enumerate(CLASSES):
-                for count in range(1, number + 1):
-                    place = target if split == "train" else (target + count) % len(CLASSES)
-                    image = Image.fromarray(striped_on(_GROUNDS[place], target, len(CLASSES), generator, (64, 80)))
-                    image.save(folder / f"{name}_{count}.jpg", quality=90)
+                for count in range(1, images + 1):
+                    place = target if split == "train" else (target + count) % number
+                    _draw(root / cls.folder / split / f"{name}_{count}.jpg", target, place, generator)
+        for split, images in _TWIN_VARIANT.items():
+            for target in range(number):
+                for count in range(images):
+                    aligned = split == "train/align" or (split == "valid" and count == 0)
+                    place = target if aligned else (target + 1 + count) % number
+                    name = f"{count}_{target}_{place}.jpg"
+                    _draw(root / cls.folder / split / str(target) / name, target, place, generator)
+
+
+def _draw(path: Path, target: int, place: int, generator: np.random.Generator) -> None:
+    """Write one of the twin's images."""
+    from PIL import Image
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(striped_on(_GROUNDS[place], target, len(CLASSES), generator, (64, 80)))
+    image.save(path, quality=90)
+
+
+def _of_variant(path: Path) -> bool:
+    """Whether this is a folder of the variant's, which may lie among the release's images."""
+    return (path.name in ("align", "conflict") or path.name.isdecimal()) and path.is_dir()
 
 
 def _fault(folder: Path) -> Callable[[SuffixedImage], str]:

@@ -13,7 +13,7 @@ from PIL import Image
 import ncbench
 from ncbench import DataError
 from ncbench.data.manifest import load_manifest
-from ncbench.data.prepare import prepare
+from ncbench.data.prepare import locate, prepare
 from ncbench.data.verify import verify
 from ncbench_datasets.suffixed_images import conflict_folder
 
@@ -173,6 +173,47 @@ def test_bars_variant_is_prepared_without_the_counts_of_the_release(tmp_path: Pa
     store = prepare(CARDS["bar"], {"size": 32, "conflict": 0.05}, data_root=tmp_path)
     assert [len(split) for split in store.splits.values()] == [24, 12]
     assert store.aligned_bias == tuple(range(6))
+
+
+def test_bars_twin_has_the_release_and_the_variant(tmp_path: Path) -> None:
+    CARDS["bar"].load().synthesize(tmp_path)
+    numbers = {}
+    for conflict in (0.0, 0.01, 0.05):
+        dataset = _dataset("bar", tmp_path, conflict=conflict)
+        splits = dataset.read()
+        numbers[conflict] = {name: len(split.ids) for name, split in splits.items()}
+        assert {path.suffix for path in dataset.source_files()} == {".jpg"}
+        if conflict:
+            assert np.sum(splits["train"].target != splits["train"].bias) == numbers[conflict]["train"] - 72
+            assert (splits["test"].target != splits["test"].bias).all()
+    assert numbers == {
+        0.0: {"train": 72, "test": 36},
+        0.01: {"train": 78, "val": 18, "test": 30},
+        0.05: {"train": 84, "val": 18, "test": 30},
+    }
+
+
+@pytest.mark.parametrize("conflict", [0.01, 0.05])
+def test_an_epoch_on_the_twin_of_bars_variant(conflict: float, tmp_path: Path) -> None:
+    dataset = f"bar:conflict={conflict},size=16"
+    store = prepare(CARDS["bar"], {"size": 16, "conflict": conflict}, synthetic=True)
+    found = locate(
+        CARDS["bar"], {"size": 16, "conflict": conflict}, load_manifest(CARDS["bar"].manifest), synthetic=True
+    )
+    assert verify(found, found.params.spec("bar"), load_manifest(CARDS["bar"].manifest).for_twin()) == []
+    changes = {"recipe.epochs": 1, "recipe.augmentation": "none"}
+    result = ncbench.run("group_dro", dataset, backbone="mlp", set=changes, output=tmp_path, synthetic=True)
+    assert result.status == "completed"
+    assert result.record.dataset.fingerprint == store.fingerprint
+    assert "conflicting_accuracy" in result.metrics["test"]
+    assert "aligned_accuracy" not in result.metrics["test"]  # no test image is at its class's place
+
+
+def test_a_folder_that_is_nobodys_is_named(tmp_path: Path) -> None:
+    CARDS["bar"].load().synthesize(tmp_path)
+    (tmp_path / "bar" / "train" / "diving").mkdir()
+    with pytest.raises(DataError, match=r"1 files are not named .*train/diving\."):
+        _dataset("bar", tmp_path).read()
 
 
 def test_an_aligned_image_at_another_place_is_named(tmp_path: Path) -> None:
