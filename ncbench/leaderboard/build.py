@@ -105,7 +105,7 @@ def _read_entry(file: Located, catalogue: Catalogue) -> Entry:
     digest = content_hash(data)
     if digest != file.digest:
         raise RefusedError("", f"its content has the hash {digest}: it was changed, or never had this name")
-    entry = inspect(data, digest, catalogue)
+    entry = inspect(data, catalogue)
     for field, found, expected in (
         ("dataset.name", entry.dataset.name, file.dataset),
         ("method.name", entry.method.name, file.method),

@@ -15,7 +15,7 @@ from pydantic import JsonValue
 
 from ncbench.contracts.errors import NcbenchError
 from ncbench.contracts.specs import Spec
-from ncbench.leaderboard.canonical import canonical, parse_record
+from ncbench.leaderboard.canonical import canonical, content_hash, parse_record
 from ncbench.leaderboard.catalogue import (
     BUILT_IN,
     THEORY,
@@ -109,12 +109,11 @@ class Entry:
     exclusion: Exclusion | None
 
 
-def inspect(data: bytes, digest: str, catalogue: Catalogue) -> Entry:
+def inspect(data: bytes, catalogue: Catalogue) -> Entry:
     """Check everything that can be told from one record alone.
 
     Args:
         data: The file's content.
-        digest: Its :func:`~ncbench.leaderboard.canonical.content_hash`.
         catalogue: The cards to compare with.
 
     Raises:
@@ -123,6 +122,7 @@ def inspect(data: bytes, digest: str, catalogue: Catalogue) -> Entry:
     record = parse_record(data)
     _check_free_values(record)
     _check_names(record)
+    digest = content_hash(data)
     supersedes = (record.model_extra or {}).get(SUPERSEDES)
     if supersedes is not None and not (isinstance(supersedes, str) and _HASH.fullmatch(supersedes)):
         raise RefusedError(SUPERSEDES, "it is not the SHA-256 of a record")

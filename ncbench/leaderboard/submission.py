@@ -11,7 +11,7 @@ from pathlib import Path
 from ncbench.contracts.errors import ConfigurationError, NcbenchError
 from ncbench.contracts.files import write_atomically
 from ncbench.leaderboard.build import read_archive
-from ncbench.leaderboard.canonical import canonical, content_hash, parse_any
+from ncbench.leaderboard.canonical import canonical, parse_any
 from ncbench.leaderboard.catalogue import Catalogue
 from ncbench.leaderboard.consistency import settle
 from ncbench.leaderboard.entry import SUPERSEDES, Entry, inspect
@@ -131,7 +131,7 @@ def _read_candidate(run: Path, catalogue: Catalogue, supersedes: str | None) -> 
         data = canonical(content)
     except (ValueError, RecursionError) as error:
         raise RefusedError("", f"it is not JSON ({error})") from None
-    entry = inspect(data, content_hash(data), catalogue)
+    entry = inspect(data, catalogue)
     if entry.exclusion is not None:
         raise RefusedError(entry.exclusion.field, entry.exclusion.reason)
     return _Candidate(run, data, entry)

@@ -132,7 +132,7 @@ def _borne_out(data: bytes, entry: Entry) -> None:
 @fuzzed
 def test_a_mutated_record_is_refused_or_borne_out(data: bytes) -> None:
     try:
-        entry = inspect(data, content_hash(data), Catalogue.built_in())
+        entry = inspect(data, Catalogue.built_in())
     except RefusedError as error:
         shown = f"{error.reason}{error.field}"
     else:
