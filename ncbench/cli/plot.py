@@ -69,8 +69,9 @@ def _plot_geometry(results: list[RunResult], folder: Path) -> None:
     _show(paths)
     if snapshot is not None:
         of_run = heading(result)
-        _show(plot_grams(snapshot.vectors, result.metrics.get("train", {}), of_run, folder, "--output"))
-        _show(plot_frame(snapshot, of_run, folder))
+        frame = _frozen_to(result)
+        _show(plot_grams(snapshot.vectors, result.metrics.get("train", {}), of_run, folder, "--output", frame))
+        _show(plot_frame(snapshot, of_run, folder, frame))
         return
     if len(results) > 1:
         left_out = "Gram matrices and the view of a few classes are of one run: name one to draw them."
@@ -82,6 +83,19 @@ def _plot_geometry(results: list[RunResult], folder: Path) -> None:
     if not paths:
         raise ConfigurationError(left_out)
     click.echo(left_out, err=True)
+
+
+def _frozen_to(result: RunResult) -> str:
+    """Return the name of the frame to which the run's classifier is frozen; empty if it is learned, or not known."""
+    from ncbench.contracts.cards import MethodCard
+    from ncbench.contracts.errors import ConfigurationError
+    from ncbench.plugins.discovery import registry
+
+    try:
+        card = registry().find("methods", result.record.method.name).card
+    except ConfigurationError:  # the run is from where a plugin is that is not here
+        return ""
+    return card.frame if isinstance(card, MethodCard) else ""
 
 
 def _show(paths: list[Path]) -> None:

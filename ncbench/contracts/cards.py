@@ -74,9 +74,12 @@ class MethodCard(Card):
 
     Args:
         supervision: The most that the method uses, over all its hyper-parameters.
+        frame: Name of the configuration to which the classifier is frozen, for pictures: ``"simplex ETF"``, ...;
+            empty if the classifier is learned.
     """
 
     supervision: Supervision
+    frame: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

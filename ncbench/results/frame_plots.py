@@ -1,4 +1,4 @@
-"""Picture of a few classes: means, classifier rows and features beside the simplex ETF, in two and three dimensions."""
+"""Picture of a few classes: means, classifier rows and features beside their ideals, in two and three dimensions."""
 
 from __future__ import annotations
 
@@ -20,22 +20,25 @@ _ROW: Any = {"marker": "s", "markersize": 7, "markeredgecolor": "black", "linest
 _IDEALS: tuple[Any, ...] = (
     {"marker": "*", "markersize": 15, "markerfacecolor": "none", "color": "0.35", "linestyle": ":"},
     {"marker": "h", "markersize": 13, "markerfacecolor": "none", "color": "0.15", "linestyle": "-.", "linewidth": 1},
+    {"marker": "D", "markersize": 11, "markerfacecolor": "none", "color": "black", "linestyle": "--", "linewidth": 1},
 )
 _IMAGE: Any = {"marker": "o", "s": 9, "alpha": 0.35, "linewidths": 0}
 _CONFLICTING: Any = {"marker": "^", "s": 20, "alpha": 0.9, "linewidths": 0.4, "edgecolors": "black"}
 
 
-def plot_frame(snapshot: Snapshot, heading: str, folder: Path) -> list[Path]:
+def plot_frame(snapshot: Snapshot, heading: str, folder: Path, frame: str = "") -> list[Path]:
     """Draw the classes of the sample, centred at their mean and projected on the span of their means.
 
     Three classes make a triangle and four a tetrahedron if the simplex ETF is what they form; where class counts are
-    not about equal, what they make in SELI is drawn too. Two, where there are no more or their means lie on a line,
+    not about equal, what they make in SELI is drawn too, and what they make in another frame to which the classifier is
+    frozen. Two, where there are no more or their means lie on a line,
     are drawn along that line and across it, in the direction in which the features spread most.
 
     Args:
         snapshot: What the run left.
         heading: Which run it is.
         folder: Where ``frame.png`` and ``frame.svg`` go; created if needed.
+        frame: Name of the configuration to which the classifier is frozen; empty if it is learned.
 
     Returns:
         The two paths.
@@ -45,7 +48,7 @@ def plot_frame(snapshot: Snapshot, heading: str, folder: Path) -> list[Path]:
     """
     from matplotlib.figure import Figure
 
-    views = _views(snapshot)
+    views = _views(snapshot, frame)
     if not views:
         raise ConfigurationError(
             "There is no view of classes to draw: fewer than two have images, or their means coincide."
@@ -65,15 +68,15 @@ def plot_frame(snapshot: Snapshot, heading: str, folder: Path) -> list[Path]:
         return save_figure(figure, folder, "frame", "--output")
 
 
-def _views(snapshot: Snapshot) -> list[View]:
+def _views(snapshot: Snapshot, frame: str) -> list[View]:
     """The views that the classes and their means allow: of three and of four classes, else of two."""
     from ncbench.results.simplex_view import look_at
 
     classes = sorted(set(snapshot.labels.tolist()))
     sizes = [size for size in (3, 4) if size <= len(classes)]
-    views = [view for size in sizes if (view := look_at(snapshot, classes[:size]))]
+    views = [view for size in sizes if (view := look_at(snapshot, classes[:size], frame))]
     if not views and len(classes) > 1:
-        views = [view for view in [look_at(snapshot, classes[:2])] if view]
+        views = [view for view in [look_at(snapshot, classes[:2], frame)] if view]
     return views
 
 

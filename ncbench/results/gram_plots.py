@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING, Any
 from ncbench.contracts.errors import ConfigurationError
 from ncbench.results.class_vectors import ClassVectors, about_equal
 from ncbench.results.figures import save_figure, shared_style, title
+from ncbench.results.frozen_frame import frozen_frame, with_article
 
 if TYPE_CHECKING:
     import torch
 
 
 def plot_grams(
-    vectors: ClassVectors, measures: Mapping[str, float], heading: str, folder: Path, option: str
+    vectors: ClassVectors, measures: Mapping[str, float], heading: str, folder: Path, option: str, frame: str = ""
 ) -> list[Path]:
     """Draw the cosines between centred class means, and between classifier rows, beside those of the ideals.
 
-    The ideals are the simplex ETF and, unless the class counts are about equal, SELI. Colours reach as far as the
+    The ideals are the simplex ETF, SELI unless the class counts are about equal, and for the class means the frame to
+    which the classifier is frozen, if it is another. Colours reach as far as the
     cosines of different classes do, so that the differences between many classes, all near 0, can be seen; the
     diagonal is 1 by definition.
 
@@ -30,6 +32,7 @@ def plot_grams(
         heading: What the vectors are of.
         folder: Where ``grams.png`` and ``grams.svg`` go; created if needed.
         option: The command-line option that names the folder, for the message.
+        frame: Name of the configuration to which the classifier is frozen; empty if it is learned.
 
     Returns:
         The two paths.
@@ -44,17 +47,19 @@ def plot_grams(
     k, shown = len(vectors.counts), len(vectors.classes)
     if k < 2:
         raise ConfigurationError("There are no Gram matrices to draw: fewer than two classes have images.")
-    rows = _panels(vectors, measures)
+    rows = panels(vectors, measures, frame)
     limit = min(1.0, max(1e-3, *(_off_diagonal(panel) for row in rows for _, panel in row)))
     with shared_style():
-        columns = len(rows[0])
+        columns = max(map(len, rows))
         figure = Figure(
             figsize=(3.5 * columns + 0.9, 3.6 * len(rows) + 0.7), layout=ConstrainedLayoutEngine(h_pad=0.08)
         )
         axes = figure.subplots(len(rows), columns, squeeze=False, sharex=True, sharey=True)
         colours = colormaps["RdBu_r"].with_extremes(bad="0.8")
         for row, row_axes in zip(rows, axes, strict=True):
-            for (name, panel), axis in zip(row, row_axes, strict=True):
+            for axis in row_axes[len(row) :]:
+                axis.set_visible(False)
+            for (name, panel), axis in zip(row, row_axes, strict=False):
                 image = axis.imshow(panel.numpy(), cmap=colours, vmin=-limit, vmax=limit, interpolation="nearest")
                 axis.set_title(name)
                 axis.set_xlabel("class")
@@ -74,8 +79,17 @@ def plot_grams(
         return save_figure(figure, folder, "grams", option)
 
 
-def _panels(vectors: ClassVectors, measures: Mapping[str, float]) -> list[list[tuple[str, torch.Tensor]]]:
-    """Rows of (title, cosines): what was measured, then its ideals."""
+def panels(
+    vectors: ClassVectors, measures: Mapping[str, float], frame: str = ""
+) -> list[list[tuple[str, torch.Tensor]]]:
+    """Rows of (title, cosines), of the class means and of the classifier: what was measured, then its ideals.
+
+    Args:
+        vectors: As of :func:`plot_grams`.
+        measures: As of :func:`plot_grams`.
+        frame: As of :func:`plot_grams`.
+    """
+    from ncbench.collapse import gram_distance
     from ncbench.collapse.gram import seli_gram, simplex_gram
 
     def distance(measure: str) -> str:
@@ -89,14 +103,22 @@ def _panels(vectors: ClassVectors, measures: Mapping[str, float]) -> list[list[t
     floor = f" (floor {measures['nc2_etf_floor']:.4f})" if measures.get("nc2_etf_floor", 0) > 0 else ""
     rows = []
     for name, kind, of_classes, power, suffix in measured:
+        origin = f"frozen to {with_article(frame)}" if frame and of_classes is vectors.weight else "measured"
         row = [
-            (f"{name}: measured", _cosines_of_gram(of_classes @ of_classes.T)),
+            (f"{name}: {origin}", _cosines_of_gram(of_classes @ of_classes.T)),
             (f"{name}: simplex ETF{distance(f'nc2_etf_distance{suffix}')}{floor}", etf),
         ]
         if not about_equal(vectors.counts.tolist()):
             seli = _cosines_of_gram(seli_gram(vectors.counts, power).of(vectors.drawn))
             row.append((f"{name}: SELI for these counts{distance(f'seli_distance{kind}')}", seli))
         rows.append(row)
+    own = frozen_frame(vectors) if frame else None
+    if own is not None:
+        gram = own @ own.T
+        # The record has no such distance; of many classes only a part is here to measure it.
+        complete = len(vectors.classes) == len(vectors.counts)
+        told = f"\ndistance {gram_distance(vectors.means @ vectors.means.T, gram):.4f}" if complete else ""
+        rows[0].append((f"class means: {frame}{told}", _cosines_of_gram(gram)))
     return rows
 
 

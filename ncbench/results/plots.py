@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ncbench.results.archive import RunResult
 from ncbench.results.class_vectors import about_equal
@@ -154,10 +154,11 @@ def plot_collapse(results: Sequence[RunResult], folder: Path) -> list[Path]:
         left_out |= {"seli_distance_means", "seli_distance_classifier"}
     if not any(value > 0 for result in results for _, value in _points(result, "train", "nc2_etf_floor")):
         left_out.add("nc2_etf_floor")
-    panels = [
-        replace(panel, curves=tuple(curve for curve in panel.curves if curve[1] not in left_out))
-        for panel in COLLAPSE_PANELS
-    ]
+    panels = []
+    for panel in COLLAPSE_PANELS:
+        curves = tuple(curve for curve in panel.curves if curve[1] not in left_out)
+        title = panel.title.replace("the ideal", "the simplex ETF") if len(curves) == 1 else panel.title
+        panels.append(replace(panel, title=title, curves=curves))
     return _plot(panels, results, folder, "collapse")
 
 
@@ -274,7 +275,7 @@ def _draw(panel: Panel, axis: Any, grouped: dict[str, list[RunResult]], last: in
         axis.set_ylim(bottom=-0.02 * axis.get_ylim()[1])  # a curve at 0, the ideal, is seen above the axis
     labelled = [curve for curve in panel.curves if curve[3]]
     shown = [curve for curve in labelled if any(_has_points(members, curve) for members in grouped.values())]
-    if shown:
+    if len(shown) > 1:
         axis.legend(handles=[_handle(line, text, signed, last) for _, _, line, text in shown], fontsize=8)
 
 
@@ -287,7 +288,7 @@ def _handle(line: str, text: str, signed: bool, last: int) -> Any:
     from matplotlib.lines import Line2D
 
     sign = _sign(line, last) if signed else {}
-    return Line2D([], [], color="0.3", linestyle=line if last > 1 else "", label=text, **sign)
+    return Line2D([], [], color="0.3", linestyle=cast("Any", line) if last > 1 else "", label=text, **sign)
 
 
 def _seeds(members: Sequence[RunResult]) -> str:

@@ -11,6 +11,7 @@ import torch
 from ncbench.collapse.gram import seli_gram
 from ncbench.geometry import vectors_with_gram
 from ncbench.results.class_vectors import about_equal
+from ncbench.results.frozen_frame import frozen_frame
 from ncbench.results.snapshot import Snapshot
 
 
@@ -94,7 +95,7 @@ class View:
     kept: dict[str, float]
 
 
-def look_at(snapshot: Snapshot, classes: Sequence[int]) -> View | None:
+def look_at(snapshot: Snapshot, classes: Sequence[int], frame: str = "") -> View | None:
     """Project some classes of a snapshot, centred at their mean, on the span of their means.
 
     Two classes span a line: across it lies the direction in which the rest of their features is largest.
@@ -102,6 +103,7 @@ def look_at(snapshot: Snapshot, classes: Sequence[int]) -> View | None:
     Args:
         snapshot: What a run left.
         classes: Two to four classes whose images it has, ascending.
+        frame: Name of the configuration to which the classifier is frozen; empty if it is learned.
 
     Returns:
         The view; None if the means span fewer dimensions than a simplex of that many corners.
@@ -129,7 +131,12 @@ def look_at(snapshot: Snapshot, classes: Sequence[int]) -> View | None:
     else:
         axes = tuple(f"direction {number}" for number in range(1, len(classes)))
         if not about_equal(snapshot.vectors.counts.tolist()):
-            ideals["SELI's class means"] = _seli_means(snapshot, place)
+            gram = seli_gram(snapshot.vectors.counts, -0.5).of(snapshot.vectors.drawn[place])
+            of_seli = vectors_with_gram(gram, len(gram), torch.Generator().manual_seed(0), dtype=torch.float64)
+            ideals |= _turned("SELI's class means", of_seli)
+        own = frozen_frame(snapshot.vectors) if frame else None
+        if own is not None:
+            ideals |= _turned(frame, own[place].double())
     unit = _rms(means)
     return View(
         classes=tuple(classes),
@@ -148,14 +155,11 @@ def look_at(snapshot: Snapshot, classes: Sequence[int]) -> View | None:
     )
 
 
-def _seli_means(snapshot: Snapshot, place: torch.Tensor) -> torch.Tensor:
-    """(m, m - 1) the class means of SELI for the snapshot's counts, centred, scaled and turned as the measured ones."""
-    gram = seli_gram(snapshot.vectors.counts, -0.5).of(snapshot.vectors.drawn[place])
-    means = vectors_with_gram(gram, len(gram), torch.Generator().manual_seed(0), dtype=torch.float64)
+def _turned(name: str, means: torch.Tensor) -> dict[str, torch.Tensor]:
+    """An ideal's class means, (m, m - 1), centred, scaled and turned as the measured ones; none if they span less."""
     means = means - means.mean(0)
     basis = simplex_basis(means)
-    assert basis is not None  # SELI's means span K - 1 dimensions
-    return means @ basis / _rms(means)
+    return {} if basis is None else {name: means @ basis / _rms(means)}
 
 
 def _largest(vectors: torch.Tensor) -> torch.Tensor:

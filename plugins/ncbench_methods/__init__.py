@@ -30,6 +30,7 @@ def ncbench_methods() -> Iterable[MethodCard]:
             citation="Yang, Chen, Li, Xie, Lin, Tao. Inducing Neural Collapse in Imbalanced Learning: Do We Really "
             "Need a Learnable Classifier at the End of Deep Neural Network? NeurIPS 2022.",
             supervision=Supervision(),
+            frame="simplex ETF",
         ),
         MethodCard(
             name="shortcut_prime",
@@ -130,6 +131,7 @@ def ncbench_methods() -> Iterable[MethodCard]:
             citation="Thrampoulidis, Kini, Vakilian, Behnia. Imbalance Trouble: Revisiting Neural-Collapse Geometry. "
             "NeurIPS 2022.",
             supervision=Supervision(),
+            frame="SELI",
         ),
         MethodCard(
             name="haframe",
@@ -138,5 +140,6 @@ def ncbench_methods() -> Iterable[MethodCard]:
             citation="Liang, Davis. Inducing Neural Collapse to a Fixed Hierarchy-Aware Frame for Reducing Mistake "
             "Severity. ICCV 2023.",
             supervision=Supervision(hierarchy=True),
+            frame="hierarchy-aware frame",
         ),
     ]

@@ -197,7 +197,7 @@ def test_plot_shows_seli_only_for_unequal_counts(cli: Cli, tmp_path: Path, array
 def test_panels_hold_the_cosines_of_the_ideals(tmp_path: Path) -> None:
     from ncbench.results.collapse_report import measure_saved
     from ncbench.results.features import read_features
-    from ncbench.results.gram_plots import _panels
+    from ncbench.results.gram_plots import panels
 
     counts = [10, 10, 1, 1]
     ideal = seli(counts)
@@ -206,7 +206,7 @@ def test_panels_hold_the_cosines_of_the_ideals(tmp_path: Path) -> None:
     weight = vectors_with_gram(ideal.classifier_gram, 5, torch.Generator().manual_seed(1)).numpy()
     path = save(tmp_path / "net.npz", {"features": vectors.numpy()[labels], "labels": labels, "weight": weight})
     report = measure_saved(read_features(path), path)
-    rows = _panels(report.vectors, report.measures)
+    rows = panels(report.vectors, report.measures)
     for row, gram in zip(rows, (ideal.mean_gram, ideal.classifier_gram), strict=True):
         lengths = gram.diagonal().sqrt()
         (_, measured), (_, etf), (_, of_seli) = row

@@ -110,6 +110,36 @@ def test_seli_is_shown_only_where_it_differs(cli: Cli, even: RunResult, tmp_path
     assert "zero training error" not in texts(tmp_path, "collapse")
 
 
+@pytest.mark.parametrize(
+    ("method", "dataset", "ideal", "frozen"),
+    [
+        ("haframe", "cifar100", "class means: hierarchy-aware frame", "frozen to the hierarchy-aware frame"),
+        ("fixed_seli", "colored_digits:imbalance=step,ratio=5", "class means: SELI for these counts", "frozen to SELI"),
+    ],
+)
+def test_a_frozen_classifier_is_named_and_is_an_ideal(
+    cli: Cli, tmp_path: Path, method: str, dataset: str, ideal: str, frozen: str
+) -> None:
+    settings = {"recipe.epochs": 1, "recipe.batch_size": 64, "recipe.measure_points": 1}
+    options: dict[str, Any] = {"set": settings, "output": tmp_path, "synthetic": dataset == "cifar100"}
+    run = ncbench.run(method, dataset, backbone="mlp", **options)
+    assert cli(measuring_less(run).folder)[0] == 0
+    grams = texts(run.folder, "grams")
+    assert grams.count(f"<!-- {ideal} -->") == 1
+    assert f"<!-- classifier: {frozen} -->" in grams
+    assert ("<!-- hierarchy-aware frame -->" in texts(run.folder, "frame")) == (method == "haframe")
+    for name in PICTURES:
+        assert ("synthetic data, not the real dataset" in texts(run.folder, name)) == (dataset == "cifar100")
+
+
+def test_a_run_of_a_method_that_is_not_installed_is_drawn(cli: Cli, even: RunResult, tmp_path: Path) -> None:
+    method = even.record.method.model_copy(update={"name": "elsewhere"})
+    folder = copied(even, tmp_path / "run", method=method).folder
+    shutil.copy(even.folder / SNAPSHOT_FILE, folder)
+    assert cli(folder)[0] == 0
+    assert "classifier: measured" in texts(folder, "grams")
+
+
 def test_several_runs_share_the_curves(cli: Cli, even: RunResult, tmp_path: Path) -> None:
     other = copied(even, tmp_path / "other", seed=7, terminal_phase_epoch=2)
     code, out, err = cli(even.folder, other.folder, "--output", tmp_path)
