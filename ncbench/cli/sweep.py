@@ -65,7 +65,7 @@ def sweep(
     from ncbench.launch.sweep import Sweep
     from ncbench.plugins.discovery import registry
     from ncbench.results.terminal import text_console
-    from ncbench.training.run import terminated_as_interrupted
+    from ncbench.training.interrupts import terminated_as_interrupted
 
     kind = registry().find("launchers", launcher).card.load()
     if not (isinstance(kind, type) and issubclass(kind, Launcher)):

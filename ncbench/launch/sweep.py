@@ -77,7 +77,7 @@ class Sweep:
         Args:
             launcher: Where the runs are made.
             data_root: As for :func:`ncbench.run`.
-            report: Told, in one line, what takes long before runs begin.
+            report: Told, in one line, what takes long before runs begin, and on which data none can.
 
         Raises:
             NcbenchError: The output folder cannot be written.
@@ -90,10 +90,10 @@ class Sweep:
             dataset = run.member.configuration.dataset
             if dataset.spec not in without_data:
                 without_data[dataset.spec] = _prepare(run.member, data_root, report)
+                if problem := without_data[dataset.spec]:
+                    report(f"Runs on {dataset.spec} are left out. {problem}")
             run.problem = without_data[dataset.spec]
-            if run.problem:
-                yield run
-            else:
+            if not run.problem:
                 jobs.append(replace(run.member.job, anew=run.state in ("failed", "damaged")))
         arguments = ["--output", str(self.output), *(["--data-root", str(data_root)] if data_root else [])]
         with contextlib.closing(launcher.launch(jobs, arguments)) as events:

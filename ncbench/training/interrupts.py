@@ -1,11 +1,11 @@
-"""Ctrl-C and SIGTERM while a run trains: no more is lost than the epoch under way."""
+"""Ctrl-C and SIGTERM: a run that trains loses no more than the epoch under way, a sweep ends its runs."""
 
 from __future__ import annotations
 
 import contextlib
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 
 
@@ -33,18 +33,11 @@ class Interrupts:
     @contextlib.contextmanager
     def heard(self) -> Iterator[None]:
         """Listen while the context is open; outside the main thread, which alone gets signals, do nothing."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
         numbers = [signal.SIGTERM]
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a job in the background ignores Ctrl-C
             numbers.append(signal.SIGINT)
-        previous = {number: signal.signal(number, self._hear) for number in numbers}
-        try:
+        with _handled(numbers, self._hear):
             yield
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         if self.noted or not self.unsaved:
@@ -54,3 +47,27 @@ class Interrupts:
             f"Interrupted: the run ends after this epoch, to keep the {self.unsaved} before it that are not on the "
             "disk yet. Ctrl-C again ends it at once."
         )
+
+
+@contextlib.contextmanager
+def terminated_as_interrupted() -> Iterator[None]:
+    """Treat SIGTERM as Ctrl-C; outside the main thread, which alone gets signals, do nothing."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    with _handled([signal.SIGTERM], interrupt):
+        yield
+
+
+@contextlib.contextmanager
+def _handled(numbers: Sequence[int], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, former in previous.items():
+            signal.signal(number, former)

@@ -11,15 +11,13 @@ import json
 import os
 import platform
 import shutil
-import signal
 import statistics
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
-from types import FrameType, MappingProxyType
+from types import MappingProxyType
 from typing import Any
 
 import filelock
@@ -389,23 +387,6 @@ def _existing(folder: Path, resume: bool, force: bool) -> RunResult | None:
     # A later --resume must not find the checkpoints of an attempt that failed.
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     return None
-
-
-@contextlib.contextmanager
-def terminated_as_interrupted() -> Iterator[None]:
-    """Treat SIGTERM, which schedulers send before they kill, as Ctrl-C."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
 
 
 def _now() -> datetime.datetime:
