@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
+from inspect import getattr_static
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,7 @@ def locate(
 
 
 def _has_twin(kind: type[Dataset]) -> bool:
-    return kind.synthesize.__func__ is not Dataset.synthesize.__func__  # type: ignore[attr-defined]
+    return getattr_static(kind, "synthesize") is not getattr_static(Dataset, "synthesize")
 
 
 def twin_root(card: DatasetCard, kind: type[Dataset], report: Callable[[str], None] | None = None) -> Path:

@@ -43,10 +43,11 @@ class Interrupts:
         if self.noted or not self.unsaved:
             raise KeyboardInterrupt
         self.noted = True
-        self.warn(
-            f"Interrupted: the run ends after this epoch, to keep the {self.unsaved} before it that are not on the "
-            "disk yet. Ctrl-C again ends it at once."
-        )
+        with contextlib.suppress(Exception):  # a warning that cannot be written must not end the epoch
+            self.warn(
+                "Interrupted: the run ends after this epoch, to keep what was done since the last checkpoint. Ctrl-C "
+                "again ends it at once."
+            )
 
 
 @contextlib.contextmanager

@@ -197,20 +197,22 @@ def fit(
                 "metrics": {},
                 "seconds": {"train": trained - started},
             }
-            progress.history.append(entry)
             if not math.isfinite(losses["loss"]):
+                progress.history.append(entry)
                 raise DivergedError(f"the loss of epoch {epoch} is {losses['loss']}")
 
             last_epoch = epoch == total_epochs
             if epoch in measured:
                 entry["metrics"]["train"] = evaluator.evaluate(method, train, scheduled=True).metrics
-            if epoch % recipe.evaluate_every == 0 or last_epoch:
+            evaluated = epoch % recipe.evaluate_every == 0 or last_epoch
+            if evaluated:
                 for name in ("val", "test"):
                     if name in splits:
                         entry["metrics"][name] = evaluator.evaluate(method, splits[name], epoch in measured).metrics
-                if stage is stages[-1]:
-                    _select(recipe.selection, criteria, epoch, method, progress)
             entry["seconds"]["evaluate"] = time.perf_counter() - trained
+            progress.history.append(entry)
+            if evaluated and stage is stages[-1]:
+                _select(recipe.selection, criteria, epoch, method, progress)
             interrupts.unsaved += 1
             reporter.epoch(entry)
 

@@ -116,7 +116,7 @@ def run(
     torch_device = find_device(device)
     folder = writable_folder(Path(output) / configuration.run_id)
     with _locked(folder):
-        finished = _existing(folder, resume, force)
+        finished = None if force else _finished(folder, resume)
         if finished is not None:
             warn("This run is finished already; here is its record. --force runs it anew.")
             return finished
@@ -125,7 +125,7 @@ def run(
             shorter = "; --set recipe.epochs=1 makes it short" if epochs > 1 else ""
             warn(
                 f"The synthetic twin of {configuration.dataset.name} is generated data, and its figures say nothing of "
-                f"the real data's. The recipe holds all the same: it is trained on for {epochs} epochs{shorter}."
+                f"the real data's. The recipe holds all the same: {_counted(epochs, 'epoch')}{shorter}."
             )
         started = time.perf_counter()
         try:
@@ -143,6 +143,7 @@ def run(
             raise
         prepared = time.perf_counter()
         session = _Session(configuration, store, torch_device, folder, warn)
+        _make_way(folder, resume, force)
         session.start(resume)
         interrupts = Interrupts(warn)
         try:
@@ -168,7 +169,7 @@ def run(
             session.end("interrupted", "interrupted by the user", prepared - started)
             raise KeyboardInterrupt(_way_on(folder / CHECKPOINTS, interrupts.unsaved)) from None
         except (ConfigurationError, DataError):
-            _remove_if_empty(folder)  # nothing ran: what was there of the run stays as it is
+            _remove_if_empty(folder)
             raise
         except Exception as error:
             if isinstance(error, OSError) and error.errno in NOT_WRITABLE:
@@ -333,8 +334,12 @@ def _way_on(checkpoints: Path, unsaved: int) -> str:
     epoch = newest_epoch(checkpoints)
     if epoch is None:
         return "Interrupted before an epoch was done. The same command with --resume starts again."
-    lost = f" and runs {unsaved} finished epochs again, which were not on the disk yet" if unsaved else ""
+    lost = f" and repeats {_counted(unsaved, 'finished epoch')} that did not reach the disk" if unsaved else ""
     return f"Interrupted. The same command with --resume goes on after epoch {epoch}{lost}."
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _explain_write_error(error: OSError, folder: Path) -> NcbenchError:
@@ -357,18 +362,13 @@ def _locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _existing(folder: Path, resume: bool, force: bool) -> RunResult | None:
-    """Return the finished record that is already there, or make way for a new attempt.
+def _finished(folder: Path, resume: bool) -> RunResult | None:
+    """Return the finished record that is already there, or None where there is none and a new attempt may begin.
 
     Raises:
         ConfigurationError: The run was cut off before, and the user has not said how to go on.
+        DataError: There is a record, and it is damaged.
     """
-    if force:
-        pictures = [f"{name}{suffix}" for name in PICTURES for suffix in (".png", ".svg")]
-        for name in (RESULT_FILE, LOG_FILE, MODEL_FILE, SNAPSHOT_FILE, *pictures):
-            (folder / name).unlink(missing_ok=True)
-        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
-        return None
     status = None
     if (folder / RESULT_FILE).exists():
         try:
@@ -384,9 +384,17 @@ def _existing(folder: Path, resume: bool, force: bool) -> RunResult | None:
         raise ConfigurationError(
             f"The run in {folder} was cut off before its end. Give --resume to go on with it, or --force to start anew."
         )
-    # A later --resume must not find the checkpoints of an attempt that failed.
-    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     return None
+
+
+def _make_way(folder: Path, resume: bool, force: bool) -> None:
+    """Discard what an attempt must not find, once nothing can refuse it any more before it begins."""
+    if force:
+        pictures = [f"{name}{suffix}" for name in PICTURES for suffix in (".png", ".svg")]
+        for name in (RESULT_FILE, LOG_FILE, MODEL_FILE, SNAPSHOT_FILE, *pictures):
+            (folder / name).unlink(missing_ok=True)
+    if not resume:  # a later --resume must not find the checkpoints of an attempt that failed
+        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
 
 
 def _now() -> datetime.datetime:

@@ -14,6 +14,7 @@ import pytest
 import ncbench
 from ncbench import load_result
 from ncbench.training.checkpoint import newest_epoch
+from ncbench.training.evaluation import Evaluator, SplitResult
 from ncbench.training.run import Silent
 
 from .conftest import without_times
@@ -96,7 +97,7 @@ def test_an_interrupt_loses_no_epoch(
 def test_a_second_interrupt_ends_at_once_and_says_what_is_lost(tmp_path: Path, whole: dict[str, Any]) -> None:
     last_word, done, kept, _ = interrupted(tmp_path, Interrupting(4, [signal.SIGINT, signal.SIGTERM]))
     assert (done, kept) == (3, 1)
-    assert "goes on after epoch 1 and runs 2 finished epochs again" in last_word
+    assert "goes on after epoch 1 and repeats 2 finished epochs" in last_word
     resumed = ncbench.run(**OPTIONS, output=tmp_path, resume=True)
     assert without_times(json.loads(resumed.path.read_text())) == whole
 
@@ -110,3 +111,17 @@ def test_where_nothing_would_be_lost_the_first_interrupt_ends_at_once(
     )
     assert (done, restorable, told) == (epoch - 1, kept, [])
     assert ("before an epoch was done" if kept is None else f"goes on after epoch {kept}.") in last_word
+
+
+def test_an_interrupt_in_an_evaluation_leaves_no_half_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluate, calls = Evaluator.evaluate, iter(range(100))
+
+    def interrupting(*arguments: Any, **options: Any) -> SplitResult:
+        if next(calls) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return evaluate(*arguments, **options)
+
+    monkeypatch.setattr(Evaluator, "evaluate", interrupting)
+    _, done, kept, _ = interrupted(tmp_path, Interrupting(0, []), checkpoint_seconds=0)
+    assert done == kept
+    assert done >= 1

@@ -20,6 +20,7 @@ from ncbench.results.plots import plot_curves
 from ncbench.results.record import Record
 from ncbench.training.configuration import resolve
 from ncbench.training.recipe import Recipe
+from ncbench_datasets.mnist import Mnist
 
 from .conftest import Command, only_record, without_times
 
@@ -127,6 +128,18 @@ def test_a_damaged_record_is_named_and_so_is_the_way_on(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=rf"{result.path} is not a valid record.* --force discards"):
             short_run(tmp_path, **changes)
     assert short_run(tmp_path, force=True).record.metrics == result.record.metrics
+
+
+def test_a_forced_run_that_is_refused_discards_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NCBENCH_DATA", raising=False)
+    Mnist.synthesize(tmp_path / "data")
+    options = {"dataset": "mnist:per_class=5", "backbone": "mlp", "allow_mismatch": True, "force": True}
+    result = short_run(tmp_path / "runs", **options, data_root=tmp_path / "data")
+    before = {path: path.stat().st_mtime_ns for path in result.folder.iterdir() if path.name != ".lock"}
+    assert len(before) >= 4
+    with pytest.raises(DataError, match="mnist"):
+        short_run(tmp_path / "runs", **options, data_root=tmp_path / "nothing")
+    assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
 def test_no_picture_of_a_discarded_run_is_left(tmp_path: Path) -> None:
@@ -264,7 +277,7 @@ def test_a_twin_is_said_to_be_one_and_how_long_it_takes(tmp_path: Path, ncbench_
     assert finished.returncode == 0
     told = finished.stderr.splitlines()[0]
     assert "The synthetic twin of bar is generated data" in told
-    assert "for 2 epochs" in told
+    assert "The recipe holds all the same: 2 epochs;" in told
     assert "--set recipe.epochs=1 " in told
     assert "recipe.epochs" not in ncbench_run(*TWIN, "--set", "recipe.epochs=1").stderr
     # A record that is there already is not about to be made.
