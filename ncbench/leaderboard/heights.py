@@ -40,8 +40,11 @@ def stated_heights(record: Record, accuracies: Mapping[str, float]) -> dict[str,
     for name, height in found.items():
         if height < 0:
             raise RefusedError(f"metrics.test.{name}", f"it is {height!r}, and no height is negative")
-    if SEVERITY in found and DISTANCE in found and "accuracy" in accuracies:
-        expected = found[SEVERITY] * (1 - accuracies["accuracy"])
+    if DISTANCE in found and "accuracy" in accuracies:
+        mistakes = 1 - accuracies["accuracy"]
+        if SEVERITY not in found and mistakes > 0:
+            raise RefusedError(f"metrics.test.{SEVERITY}", f"it is missing, and {DISTANCE} is stated")
+        expected = found.get(SEVERITY, 0.0) * mistakes
         if not abs(found[DISTANCE] - expected) <= TOLERANCE * max(1, expected):
             raise RefusedError(
                 f"metrics.test.{DISTANCE}",

@@ -76,7 +76,8 @@ def submit(board: Path, runs: Sequence[Path], supersedes: str | None = None) -> 
             refused[run] = str(error)
 
     archive = read_archive(board, catalogue, {candidate.entry.dataset.name for candidate in candidates.values()})
-    present = {entry.path: entry.path for entry in archive.entries} | _made_again(candidates.values(), archive.entries)
+    present = {entry.path: entry.path for entry in archive.entries}
+    present |= _made_again(candidates.values(), settle(archive.entries)[0])
     new = {candidate.entry.path: candidate.entry for candidate in candidates.values()}
     counted, problems = settle([*archive.entries, *(entry for path, entry in new.items() if path not in present)])
     reasons = {problem.file: f"{problem.field or 'the whole'}: {problem.reason}" for problem in problems}
@@ -107,14 +108,9 @@ def submit(board: Path, runs: Sequence[Path], supersedes: str | None = None) -> 
     return outcomes
 
 
-def _made_again(candidates: Iterable[_Candidate], archived: Sequence[Entry]) -> dict[str, str]:
+def _made_again(candidates: Iterable[_Candidate], counted: Sequence[Entry]) -> dict[str, str]:
     """Return the candidates that only repeat a record: path -> that of the record with the same seed and accuracies."""
-    superseded = {entry.supersedes for entry in archived}
-    known = {
-        (entry.configuration, entry.seed): entry
-        for entry in archived
-        if entry.exclusion is None and entry.digest not in superseded
-    }
+    known = {(entry.configuration, entry.seed): entry for entry in counted}
     found = {}
     for entry in (candidate.entry for candidate in candidates):
         earlier = known.get((entry.configuration, entry.seed))

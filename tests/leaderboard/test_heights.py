@@ -15,7 +15,7 @@ from ncbench.leaderboard.build import build
 from ncbench.leaderboard.heights import HEIGHTS
 from ncbench.leaderboard.wording import MEASURES
 from ncbench_metrics import ncbench_metrics
-from tests.leaderboard.records import place, place_all, seeds
+from tests.leaderboard.records import make_record, place, place_all, seeds
 
 
 def with_heights(content: dict[str, Any], severity: float) -> dict[str, Any]:
@@ -82,12 +82,20 @@ def test_without_a_hierarchy_no_table_has_a_column_for_it(board: Path) -> None:
 
 
 def test_a_seed_without_a_mistake_leaves_the_severity_out_of_the_row(board: Path) -> None:
-    contents = [with_heights(content, 2.0) for content in seeds("erm")]
-    del contents[1]["metrics"]["test"]["mistake_severity"]
+    contents = [with_heights(content, 2.0) for content in (*seeds("erm", 2), make_record("erm", 2, level=1.2))]
+    del contents[2]["metrics"]["test"]["mistake_severity"]
     place_all(board, contents)
     ((row,),) = [section.rows for table in build(board).datasets for section in table.sections]
     assert "mistake_severity" not in row.metrics
     assert "hierarchical_distance_at_1" in row.metrics
+
+
+def test_mistakes_without_a_severity_are_refused(tree: Path) -> None:
+    content = with_heights(seeds("jtt", 1)[0], 2.0)
+    del content["metrics"]["test"]["mistake_severity"]
+    place(tree, content)
+    (left,) = build(tree).left_out
+    assert (left.refused, left.field) == (True, "metrics.test.mistake_severity")
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,17 @@ def test_a_run_made_again_with_the_same_result_is_there_already(board: Path, tmp
     assert files(board) == [placed.relative_to(board).as_posix()]
 
 
+def test_a_run_that_repeats_a_record_which_counts_for_nothing_is_not_there_already(board: Path, tmp_path: Path) -> None:
+    """Two archived records of one seed contradict each other, and neither counts."""
+    first, second, again = make_record(), make_record(), make_record()
+    second |= {"run_id": "second"} | {key: make_record(level=0.9)[key] for key in ("groups", "metrics", "history")}
+    place(board, first)
+    place(board, second)
+    (outcome,) = submit(board, [run_folder(tmp_path / "runs", again | {"run_id": "again"})])
+    assert outcome.path is None
+    assert outcome.problem.startswith("seed: ")
+
+
 def test_submitted_records_build_and_check(board: Path, tmp_path: Path) -> None:
     runs = [run_folder(tmp_path / "runs", record) for record in seeds()]
     result = invoke(board, *map(str, runs))
