@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import textwrap
 from dataclasses import asdict
 
@@ -11,6 +10,7 @@ import click
 
 from ncbench.contracts.cards import MethodCard, MetricCard
 from ncbench.plugins.discovery import KINDS, registry
+from ncbench.results.terminal import text_width
 
 
 @click.command("list")
@@ -54,7 +54,7 @@ def _wrapped(line: str, indent: int = 0) -> str:
     """Return a line as several that fit the terminal, the later ones indented; no name is broken."""
     return textwrap.fill(
         line,
-        shutil.get_terminal_size().columns,
+        text_width(),
         subsequent_indent=" " * indent,
         break_long_words=False,
         break_on_hyphens=False,

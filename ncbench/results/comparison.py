@@ -35,10 +35,10 @@ def by_configuration(results: Sequence[RunResult]) -> dict[str, list[RunResult]]
     settings: dict[str, list[dict[str, Any]]] = {}
     for (text, _), members in grouped.items():
         settings.setdefault(text, []).append(_settings(members[0]))
-    return {
-        f"{text}{_differences(_settings(members[0]), settings[text])}": members
-        for (text, _), members in grouped.items()
-    }
+    labelled: dict[str, list[RunResult]] = {}
+    for (text, _), members in grouped.items():  # 1 and 1.0 are written in two ways and are one setting
+        labelled.setdefault(f"{text}{_differences(_settings(members[0]), settings[text])}", []).extend(members)
+    return labelled
 
 
 def by_data(results: Sequence[RunResult]) -> list[dict[str, list[RunResult]]]:
@@ -156,15 +156,16 @@ def shortfalls(results: Sequence[RunResult], limits: Sequence[tuple[str, float]]
     """Return one line for each configuration that is further below the first on its data than a limit allows.
 
     Raises:
-        ConfigurationError: A limit names a metric the runs do not have, or a configuration is alone on its data.
+        ConfigurationError: A limit names no accuracy that the runs have, or a configuration is alone on its data.
     """
     lines = []
     for grouped in by_data(results):
         (reference_label, reference), *others = grouped.items()
         for metric, points in limits:
             base = _values(reference, metric)
-            if not base:
-                raise unknown_name("test metric", metric, reference[0].metrics.get("test", {}))
+            if not base or metric not in ACCURACIES:
+                known = [name for name in ACCURACIES if name in reference[0].metrics.get("test", {})]
+                raise unknown_name("test accuracy", metric, known)
             if not others:
                 raise ConfigurationError(
                     f"--fail has nothing to compare {reference_label} with: no other configuration is on the same data."

@@ -31,8 +31,8 @@ def plot_frame(snapshot: Snapshot, heading: str, folder: Path, frame: str = "") 
 
     Three classes make a triangle and four a tetrahedron if the simplex ETF is what they form; where class counts are
     not about equal, what they make in SELI is drawn too, and what they make in another frame to which the classifier is
-    frozen. Two, where there are no more or their means lie on a line,
-    are drawn along that line and across it, in the direction in which the features spread most.
+    frozen. Two, where there are no more or their means lie on a line, are drawn along that line and across it, in the
+    direction in which the features spread most.
 
     Args:
         snapshot: What the run left.

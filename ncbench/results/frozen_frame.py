@@ -19,8 +19,8 @@ def frozen_frame(vectors: ClassVectors) -> torch.Tensor | None:
         vectors: Of a method that has frozen its classifier.
 
     Returns:
-        (D, d) the rows of the classes drawn, less their mean; None if there is no linear classifier, or if it is the
-        simplex ETF or SELI, of which the class means' ideals are known.
+        (D, d) the rows of the classes drawn, less the mean of these; None if there is no linear classifier, or if it is
+        the simplex ETF or SELI, of which the class means' ideals are known.
     """
     from ncbench.collapse import gram_distance
     from ncbench.collapse.gram import seli_gram, simplex_gram

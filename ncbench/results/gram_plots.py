@@ -22,9 +22,8 @@ def plot_grams(
     """Draw the cosines between centred class means, and between classifier rows, beside those of the ideals.
 
     The ideals are the simplex ETF, SELI unless the class counts are about equal, and for the class means the frame to
-    which the classifier is frozen, if it is another. Colours reach as far as the
-    cosines of different classes do, so that the differences between many classes, all near 0, can be seen; the
-    diagonal is 1 by definition.
+    which the classifier is frozen, if it is another. Colours reach as far as the cosines of different classes do, so
+    that the differences between many classes, all near 0, can be seen; the diagonal is 1 by definition.
 
     Args:
         vectors: What to draw.

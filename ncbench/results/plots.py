@@ -272,7 +272,8 @@ def _draw(panel: Panel, axis: Any, grouped: dict[str, list[RunResult]], last: in
         scale_logarithmically(axis, drawn)
     else:
         axis.locator_params(axis="y", nbins=6)
-        axis.set_ylim(bottom=-0.02 * axis.get_ylim()[1])  # a curve at 0, the ideal, is seen above the axis
+        if min(drawn, default=0) >= 0:
+            axis.set_ylim(bottom=-0.02 * axis.get_ylim()[1])  # a curve at 0, the ideal, is seen above the axis
     labelled = [curve for curve in panel.curves if curve[3]]
     shown = [curve for curve in labelled if any(_has_points(members, curve) for members in grouped.values())]
     if len(shown) > 1:

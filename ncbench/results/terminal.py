@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+from typing import TYPE_CHECKING
 
-from rich.console import Console
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _UNLIMITED = 10_000  # a pipe or a file has no width at which lines would have to be broken
 
 
+def text_width() -> int:
+    """Return the columns of standard output: those of the terminal, or what ``COLUMNS`` says."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() or "COLUMNS" in os.environ else _UNLIMITED
+
+
 def text_console() -> Console:
-    """Return a console on standard output, as wide as the terminal or as ``COLUMNS`` says."""
-    return Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _UNLIMITED)
+    """Return a console on standard output of that width."""
+    from rich.console import Console  # here, since ncbench list needs the width alone and is to be fast
+
+    return Console(width=text_width())

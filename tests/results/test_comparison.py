@@ -145,6 +145,8 @@ def test_a_shortfall_beyond_the_limit_is_named(results: list[RunResult]) -> None
     assert shortfalls(results, [("accuracy", drop + 0.01)]) == []
     with pytest.raises(ConfigurationError, match="Did you mean 'accuracy'"):
         shortfalls(results, [("acuracy", 1)])
+    with pytest.raises(ConfigurationError, match="'ece'"):  # lower is better, and it has no percentage points
+        shortfalls(results, [("ece", 1)])
 
 
 @pytest.mark.parametrize("text", ["accuracy", "accuracy:", "accuracy:many", ":3", "accuracy:-1", "accuracy:nan"])
