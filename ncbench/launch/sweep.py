@@ -90,8 +90,8 @@ class Sweep:
             dataset = run.member.configuration.dataset
             if dataset.spec not in without_data:
                 without_data[dataset.spec] = _prepare(run.member, data_root, report)
-                if problem := without_data[dataset.spec]:
-                    report(f"Runs on {dataset.spec} are left out. {problem}")
+                if without_data[dataset.spec]:
+                    report(f"Runs on {dataset.spec} are left out: its data are not ready. Why stands at the end.")
             run.problem = without_data[dataset.spec]
             if not run.problem:
                 jobs.append(replace(run.member.job, anew=run.state in ("failed", "damaged")))
