@@ -5,8 +5,9 @@ A store is a folder ``<cache>/stores/<dataset>/<key>`` with, for each split, ``<
 made of the spec and of where the sources lie: other parameters and other data roots get stores of their own.
 
 It is built in a folder of another name and moved into place when it is whole, so whatever has the right name was whole.
-Opening it does not read the pixels, which may be many gigabytes; the sizes and modification times of its files tell
-whether they were changed since, and if so it is built anew. :mod:`ncbench.data.verify` reads them all.
+Opening it does not read all pixels, which may be many gigabytes: the sizes and modification times of its files tell
+whether they were changed since, and a small store is hashed besides. A changed one is built anew.
+:mod:`ncbench.data.verify` reads them all.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from ncbench.data.write import labels_sha256, split_sha256
 if TYPE_CHECKING:
     from ncbench.geometry import Hierarchy
 
+_QUICKLY_HASHED = 1 << 28  # bytes; a fraction of a second
 FORMAT = 3  # raise it when the layout of a store changes: older stores are rebuilt
 
 
@@ -208,7 +210,10 @@ def _load_unchanged(folder: Path, identity: Mapping[str, Any], dataset: Dataset)
         arrays = array_stamps(folder)
     except OSError:  # another process replaces it just now
         return None
-    return _load(folder, {**identity, "arrays": arrays}, dataset)
+    store = _load(folder, {**identity, "arrays": arrays}, dataset)
+    if store is not None and sum(size for size, _ in arrays.values()) <= _QUICKLY_HASHED and damaged_splits(store):
+        return None
+    return store
 
 
 def _load(folder: Path, identity: Mapping[str, Any], dataset: Dataset) -> Store | None:

@@ -112,6 +112,7 @@ def test_a_store_of_an_older_format_is_rebuilt(toy_root: Path, monkeypatch: pyte
         "cut images",
         "cut labels",
         "flipped pixel",
+        "rotten pixel",
         "flipped label",
         "other ids",
         "gone",
@@ -129,6 +130,11 @@ def test_a_damaged_store_is_rebuilt(toy_root: Path, damage: str) -> None:
         images.write_bytes(images.read_bytes()[:-10])
     elif damage == "flipped pixel":  # its size is what it was
         np.lib.format.open_memmap(first.folder / "train.images.npy", mode="r+")[0, 0, 0] += 1
+    elif damage == "rotten pixel":  # so is its modification time
+        images = first.folder / "train.images.npy"
+        before = images.stat()
+        np.lib.format.open_memmap(images, mode="r+")[0, 0, 0] += 1
+        os.utime(images, ns=(before.st_atime_ns, before.st_mtime_ns))
     elif damage == "other ids":
         ids = np.load(first.folder / "train.ids.npy")
         np.save(first.folder / "train.ids.npy", ids[::-1])
