@@ -136,7 +136,7 @@ def table(state: Sweep) -> Table:
     shown = Table(
         Column("", overflow="fold"),
         Column("made", no_wrap=True),
-        Column("primary metric, test", no_wrap=True, justify="right"),
+        Column("primary metric, test, ± sd", no_wrap=True, justify="right"),
         box=None,
         pad_edge=False,
         padding=(0, 2, 0, 0),
@@ -152,10 +152,10 @@ def table(state: Sweep) -> Table:
 
 
 def _made(runs: Sequence[Run]) -> str:
-    """Return how many of some runs are over, and how many are running or have failed."""
+    """Return how many of some runs are over, and how many are running or cannot be made."""
     counts = {
         "running": sum(run.state == "running" for run in runs),
-        "failed": sum(bool(run.problem) for run in runs),
+        "not made": sum(bool(run.problem) for run in runs),
     }
     over = sum(run.state in ("completed", "diverged") for run in runs)
     return ", ".join([f"{over}/{len(runs)}", *(f"{count} {what}" for what, count in counts.items() if count)])

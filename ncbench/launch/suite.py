@@ -157,7 +157,13 @@ def load_suite(path: Path) -> Suite:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from error
     except pydantic.ValidationError as error:
-        problems = [f"{'.'.join(map(str, item['loc'])) or 'the whole'}: {item['msg']}" for item in error.errors()]
+        places = {item["loc"]: item["msg"] for item in error.errors()}
+        problems = [
+            f"{'.'.join(map(str, place)) or 'the whole'}: {message}"
+            for place, message in places.items()
+            # A list without its faulty entries is too short as well, which is not what is wrong.
+            if not any(other[: len(place)] == place for other in places if other != place)
+        ]
         raise ConfigurationError(f"{path} is not a suite: {name_offenders(problems)}.") from error
 
 

@@ -70,7 +70,7 @@ def load_result(path: str | Path) -> RunResult:
 
 
 def load_results(paths: Sequence[Path], warn: Callable[[str], None]) -> list[RunResult]:
-    """Read several records; a run folder that has none yet, as when a run is going on, is skipped with a warning.
+    """Read several records, each once; a run folder without one, as of a run under way, is skipped with a warning.
 
     Args:
         paths: Records, run folders, or folders of run folders such as ``runs``.
@@ -79,15 +79,16 @@ def load_results(paths: Sequence[Path], warn: Callable[[str], None]) -> list[Run
     Raises:
         DataError: None of the paths has a record, or one is damaged.
     """
-    results = []
+    results = {}
     for path in (found for given in paths for found in _run_folders(given)):
-        if path.is_dir() and not (path / RESULT_FILE).exists():
+        file = path / RESULT_FILE if path.is_dir() else path
+        if path.is_dir() and not file.exists():
             warn(f"Skipped {path}: it has no {RESULT_FILE} yet.")
-        else:
-            results.append(load_result(path))
+        elif file.resolve() not in results:
+            results[file.resolve()] = load_result(path)
     if not results:
         raise DataError("None of these folders has a record yet.")
-    return results
+    return list(results.values())
 
 
 def _run_folders(path: Path) -> list[Path]:

@@ -92,11 +92,16 @@ def print_comparison(results: Sequence[RunResult]) -> None:
         first, number = number + 1, number + len(grouped)
         headings = [f"[{position}]" for position in range(first, number + 1)]
         for heading, (text, members) in zip(headings, grouped.items(), strict=True):
+            seeds = len({member.record.seed for member in members})
             runs = f"{len(members)} run{'s' * (len(members) > 1)}"
+            if seeds < len(members):  # as of several machines, or of data that changed on the way
+                runs += f" of {seeds} seed{'s' * (seeds > 1)}"
             statuses = ", ".join(sorted({member.status for member in members}))
             console.print(f"{heading} {text}: {runs}, {statuses}", markup=False, highlight=False)
         for table in _tables(headings, list(grouped.values()), console.width):
             console.print(table)
+    if any(len(members) > 1 for grouped in data for members in grouped.values()):
+        console.print("\n±: standard deviation over the runs.", highlight=False)
     if len(data) > 1:
         console.print(
             "\nRuns on different data, or on different versions of them, are in tables of their own: no difference is "

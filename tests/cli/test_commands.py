@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -98,6 +99,18 @@ def test_compare_shows_runs_side_by_side(cli: Cli, runs: list[RunResult]) -> Non
     worse = runs[1].metrics["test"]["accuracy"] < runs[0].metrics["test"]["accuracy"]
     assert code == (1 if worse else 0)
     assert ("points below" in err) == worse
+
+
+def test_compare_counts_no_run_twice(cli: Cli, runs: list[RunResult], tmp_path: Path) -> None:
+    folder = runs[0].folder
+    code, out, _ = cli("compare", folder, folder / "result.json", folder.parent / "." / folder.name)
+    assert code == 0
+    assert "1 run, completed" in out
+    assert "±" not in out
+    again = shutil.copytree(folder, tmp_path / "again")
+    _, out, _ = cli("compare", folder, again)
+    assert "2 runs of 1 seed, completed" in out
+    assert "±: standard deviation over the runs." in out
 
 
 def test_compare_takes_a_folder_of_run_folders(cli: Cli, runs: list[RunResult]) -> None:

@@ -116,6 +116,7 @@ def test_what_is_wrong_is_named(tmp_path: Path, change: dict[str, Any], complain
     with pytest.raises(ConfigurationError) as raised:
         load_suite(written(tmp_path, **change)).members()
     assert complaint in str(raised.value)
+    assert "runs: Tuple" not in str(raised.value)  # that none is left follows from what is wrong
     assert "\n" not in str(raised.value)
 
 
