@@ -12,6 +12,7 @@ import email.utils
 import hashlib
 import http.client
 import json
+import logging
 import os
 import shutil
 import ssl
@@ -293,6 +294,7 @@ def _fetch_hub(source: HubSource, root: Path, partial: Path, say: Callable[[str]
     say(f"Fetching {source.id} at {source.revision[:12]} from the Hugging Face hub")
     import huggingface_hub  # here, since it takes half a second and few datasets need it
 
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # each of its retries is a paragraph
     folder = partial / "hub"
     arguments: dict[str, Any] = {"allow_patterns": list(source.patterns)} if source.patterns else {}
     try:
