@@ -135,7 +135,7 @@ def fetch(dataset: str, data_root: Path | None) -> None:
             click.echo(f"{card.name} is here already: {status['where']}")
             return
         _report(f"Files in {status['where']} are not the published ones.")
-    click.echo(f"{manifest.title}: licence {manifest.licence.name} ({manifest.licence.url})", err=True)
+    click.echo(f"{manifest.title}. Licence: {manifest.licence.name} ({manifest.licence.url})", err=True)
     root = data_root or data_roots()[-1]
     download.fetch(manifest, root, report=_report, progress=_progress())
     status = _status(card.name, data_root)

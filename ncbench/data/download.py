@@ -292,15 +292,13 @@ def _fetch_hub(source: HubSource, root: Path, partial: Path, say: Callable[[str]
         say(f"{target} is here already.")
         return
     say(f"Fetching {source.id} at {source.revision[:12]} from the Hugging Face hub")
-    import huggingface_hub  # here, since it takes half a second and few datasets need it
+    from huggingface_hub import snapshot_download  # here, since it takes half a second and few datasets need it
 
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # each of its retries is a paragraph
     folder = partial / "hub"
     arguments: dict[str, Any] = {"allow_patterns": list(source.patterns)} if source.patterns else {}
     try:
-        huggingface_hub.snapshot_download(
-            source.id, repo_type="dataset", revision=source.revision, local_dir=folder, **arguments
-        )
+        snapshot_download(source.id, repo_type="dataset", revision=source.revision, local_dir=folder, **arguments)
     except Exception as error:  # the client raises many types, its HTTP library's among them
         raise _MirrorError(f"the hub's {source.id}: {' '.join(str(error).split())[:300]}") from error
     shutil.rmtree(folder / ".cache", ignore_errors=True)  # the client's own notes
