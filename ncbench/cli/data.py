@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ncbench.contracts.errors import ConfigurationError, DataError, NcbenchError
+from ncbench.contracts.errors import ConfigurationError, DataError, NcbenchError, counted
 from ncbench.contracts.specs import Spec
 
 if TYPE_CHECKING:
@@ -197,8 +197,8 @@ def verify(dataset: str, data_root: Path | None, synthetic: bool) -> None:
     for problem in problems:
         click.echo(problem)
     if problems:
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         origin = f" ncbench data info {card.name} says where its files come from." if found.folder is not None else ""
+        count = counted(len(problems), "problem")
         raise DataError(f"{count} with {dataset}: put right what is named above, then verify anew.{origin}")
     click.echo(f"{dataset} is whole.")
 

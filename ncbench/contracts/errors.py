@@ -51,3 +51,8 @@ def name_offenders(offenders: Sequence[str], limit: int = 20) -> str:
     """Return the first offenders in one line, and how many more there are."""
     shown = "; ".join(offenders[:limit])
     return shown if len(offenders) <= limit else f"{shown}; and {len(offenders) - limit} more"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number of things, as ``1 run`` or ``2 runs``."""
+    return f"{number} {noun}{'s' * (number != 1)}"

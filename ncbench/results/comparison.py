@@ -11,7 +11,7 @@ from rich.cells import cell_len
 from rich.markup import escape
 from rich.table import Table
 
-from ncbench.contracts.errors import ConfigurationError, unknown_name
+from ncbench.contracts.errors import ConfigurationError, counted, unknown_name
 from ncbench.results.archive import RunResult
 from ncbench.results.record import ACCURACIES
 from ncbench.results.table import COLLAPSE, MISTAKES
@@ -93,9 +93,9 @@ def print_comparison(results: Sequence[RunResult]) -> None:
         headings = [f"[{position}]" for position in range(first, number + 1)]
         for heading, (text, members) in zip(headings, grouped.items(), strict=True):
             seeds = len({member.record.seed for member in members})
-            runs = f"{len(members)} run{'s' * (len(members) > 1)}"
+            runs = counted(len(members), "run")
             if seeds < len(members):  # as of several machines, or of data that changed on the way
-                runs += f" of {seeds} seed{'s' * (seeds > 1)}"
+                runs += f" of {counted(seeds, 'seed')}"
             statuses = ", ".join(sorted({member.status for member in members}))
             console.print(f"{heading} {text}: {runs}, {statuses}", markup=False, highlight=False)
         for table in _tables(headings, list(grouped.values()), console.width):

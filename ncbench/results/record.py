@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
+from ncbench.contracts.errors import counted
+
 Status = Literal["completed", "diverged", "interrupted", "failed"]
 Split = Literal["train", "val", "test"]
 Count = Annotated[int, Field(ge=0)]
@@ -79,7 +81,7 @@ class DatasetPart(_Part):
         if self.synthetic:
             return "synthetic data, not the real dataset"
         count = len(self.mismatch)
-        return f"data differ from the released: {count} difference{'s' * (count > 1)}" if count else ""
+        return f"data differ from the released: {counted(count, 'difference')}" if count else ""
 
 
 class BackbonePart(_Part):

@@ -24,7 +24,7 @@ import filelock
 import torch
 
 import ncbench
-from ncbench.contracts.errors import ConfigurationError, DataError, NcbenchError
+from ncbench.contracts.errors import ConfigurationError, DataError, NcbenchError, counted
 from ncbench.contracts.files import write_atomically
 from ncbench.data.prepare import prepare
 from ncbench.data.store import Store
@@ -125,7 +125,7 @@ def run(
             shorter = "; --set recipe.epochs=1 makes it short" if epochs > 1 else ""
             warn(
                 f"The synthetic twin of {configuration.dataset.name} is generated data, and its figures say nothing of "
-                f"the real data's. The recipe holds all the same: {_counted(epochs, 'epoch')}{shorter}."
+                f"the real data's. The recipe holds all the same: {counted(epochs, 'epoch')}{shorter}."
             )
         started = time.perf_counter()
         try:
@@ -334,12 +334,8 @@ def _way_on(checkpoints: Path, unsaved: int) -> str:
     epoch = newest_epoch(checkpoints)
     if epoch is None:
         return "Interrupted before an epoch was done. The same command with --resume starts again."
-    lost = f" and repeats {_counted(unsaved, 'finished epoch')} that did not reach the disk" if unsaved else ""
+    lost = f" and repeats {counted(unsaved, 'finished epoch')} that did not reach the disk" if unsaved else ""
     return f"Interrupted. The same command with --resume goes on after epoch {epoch}{lost}."
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _explain_write_error(error: OSError, folder: Path) -> NcbenchError:
