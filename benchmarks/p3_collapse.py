@@ -1,17 +1,19 @@
 """P3: all collapse measures, against the matrix products that no method avoids.
 
-    python benchmarks/p3_collapse.py [--repeats N] [--case N,d,K]...
+    python benchmarks/p3_collapse.py [--case N,d,K]...
 
-Reference, in this process, on the same tensors: features x class means and features x classifier in batches of 1024,
-the Gram matrix of the means, and with K > d the within-class second moment. Ours is `measure`, features in memory, and
-the same in a stream: ClassMeans, then ResidualStatistics, 1024 images at a time, and the geometry. The two and the
-reference take turns, and the ratio is that of the medians. Memory is the growth of the peak over the inputs, each in a
-process of its own.
+Reference, in the same process, on the same tensors: features x class means and features x classifier in batches of
+1024, the Gram matrix of the means, and with K > d the within-class second moment. Ours is `measure`, features in
+memory, and the same in a stream: ClassMeans, then ResidualStatistics, 1024 images at a time, and the geometry. The
+two and the reference take turns, and a process's ratio is that of its medians. Where memory happens to lie makes one
+process of the small case up to twice as fast as the next, so that case is timed in several and the row is their
+median. Memory is the growth of the peak over the inputs, each in a process of its own.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import resource
 import statistics
 import subprocess
@@ -25,7 +27,13 @@ from report import Cell, write
 
 from ncbench.collapse import ClassMeans, ResidualStatistics, class_geometry, measure
 
-CASES = ((50_000, 512, 10), (100_000, 512, 1000), (50_000, 2048, 8142))
+Case = tuple[int, int, int]  # images, dimension, classes
+
+CASES: dict[Case, tuple[int, int]] = {  # processes, and timed rounds in each
+    (50_000, 512, 10): (11, 15),
+    (100_000, 512, 1000): (1, 5),
+    (50_000, 2048, 8142): (1, 3),
+}
 BATCH = 1024
 
 Problem = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
@@ -67,7 +75,7 @@ def stream(features: torch.Tensor, labels: torch.Tensor, weight: torch.Tensor, b
     class_geometry(means, counts, second.variances, weight)
 
 
-def jobs(case: tuple[int, int, int]) -> dict[str, Callable[[], object]]:
+def jobs(case: Case) -> dict[str, Callable[[], object]]:
     """What is timed, by name."""
     features, labels, means, weight, bias = problem(*case)
     return {
@@ -99,58 +107,74 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 10)
 
 
-def memory(case: tuple[int, int, int], name: str) -> float:
-    """MiB the work adds to the peak of a fresh process that holds the inputs."""
-    arguments = [sys.executable, __file__, "--peak", name, "--case", ",".join(map(str, case))]
-    return float(subprocess.run(arguments, check=True, capture_output=True, text=True).stdout)
+def in_a_process(case: Case, job: str) -> str:
+    """What a fresh process prints that runs `job`: "times", or the name of the work whose peak is wanted."""
+    arguments = [sys.executable, __file__, "--only", job, "--case", ",".join(map(str, case))]
+    return subprocess.run(arguments, check=True, capture_output=True, text=True).stdout
+
+
+def row(case: Case) -> dict[str, Cell]:
+    """The figures of one case."""
+    processes, rounds = CASES.get(case, (1, 5))
+    timed = [json.loads(in_a_process(case, "times")) for _ in range(processes)]
+
+    def middle(name: str) -> float:
+        return statistics.median(times[name][0] for times in timed)
+
+    def ratios(name: str, clock: int) -> list[float]:
+        return sorted(times[name][clock] / times["products"][clock] for times in timed)
+
+    figures: dict[str, Cell] = {
+        "images": case[0],
+        "dimension": case[1],
+        "classes": case[2],
+        "processes": processes,
+        "n": rounds,
+        "products_s": middle("products"),
+        "measure_s": middle("measure"),
+        "stream_s": middle("stream"),
+    }
+    for name in ("measure", "stream"):
+        of_clock = ratios(name, 0)
+        figures |= {
+            f"{name}_ratio": statistics.median(of_clock),
+            f"{name}_ratio_lowest": of_clock[0],
+            f"{name}_ratio_highest": of_clock[-1],
+            f"{name}_cpu_ratio": statistics.median(ratios(name, 1)),
+        }
+    return figures | {
+        "inputs_mib": round(4 * case[1] * (case[0] + 2 * case[2]) / (1 << 20)),
+        "products_peak_mib": round(float(in_a_process(case, "products"))),
+        "measure_peak_mib": round(float(in_a_process(case, "measure"))),
+    }
 
 
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, help="timed rounds; 15, 5 and 3 for the three cases when left out")
     parser.add_argument("--case", action="append", type=lambda text: tuple(int(x) for x in text.split(",")))
-    parser.add_argument("--peak", choices=("products", "measure", "stream"), help=argparse.SUPPRESS)
+    parser.add_argument("--only", choices=("times", "products", "measure"), help=argparse.SUPPRESS)
     options = parser.parse_args()
-    cases = options.case or CASES
-    if options.peak:
-        work = jobs(cases[0])[options.peak]
+    cases: list[Case] = options.case or list(CASES)
+    if options.only == "times":
+        print(json.dumps(seconds(jobs(cases[0]), CASES.get(cases[0], (1, 5))[1])))
+    elif options.only:
+        work = jobs(cases[0])[options.only]
         before = peak()
         work()
         print(peak() - before)
-        return
-    rows: list[dict[str, Cell]] = []
-    for number, case in enumerate(cases):
-        repeats = options.repeats or (15, 5, 3)[min(number, 2)]
-        taken = seconds(jobs(case), repeats)
-        rows.append(
-            {
-                "images": case[0],
-                "dimension": case[1],
-                "classes": case[2],
-                "n": repeats,
-                "products_s": taken["products"][0],
-                "measure_s": taken["measure"][0],
-                "stream_s": taken["stream"][0],
-                "measure_ratio": taken["measure"][0] / taken["products"][0],
-                "stream_ratio": taken["stream"][0] / taken["products"][0],
-                "measure_cpu_ratio": taken["measure"][1] / taken["products"][1],
-                "stream_cpu_ratio": taken["stream"][1] / taken["products"][1],
-                "inputs_mib": round(4 * case[1] * (case[0] + 2 * case[2]) / (1 << 20)),
-                "products_peak_mib": round(memory(case, "products")),
-                "measure_peak_mib": round(memory(case, "measure")),
-            }
+    else:
+        write(
+            "p3_collapse",
+            [row(case) for case in cases],
+            notes=[
+                "seconds and ratios are medians over processes of the medians of n rounds in which products, measure "
+                "and stream took turns; goal: ratio <= 2",
+                "products: features x means and x classifier in batches of 1024, Gram of means, second moment if K > d",
+                "cpu ratios compare processor seconds, which a busy machine disturbs less",
+                "peak: what the work adds to the peak resident memory of a process that holds the inputs",
+            ],
         )
-    write(
-        "p3_collapse",
-        rows,
-        notes=[
-            "seconds are medians of n rounds in which products, measure and stream took turns; goal: ratio <= 2",
-            "products: features x means and x classifier in batches of 1024, Gram of means, second moment if K > d",
-            "cpu ratios compare processor seconds, which a busy machine disturbs less",
-            "peak: what the work adds to the peak resident memory of a process that holds the inputs",
-        ],
-    )
 
 
 if __name__ == "__main__":

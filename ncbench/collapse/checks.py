@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+_BLOCK_ROWS = 4096  # rows searched at a time for the entry a refusal names
+
 
 def check_batch(features: torch.Tensor, labels: torch.Tensor, num_classes: int, dim: int | None = None) -> None:
     """Refuse features and labels that do not belong together.
@@ -42,17 +44,19 @@ def check_batch(features: torch.Tensor, labels: torch.Tensor, num_classes: int, 
         raise ValueError(f"labels[{entry}] is {int(labels[entry])}, outside 0..{num_classes - 1}")
 
 
-def raise_non_finite(features: torch.Tensor, first_row: int = 0) -> None:
+def raise_non_finite(features: torch.Tensor) -> None:
     """Raise for the first entry of `features` that is not finite; return when there is none.
 
     Args:
         features: (n, d).
-        first_row: the number of the first row in the tensor the user passed.
     """
-    bad = (~torch.isfinite(features)).nonzero()
-    if len(bad):
-        row, column = (int(i) for i in bad[0])
-        raise ValueError(f"features[{first_row + row}, {column}] is {float(features[row, column])}, not finite")
+    first_row = 0
+    for block in torch.split(features, _BLOCK_ROWS):
+        bad = (~torch.isfinite(block)).nonzero()
+        if len(bad):
+            row, column = (int(i) for i in bad[0])
+            raise ValueError(f"features[{first_row + row}, {column}] is {float(block[row, column])}, not finite")
+        first_row += len(block)
 
 
 def check_classifier(weight: torch.Tensor | None, bias: torch.Tensor | None, num_classes: int | None, dim: int) -> None:

@@ -49,6 +49,7 @@ class ClassMeans:
         held = accumulator_device(torch.device(device))
         self._counts = torch.zeros(num_classes, dtype=torch.int64, device=held)
         self._sums = torch.zeros(num_classes, dim, dtype=torch.float64, device=held)
+        self._block = self._sums.new_empty(0, dim)  # kept from batch to batch: fresh memory costs more than the sums
 
     def update(self, features: torch.Tensor, labels: torch.Tensor) -> None:
         """Add a batch of any size. After a refusal of non-finite features, start anew: a part may have been added.
@@ -66,15 +67,17 @@ class ClassMeans:
         with full_precision(device):
             y = labels.to(device, torch.int64)
             rows = block_rows(dim, device)
-            converted = torch.empty(min(rows, len(y)), dim, dtype=torch.float64, device=device)
+            if len(self._block) < min(rows, len(y)):
+                self._block = self._sums.new_empty(min(rows, len(y)), dim)
             for start in range(0, len(y), rows):
                 batch = features[start : start + rows]
-                # One number per block tells whether all are finite, or so large that it pays to look.
-                if not math.isfinite(float(batch.sum(dtype=torch.promote_types(batch.dtype, torch.float32)))):
-                    raise_non_finite(batch, first_row=start)
-                block = converted[: len(batch)].copy_(batch)
+                block = self._block[: len(batch)].copy_(batch)
                 self._sums.index_add_(0, y[start : start + rows], block)
             self._counts += torch.bincount(y, minlength=num_classes)
+            # A sum tells whether all entries are finite, or so large that it pays to look.
+            shorter = self._sums if num_classes < len(features) else features
+            if not math.isfinite(float(shorter.sum(dtype=torch.float64))):
+                raise_non_finite(features)
 
     def merge(self, other: ClassMeans) -> None:
         """Add what another object saw; `other` is left as it is.

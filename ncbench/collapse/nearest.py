@@ -35,6 +35,7 @@ class NearestMeanComparison:
         bias: torch.Tensor,
     ) -> None:
         dtype = near.dtype
+        num_classes = len(weight)
         centred = means - means.mean(0)  # (P, d)
         self.uses_residuals = len(means) <= means.shape[1]
         self._means, self._classes = means, classes
@@ -45,15 +46,15 @@ class NearestMeanComparison:
         exact_weight = weight.double()
         self._logit_constants = (reference @ exact_weight.T + bias).to(dtype)  # (T, K)
         gap = reference - means.mean(0)
-        self._mean_constants = (
-            gap @ centred.T - gap.square().sum(1, keepdim=True) / 2 - centred.square().sum(1) / 2
-        ).to(dtype)  # (T, P) = -|reference - mu_c|^2 / 2
+        constants = gap @ centred.T - gap.square().sum(1, keepdim=True) / 2 - centred.square().sum(1) / 2
+        # Like the logits, the means' scores have a column for every class; one without images is never the nearest.
+        self._mean_constants = near.new_full((len(rounded), num_classes), -torch.inf)  # (T, K)
+        self._mean_constants[:, classes] = constants.to(dtype)  # -|reference - mu_c|^2 / 2
         self.weight = weight.T.to(dtype)  # (d, K)
-        if self.uses_residuals:
-            inside = (centred @ basis) / basis.square().sum(0)  # (P, r): centred = inside @ basis.T
-            self._directions = inside.T.to(dtype)  # (r, P), applied to the projection
-        else:
-            self._directions = centred.T.to(dtype)  # (d, P), applied to x
+        # (P, r) with centred = inside @ basis.T, or (P, d) with one reference
+        inside = (centred @ basis) / basis.square().sum(0) if self.uses_residuals else centred
+        self._directions = near.new_zeros(inside.shape[1], num_classes)  # (r, K) or (d, K)
+        self._directions[:, classes] = inside.T.to(dtype)
         # Rounding of a score: of the product, in the size of its vectors, and of the constants and the sum.
         eps = torch.finfo(dtype).eps
         self._product_error = eps * (means.shape[1] ** 0.5 + 8)
@@ -78,22 +79,22 @@ class NearestMeanComparison:
             `differ_exactly` must settle.
         """
         if self.uses_residuals:
-            logits += self._logit_constants[rows]
-            scores = self._mean_constants[rows].addmm_(x, self._directions)  # (n, P)
+            logits += self._logit_constants.index_select(0, rows)
+            scores = self._mean_constants.index_select(0, rows).addmm_(x, self._directions)  # (n, K)
         else:
             logits += self._logit_constants
             scores = torch.addmm(self._mean_constants, x, self._directions)
-        top_logit, decided = logits.max(1)
-        top_score, nearest = scores.max(1)
-        contested = self._contested(logits, top_logit, length * self._weight_length)
-        contested |= self._contested(scores, top_score, length * self._mean_length)
-        return decided != self._classes[nearest], contested
+        # In bytes, which are summed ten times as fast as bool.
+        beaten = self._beaten(logits, length * self._weight_length).view(torch.uint8)
+        beaten += self._beaten(scores, length * self._mean_length).view(torch.uint8)  # (n, K): 0, 1 or 2
+        settled = 2 * (beaten.shape[1] - 1)  # one class left unbeaten by each decision
+        return torch.gt(beaten.amin(1), 0), torch.lt(beaten.sum(1, dtype=torch.int32), settled)
 
-    def _contested(self, scores: torch.Tensor, top: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
-        """(n,) bool: rows in which a second score is within rounding of the first."""
+    def _beaten(self, scores: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
+        """(n, K) bool: scores below the largest of their row by more than rounding; none in a row that overflowed."""
+        top = scores.amax(1)
         least = top - (self._product_error * size + self._sum_error * top.abs())
-        reached = (scores >= least[:, None]).view(torch.uint8)  # bytes are summed ten times as fast as bool
-        return torch.gt(reached.sum(1, dtype=torch.int32), 1)
+        return torch.lt(scores, least[:, None])
 
     def differ_exactly(self, features: torch.Tensor) -> torch.Tensor:
         """Where the two decisions differ, in float64.

@@ -12,7 +12,7 @@ from ncbench.collapse.means import block_rows
 from ncbench.collapse.nearest import NearestMeanComparison
 from ncbench.collapse.precision import accumulator_device, full_precision
 
-_NARROW = 64  # columns up to which a product is computed transposed
+_COLUMNS = 8  # products with a multiple of this many columns are the fast ones
 
 
 class ResidualStatistics:
@@ -67,20 +67,25 @@ class ResidualStatistics:
             self._means = means if bool(present.all()) else means[self._classes]  # (P, d)
             self._near = self._means.to(dtype)  # residuals are taken from here; its rounding is undone at the end
             self._basis = whitening(self._means - self._means.mean(0))  # (d, r)
-            self._projection = self._basis.to(dtype)
             self._comparison: NearestMeanComparison | None = None
+            columns = [self._basis.T]
             if weight is not None:
+                weight = weight.detach().to(device)
                 constant = torch.zeros(len(weight)) if bias is None else bias.detach()
                 self._comparison = NearestMeanComparison(
                     self._means,
                     self._classes,
                     self._near,
                     self._basis,
-                    weight.detach().to(device),
+                    weight,
                     constant.to(device, torch.float64),
                 )
                 if self._comparison.uses_residuals:  # one product gives the projection and the logits
-                    self._projection = torch.cat([self._projection, self._comparison.weight], 1)  # (d, r + K)
+                    columns.append(weight)
+            width = sum(len(rows) for rows in columns)
+            self._columns = self._near.new_zeros(-(-width // _COLUMNS) * _COLUMNS, self._dim)
+            torch.cat([rows.to(dtype) for rows in columns], out=self._columns[:width])
+            self._block = self._near.new_empty(0, self._dim)  # kept from batch to batch, as in the first pass
         self._counts = torch.zeros(len(self._classes), dtype=torch.int64, device=device)
         self._squares = torch.zeros(len(self._classes), dtype=torch.float64, device=device)  # sum |h - near|^2
         self._whitened = torch.zeros((), dtype=torch.float64, device=device)  # sum |A^T (h - near)|^2
@@ -112,7 +117,8 @@ class ResidualStatistics:
                 h = features[part].detach().to(device)
                 self._add_strip(h, rows[part], lengths[part], differs[part], contested[part])
             if self._comparison is not None:
-                for few in torch.split(contested.nonzero().squeeze(1), strip):
+                open_rows = contested.nonzero().squeeze(1)
+                for few in torch.split(open_rows, strip) if len(open_rows) else ():
                     exact = self._comparison.differ_exactly(features[few.to(features.device)].detach().to(device))
                     differs[few] = exact
             self._squares.index_add_(0, rows, lengths.double().square_())
@@ -123,7 +129,7 @@ class ResidualStatistics:
         """Images whose products are held together: many where they are narrow, fewer where each is K > d wide."""
         device = self._counts.device
         if self._comparison is None or self._comparison.uses_residuals:
-            return block_rows(max(1, self._projection.shape[1]), device)
+            return block_rows(max(1, len(self._columns)), device)
         return max(256, min(1024, (1 << 23) // self._num_classes))  # enough rows to make one product efficient
 
     def _add_strip(
@@ -138,29 +144,25 @@ class ResidualStatistics:
 
         The residuals exist a cache-sized block at a time; of a strip of blocks only their products are kept.
         """
-        rank, width = self._basis.shape[1], self._projection.shape[1]
-        product = self._near.new_empty(width, len(h)) if width <= _NARROW else self._near.new_empty(len(h), width)
+        rank = self._basis.shape[1]
+        product = self._near.new_empty(len(h), len(self._columns))
         step = block_rows(self._dim, h.device)
-        buffer = self._near.new_empty(min(step, len(h)), self._dim)
+        if len(self._block) < min(step, len(h)):
+            self._block = self._near.new_empty(min(step, len(h)), self._dim)
         for start in range(0, len(h), step):
             part = slice(start, start + step)
-            residual = buffer[: len(rows[part])]  # (n, d)
+            residual = self._block[: len(rows[part])]  # (n, d)
             torch.index_select(self._near, 0, rows[part], out=residual)
             torch.sub(h[part].to(residual.dtype), residual, out=residual)
             torch.linalg.vector_norm(residual, dim=1, out=lengths[part])
-            if width <= _NARROW:  # few columns: the transposed product is the faster one
-                torch.mm(self._projection.T, residual.T, out=product[:, part])
-            else:
-                torch.mm(residual, self._projection, out=product[part])
-        if width <= _NARROW:
-            product = product.T.contiguous()  # (strip, r) or (strip, r + K)
-        projection = product[:, :rank]
+            torch.mm(residual, self._columns.T, out=product[part])
+        projection = product[:, :rank]  # (strip, r)
         self._whitened += torch.linalg.vector_norm(projection, dim=1).double().square_().sum()
         comparison = self._comparison
         if comparison is None:
             return
         if comparison.uses_residuals:
-            x, logits = projection, product[:, rank:]
+            x, logits = projection, product[:, rank : rank + self._num_classes]
         else:
             x = h.to(self._near.dtype) - comparison.reference  # (strip, d)
             lengths = torch.linalg.vector_norm(x, dim=1)

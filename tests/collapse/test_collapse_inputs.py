@@ -59,6 +59,15 @@ def test_measure_names_what_is_wrong(arguments: dict[str, object], message: str)
         measure(**given)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("num_classes", [3, 6000])  # fewer and more than images: the two places a sum is taken
+def test_the_entry_is_named_in_any_block(num_classes: int) -> None:
+    features = torch.ones(5000, 2)
+    features[4500, 1] = torch.inf
+    features[4999, 0] = -torch.inf
+    with pytest.raises(ValueError, match=r"features\[4500, 1\] is inf, not finite"):
+        measure(features, torch.arange(5000) % 3, num_classes=num_classes)
+
+
 def test_a_refused_batch_leaves_the_statistics_as_they_were() -> None:
     statistics = ClassStatistics(3, 3)
     statistics.update(FEATURES, LABELS)

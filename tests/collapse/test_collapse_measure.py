@@ -191,6 +191,15 @@ def test_nc4_settles_ties_as_float64_does(textbook: Textbook) -> None:
     assert found == textbook(features, labels, weight)["nc4_disagreement"]
 
 
+def test_nc4_is_decided_where_float32_overflows(textbook: Textbook) -> None:
+    features, labels = clusters(4, 6, 20, spread=2.0)
+    weight = torch.randn(4, 6, generator=torch.Generator().manual_seed(5))
+    h = (features * 1e25).float()  # products of two features are infinite in float32
+    found = measure(h, labels, weight)["nc4_disagreement"]
+    assert found == textbook(h, labels, weight, None)["nc4_disagreement"]
+    assert 0.2 < found < 0.99
+
+
 def test_mu_g_is_the_unweighted_mean_of_class_means() -> None:
     means = torch.tensor([[1.0, 0.0], [-0.5, 3**0.5 / 2], [-0.5, -(3**0.5) / 2]], dtype=torch.float64)
     labels = torch.tensor([0] * 50 + [1] * 5 + [2])
