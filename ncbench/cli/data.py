@@ -14,6 +14,7 @@ import click
 
 from ncbench.contracts.errors import ConfigurationError, DataError, NcbenchError, counted
 from ncbench.contracts.specs import Spec
+from ncbench.results.terminal import wrapped
 
 if TYPE_CHECKING:
     from ncbench.contracts.cards import DatasetCard
@@ -107,7 +108,7 @@ def info(dataset: str, data_root: Path | None, as_json: bool) -> None:
     width = max(len(label) for label, _ in lines)
     for label, text in lines:
         if text:
-            click.echo(f"{label:<{width}}  {text}")
+            click.echo(wrapped(f"{label:<{width}}  {text}", indent=width + 2))
 
 
 @data.command()

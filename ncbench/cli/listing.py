@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from dataclasses import asdict
 
 import click
 
 from ncbench.contracts.cards import MethodCard, MetricCard
 from ncbench.plugins.discovery import KINDS, registry
-from ncbench.results.terminal import text_width
+from ncbench.results.terminal import wrapped
 
 
 @click.command("list")
@@ -38,27 +37,16 @@ def list_cards(kind: str, as_json: bool) -> None:
             card = registered.card
             note = _note(card)
             origin = "" if registered.plugin.distribution == "ncbench" else f"  [{registered.plugin.distribution}]"
-            click.echo(_wrapped(f"{card.name:<{width}}  {card.summary}{note}{origin}", indent=width + 2))
+            click.echo(wrapped(f"{card.name:<{width}}  {card.summary}{note}{origin}", indent=width + 2))
     if kind == "methods":
         click.echo()
         click.echo(
-            _wrapped(
+            wrapped(
                 "(train=bias: uses the bias attribute of training images. hierarchy: needs a dataset with a class "
                 "hierarchy.)"
             )
         )
         click.echo("Parameters and recipe keys: docs/parameters.md, or give a wrong one.")
-
-
-def _wrapped(line: str, indent: int = 0) -> str:
-    """Return a line as several that fit the terminal, the later ones indented; no name is broken."""
-    return textwrap.fill(
-        line,
-        text_width(),
-        subsequent_indent=" " * indent,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
 
 
 def _note(card: object) -> str:

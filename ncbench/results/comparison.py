@@ -98,8 +98,11 @@ def print_comparison(results: Sequence[RunResult]) -> None:
                 runs += f" of {counted(seeds, 'seed')}"
             statuses = ", ".join(sorted({member.status for member in members}))
             console.print(f"{heading} {text}: {runs}, {statuses}", markup=False, highlight=False)
-        for table in _tables(headings, list(grouped.values()), console.width):
+        tables = _tables(headings, list(grouped.values()), console.width)
+        for table in tables:
             console.print(table)
+        if not tables:
+            console.print("No metrics yet: no evaluation was finished.", highlight=False)
     if any(len(members) > 1 for grouped in data for members in grouped.values()):
         console.print("\n±: standard deviation over the runs.", highlight=False)
     if len(data) > 1:
@@ -111,7 +114,7 @@ def print_comparison(results: Sequence[RunResult]) -> None:
 
 
 def _tables(headings: Sequence[str], configurations: Sequence[Sequence[RunResult]], width: int) -> list[Table]:
-    """Return the table of some configurations, in as many parts as the width asks for."""
+    """Return the table of some configurations, in as many parts as the width asks for; none if none has metrics."""
     names = ["metric"]
     columns = [[heading] for heading in headings]
     for split, name, scale, formats in _ROWS:
@@ -121,6 +124,8 @@ def _tables(headings: Sequence[str], configurations: Sequence[Sequence[RunResult
         names.append(f"{name}{' (%)' if scale == 100 else ''}, {split}")
         for position, column in enumerate(columns):
             column.append(_cell(values[position], values[0] if position else [], formats))
+    if not names[1:]:
+        return []
     parts: list[list[list[str]]] = []
     room = 0
     for column in columns:

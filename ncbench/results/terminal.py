@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import textwrap
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,6 +17,17 @@ _UNLIMITED = 10_000  # a pipe or a file has no width at which lines would have t
 def text_width() -> int:
     """Return the columns of standard output: those of the terminal, or what ``COLUMNS`` says."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() or "COLUMNS" in os.environ else _UNLIMITED
+
+
+def wrapped(line: str, indent: int = 0) -> str:
+    """Return a line as several that fit the terminal, the later ones indented; no name is broken."""
+    return textwrap.fill(
+        line,
+        text_width(),
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def text_console() -> Console:

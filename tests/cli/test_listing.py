@@ -1,4 +1,4 @@
-"""What ``ncbench list`` prints on a narrow terminal."""
+"""What ``ncbench list`` and ``data info`` print on a narrow terminal."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
+from ncbench.cli.data import info
 from ncbench.cli.listing import list_cards
 from ncbench.plugins.discovery import KINDS
 
@@ -23,3 +24,10 @@ def test_lines_fit_the_terminal_and_no_name_is_broken(kind: str) -> None:
         assert row["name"] in words
         assert {metric for metric in row.get("metrics", {}) if metric not in words} == set()
         assert row["summary"] in " ".join(text.split())
+
+
+def test_what_is_said_of_a_dataset_fits_the_terminal() -> None:
+    text = CliRunner().invoke(info, ["waterbirds"], env={"COLUMNS": "80"}).stdout
+    long = {word for word in text.split() if len(word) > 60}  # addresses are not broken
+    assert {line for line in text.splitlines() if len(line) > 80 and not set(line.split()) & long} == set()
+    assert "Sagawa, Koh, Hashimoto & Liang" in " ".join(text.split())

@@ -110,6 +110,15 @@ def test_a_comparison_fits_the_terminal(
     assert headings[:3] == ["metric", "[1]", "[2]"]  # side by side, even on the narrowest
 
 
+def test_runs_without_metrics_have_no_table(results: list[RunResult], capsys: pytest.CaptureFixture[str]) -> None:
+    bare = RunResult(results[0].record.model_copy(update={"metrics": {}, "status": "interrupted"}), results[0].folder)
+    print_comparison([bare])
+    shown = capsys.readouterr().out
+    assert "1 run, interrupted" in shown
+    assert "No metrics yet" in shown
+    assert "metric " not in shown
+
+
 def test_mistakes_in_a_class_hierarchy_are_shown(
     results: list[RunResult], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
