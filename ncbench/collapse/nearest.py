@@ -57,10 +57,10 @@ class NearestMeanComparison:
         self._directions[:, classes] = inside.T.to(dtype)
         # Rounding of a score: of the product, in the size of its vectors, and of the constants and the sum.
         eps = torch.finfo(dtype).eps
-        self._product_error = eps * (means.shape[1] ** 0.5 + 8)
+        of_product = eps * (means.shape[1] ** 0.5 + 8)
+        self._logit_error = (of_product * torch.linalg.vector_norm(exact_weight, dim=1).max()).to(dtype)
+        self._score_error = (of_product * torch.linalg.vector_norm(centred, dim=1).max()).to(dtype)
         self._sum_error = 8 * eps
-        self._mean_length = torch.linalg.vector_norm(centred, dim=1).max().to(dtype)
-        self._weight_length = torch.linalg.vector_norm(exact_weight, dim=1).max().to(dtype)
 
     def compare(
         self, x: torch.Tensor, length: torch.Tensor, rows: torch.Tensor, logits: torch.Tensor
@@ -85,15 +85,15 @@ class NearestMeanComparison:
             logits += self._logit_constants
             scores = torch.addmm(self._mean_constants, x, self._directions)
         # In bytes, which are summed ten times as fast as bool.
-        beaten = self._beaten(logits, length * self._weight_length).view(torch.uint8)
-        beaten += self._beaten(scores, length * self._mean_length).view(torch.uint8)  # (n, K): 0, 1 or 2
+        beaten = self._beaten(logits, length * self._logit_error).view(torch.uint8)
+        beaten += self._beaten(scores, length * self._score_error).view(torch.uint8)  # (n, K): 0, 1 or 2
         settled = 2 * (beaten.shape[1] - 1)  # one class left unbeaten by each decision
         return torch.gt(beaten.amin(1), 0), torch.lt(beaten.sum(1, dtype=torch.int32), settled)
 
-    def _beaten(self, scores: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
+    def _beaten(self, scores: torch.Tensor, error: torch.Tensor) -> torch.Tensor:
         """(n, K) bool: scores below the largest of their row by more than rounding; none in a row that overflowed."""
         top = scores.amax(1)
-        least = top - (self._product_error * size + self._sum_error * top.abs())
+        least = torch.sub(top - error, top.abs(), alpha=self._sum_error)
         return torch.lt(scores, least[:, None])
 
     def differ_exactly(self, features: torch.Tensor) -> torch.Tensor:
