@@ -68,7 +68,8 @@ class Evaluator:
         store: Where class and attribute names, alignment and hierarchy come from.
         metrics: The metric families.
         batch_size: Images a batch; no result depends on it.
-        autocast: Data type of the forward pass, or None for float32.
+        autocast: Data type of the features' computation, or None for float32. A split whose features are measured
+            is computed in float32 all the same: collapse goes on where bfloat16 has no digits left.
     """
 
     def __init__(self, store: Store, metrics: Sequence[Metric], batch_size: int, autocast: torch.dtype | None) -> None:
@@ -96,21 +97,28 @@ class Evaluator:
     def look(self, method: Method, split: EvaluatedSplit, scheduled: bool) -> Evaluation:
         """Pass over `split` once and return what the metric families need to see of it; arguments of `evaluate`."""
         needs = frozenset[str]().union(*(family.needs for family in self._families(split.name, scheduled)))
+        measured = any("features" in family.needs for family in self._families(split.name, scheduled=True))
+        autocast = None if measured else self.autocast
+        device, number = split.target.device, len(split.target)
+        prediction = torch.empty(number, dtype=torch.int64, device=device)
+        logits = features = None
         method.eval()
-        predicted, logits, features = [], [], []
-        device_type = split.target.device.type
-        for images, _ in split.loader.batches(torch.arange(len(split.target)), self.batch_size, None):
-            with torch.autocast(device_type, dtype=self.autocast, enabled=self.autocast is not None):
+        for images, index in split.loader.batches(torch.arange(number), self.batch_size, None):
+            with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
                 batch_features = method.features(images)
-                batch_logits = method.classify(batch_features)
-            predicted.append(batch_logits.argmax(dim=1))
+            batch_features = batch_features.float()
+            batch_logits = method.classify(batch_features).float()  # in bfloat16, classes would tie
+            prediction[index] = batch_logits.argmax(dim=1)
+            # Written in place: kept and concatenated, they would be in memory twice, and so would all that they are
+            # views of.
             if "logits" in needs:
-                logits.append(batch_logits.float())
+                logits = batch_logits.new_empty(number, batch_logits.shape[1]) if logits is None else logits
+                logits[index] = batch_logits
             if "features" in needs:
-                features.append(batch_features.float())
+                features = batch_features.new_empty(number, batch_features.shape[1]) if features is None else features
+                features[index] = batch_features
 
         num_classes, num_bias = len(self.store.class_names), len(self.store.bias_names)
-        prediction = torch.cat(predicted)  # (N,)
         hit = prediction == split.target
         labels = split.target.cpu().numpy()
         bias = None if split.bias is None else split.bias.cpu().numpy()
@@ -130,8 +138,8 @@ class Evaluator:
             train_count=self.train_count,
             aligned_bias=self.store.aligned_bias,
             hierarchy=self.store.hierarchy,
-            logits=torch.cat(logits) if logits else None,
-            features=torch.cat(features) if features else None,
+            logits=logits,
+            features=features,
             weight=None if classifier is None else classifier[0].float(),
             classifier_bias=None if classifier is None or classifier[1] is None else classifier[1].float(),
         )

@@ -12,6 +12,7 @@ from ncbench import Evaluation, Metric
 
 BINS = 15
 """Equal-width bins of the expected calibration error, as in Guo et al. (ICML 2017)."""
+_ENTRIES = 2**22  # of a temporary: images are taken in runs so that many classes need no more memory
 
 
 class CalibrationMetrics(Metric):
@@ -25,26 +26,34 @@ class CalibrationMetrics(Metric):
     - `auroc`: two classes only: the probability that an image of class 1 has a larger p_1 than one of class 0, ties
       counted as a half. Left out where one of the two classes has no images.
 
-    Nothing is defined on a split without images or where a logit is not finite; then all are left out.
+    Nothing is defined on a split without images or where a logit is not finite; then all are left out. The training
+    split is left out too: the logits of its images on thousands of classes would not fit into memory.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"logits"})
+    splits: ClassVar[tuple[str, ...]] = ("val", "test")
 
     def compute(self, evaluation: Evaluation) -> Mapping[str, float]:
         """Return the family's metrics."""
         logits, target = evaluation.logits, evaluation.target
         if logits is None or len(target) == 0 or not torch.isfinite(logits).all():
             return {}
-        logits = logits.double()
-        p = logits.softmax(dim=1)  # (N, K)
-        one_hot = torch.nn.functional.one_hot(target, evaluation.num_classes)
+        confidence = torch.empty(len(target), dtype=torch.float64, device=logits.device)
+        brier = torch.zeros((), dtype=torch.float64, device=logits.device)
+        rows = max(1, _ENTRIES // evaluation.num_classes)
+        for start in range(0, len(target), rows):
+            part = slice(start, start + rows)
+            p = logits[part].double().softmax(dim=1)  # (rows, K)
+            confidence[part] = p.amax(dim=1)
+            p[torch.arange(len(p), device=p.device), target[part]] -= 1
+            brier += p.square_().sum()
         metrics = {
-            "ece": expected_calibration_error(p.amax(dim=1), evaluation.predicted == target),
-            "brier": (p - one_hot).square().sum(dim=1).mean().item(),
+            "ece": expected_calibration_error(confidence, evaluation.predicted == target),
+            "brier": brier.item() / len(target),
         }
         if evaluation.num_classes == 2 and 0 < int(target.sum()) < len(target):
             # The order of p_1 is that of the difference of the logits, which does not saturate.
-            metrics["auroc"] = area_under_roc(logits[:, 1] - logits[:, 0], target == 1)
+            metrics["auroc"] = area_under_roc(logits[:, 1].double() - logits[:, 0].double(), target == 1)
         return metrics
 
 

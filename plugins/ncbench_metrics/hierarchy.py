@@ -34,10 +34,12 @@ class HierarchyMetrics(Metric):
       ICLR 2021), which predicts the class of least expected height, argmin_c sum_j p_j D(c, j) with p the softmax.
 
     All images count, whatever the batch size. All are left out where there is no hierarchy, on a split without images
-    and where a logit is not finite.
+    and where a logit is not finite, and on the training split, whose logits would not fit into memory for thousands of
+    classes.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"logits"})
+    splits: ClassVar[tuple[str, ...]] = ("val", "test")
 
     def compute(self, evaluation: Evaluation) -> Mapping[str, float]:
         """Return the family's metrics."""

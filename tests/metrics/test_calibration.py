@@ -44,6 +44,13 @@ def test_ece_is_its_definition_bin_by_bin(evaluation):
     assert evaluate(evaluation, logits, target.tolist())["ece"] == pytest.approx(expected, rel=1e-9)
 
 
+def test_runs_of_images_are_invisible(evaluation, monkeypatch):
+    logits, target = random_case(4)
+    whole = evaluate(evaluation, logits, target.tolist())
+    monkeypatch.setattr("ncbench_metrics.calibration._ENTRIES", 4 * 7)
+    assert evaluate(evaluation, logits, target.tolist()) == pytest.approx(whole, rel=1e-12)
+
+
 def test_ece_of_certainty():
     certain = torch.ones(4, dtype=torch.float64)
     assert expected_calibration_error(certain, torch.tensor([True] * 4)) == 0.0

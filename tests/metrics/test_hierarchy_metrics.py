@@ -277,7 +277,7 @@ def test_fidelity_is_left_out_without_a_tree_a_linear_classifier_or_finite_numbe
 def test_when_and_of_what_they_are_measured():
     assert (HierarchyMetrics.needs, HierarchyMetrics.splits, HierarchyMetrics.when) == (
         {"logits"},
-        ("train", "val", "test"),
+        ("val", "test"),
         "always",
     )
     assert (FrameMetrics.needs, FrameMetrics.splits, FrameMetrics.when) == ({"features"}, ("train",), "scheduled")

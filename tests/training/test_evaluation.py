@@ -1,0 +1,107 @@
+"""What one pass over a split keeps, and in which precision."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ncbench import Method, Metric, Parameters, Supervision, Task
+from ncbench.contracts.cards import DatasetCard
+from ncbench.data.loader import Loader
+from ncbench.data.prepare import prepare
+from ncbench.data.store import Store
+from ncbench.plugins.discovery import registry
+from ncbench.training.evaluation import EvaluatedSplit, Evaluator
+
+TOKENS, WIDTH = 20, 16
+
+
+class FirstToken(Method):
+    """A net whose features are a view into something larger, as a vision transformer's are."""
+
+    def build(self) -> None:
+        self.layer = nn.Linear(8 * 8 * 3, TOKENS * WIDTH)
+        self.classifier = nn.Linear(WIDTH, self.task.num_classes)
+
+    def features(self, images: Tensor) -> Tensor:
+        tokens: Tensor = self.layer(images.flatten(1)).reshape(len(images), TOKENS, WIDTH)
+        return tokens[:, 0]
+
+
+class Everything(Metric):
+    """Asks for all there is, and for features of the training split alone."""
+
+    needs = frozenset({"logits"})
+
+
+class OfFeatures(Metric):
+    needs = frozenset({"features"})
+    splits = ("train",)
+
+
+@pytest.fixture(scope="module")
+def store() -> Store:
+    card: DatasetCard = registry().find("datasets", "colored_digits").card
+    return prepare(card, card.load().Parameters())
+
+
+@pytest.fixture
+def method(store: Store) -> Method:
+    torch.manual_seed(0)
+    task = Task(
+        num_classes=10,
+        num_bias=10,
+        class_names=store.class_names,
+        bias_names=store.bias_names,
+        image_shape=(3, 8, 8),
+        num_train=len(store.splits["train"]),
+        class_counts=torch.bincount(torch.tensor(store.splits["train"].target)),
+        seed=0,
+        bias_known_on_train=True,
+        supervision=Supervision(),
+    )
+    return FirstToken(task, Parameters(), lambda: pytest.fail("it needs no backbone"))
+
+
+def split_of(store: Store, name: str) -> EvaluatedSplit:
+    stored = store.splits[name]
+    loader = Loader(stored, torch.device("cpu"), "unit", "none", (), ())
+    return EvaluatedSplit(name, loader, torch.tensor(stored.target), None)
+
+
+def images_of(split: EvaluatedSplit) -> Tensor:
+    return torch.cat([images for images, _ in split.loader.batches(torch.arange(len(split.target)), 1000)])
+
+
+@torch.no_grad()
+def test_collapse_is_measured_in_float32_whatever_the_training_is_in(store: Store, method: Method) -> None:
+    evaluator = Evaluator(store, [Everything(), OfFeatures()], 256, torch.bfloat16)
+    train = split_of(store, "train")
+    seen = evaluator.look(method, train, scheduled=True)
+    torch.testing.assert_close(seen.features, method.features(images_of(train)))
+    torch.testing.assert_close(seen.logits, method(images_of(train)))
+
+
+@torch.no_grad()
+def test_classes_do_not_tie_in_bfloat16(store: Store, method: Method) -> None:
+    evaluator = Evaluator(store, [Everything(), OfFeatures()], 256, torch.bfloat16)
+    test = split_of(store, "test")
+    seen = evaluator.look(method, test, scheduled=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        features = method.features(images_of(test))
+    assert features.dtype == torch.bfloat16
+    assert seen.features is None
+    assert seen.logits is not None
+    torch.testing.assert_close(seen.logits, method.classify(features.float()))
+    assert torch.equal(seen.predicted, seen.logits.argmax(1))
+    assert not torch.equal(seen.logits, seen.logits.bfloat16().float())
+
+
+def test_no_more_is_kept_than_what_the_families_need(store: Store, method: Method) -> None:
+    train = split_of(store, "train")
+    seen = Evaluator(store, [OfFeatures()], 256, None).look(method, train, scheduled=True)
+    assert seen.features is not None
+    assert seen.features.untyped_storage().nbytes() == len(train.target) * WIDTH * 4
+    assert seen.logits is None
+    assert Evaluator(store, [], 256, None).look(method, train, scheduled=True).features is None
