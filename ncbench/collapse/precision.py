@@ -18,13 +18,33 @@ def full_precision(device: torch.device) -> Iterator[None]:
     Args:
         device: the device the products run on.
     """
-    allowed = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.no_grad(), torch.autocast(device_type=device.type, enabled=False):
+    with torch.no_grad(), torch.autocast(device_type=device.type, enabled=False), _without_tf32():
+        yield
+
+
+@contextmanager
+def _without_tf32() -> Iterator[None]:
+    """Keep matrix products of float32 in float32, by whichever of PyTorch's two interfaces it has.
+
+    Where it has the newer one, `fp32_precision` a backend, the older one raises once a program has used the newer.
+    """
+    if hasattr(torch.backends.cuda.matmul, "fp32_precision"):
+        backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
+        before = [backend.fp32_precision for backend in backends]
+        try:
+            for backend in backends:
+                backend.fp32_precision = "ieee"
             yield
-    finally:
-        torch.set_float32_matmul_precision(allowed)
+        finally:
+            for backend, precision in zip(backends, before, strict=True):
+                backend.fp32_precision = precision
+    else:
+        allowed = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("highest")
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(allowed)
 
 
 def working_dtype(features: torch.Tensor) -> torch.dtype:

@@ -313,6 +313,24 @@ def test_autocast_tf32_and_gradients_leave_no_trace() -> None:
     assert found == expected
 
 
+def test_the_newer_switch_of_tf32_is_respected_and_restored() -> None:
+    if not hasattr(torch.backends.cuda.matmul, "fp32_precision"):
+        pytest.skip("this PyTorch has the older switch alone")
+    features, labels = clusters(5, 16, 40)
+    weight = torch.randn(5, 16, generator=torch.Generator().manual_seed(0))
+    expected = measure(features.float(), labels, weight)
+    backends = {torch.backends.cuda.matmul: "tf32", torch.backends.mkldnn.matmul: "bf16"}
+    before = {backend: backend.fp32_precision for backend in backends}
+    try:
+        for backend, precision in backends.items():
+            backend.fp32_precision = precision
+        assert measure(features.float(), labels, weight) == expected
+        assert all(backend.fp32_precision == precision for backend, precision in backends.items())
+    finally:
+        for backend, precision in before.items():
+            backend.fp32_precision = precision
+
+
 def test_layout_and_integer_types_do_not_matter() -> None:
     features, labels = clusters(5, 16, 40)
     h = features.float()
