@@ -211,7 +211,8 @@ def configuration(
     for i, j in _upper_blocks(k):
         gram = vectors[i] @ vectors[j].T  # (a, b)
         # Each pair once, i < j: in a block on the diagonal that leaves its upper triangle, as one row.
-        kept = torch.triu_indices(len(gram), len(gram), offset=1, device=gram.device).unbind() if i == j else ...
+        every = (slice(None), slice(None))
+        kept = torch.triu_indices(len(gram), len(gram), offset=1, device=gram.device).unbind() if i == j else every
         cosine = ((gram * inverse[i, None]).mul_(inverse[None, j]))[kept]
         if cosine.numel() == 0:
             continue

@@ -162,12 +162,13 @@ class ResidualStatistics:
         if comparison is None:
             return
         if comparison.uses_residuals:
-            x, logits = projection, product[:, rank : rank + self._num_classes]
+            x, distances = projection, lengths
+            logits = product[:, rank : rank + self._num_classes]
         else:
             x = h.to(self._near.dtype) - comparison.reference  # (strip, d)
-            lengths = torch.linalg.vector_norm(x, dim=1)
+            distances = torch.linalg.vector_norm(x, dim=1)
             logits = x @ comparison.weight
-        differs[:], contested[:] = comparison.compare(x, lengths, rows, logits)
+        differs[:], contested[:] = comparison.compare(x, distances, rows, logits)
 
     def merge(self, other: ResidualStatistics) -> None:
         """Add what another object with the same means and classifier saw; `other` is left as it is.
