@@ -26,8 +26,7 @@ from ncbench.data.augmentation import AUGMENTATIONS
 from ncbench.data.memory import free_memory
 from ncbench.data.store import StoredSplit
 
-DEVICE_SHARE = 0.4  # of the free memory that one resident split may take; the model needs the rest
-HOST_SHARE = 0.25
+RESIDENT_SHARE = 0.25  # of the memory that is free when a split is loaded; the model's comes later
 _AHEAD = 3  # batches in flight when streaming
 _COPY_BYTES = 1 << 26
 
@@ -102,8 +101,7 @@ class Loader:
         self._std = torch.tensor(std, dtype=torch.float32, device=device)[:, None, None]
         self._channels_last = channels_last
         if resident is None:
-            share = DEVICE_SHARE if device.type == "cuda" else HOST_SHARE
-            resident = split.images.nbytes <= share * free_memory(device)
+            resident = split.images.nbytes <= RESIDENT_SHARE * free_memory(device)
         self.resident = resident
         self._rows = self._to_device() if resident else None
 
@@ -156,10 +154,10 @@ class Loader:
 
     def _to_device(self) -> Tensor:
         """Copy the split to the device as rows (N, C*H*W) uint8, each in the memory order its batches need."""
-        rows = torch.empty((self._number, self._channels * self._height * self._width), dtype=torch.uint8)
-        rows = rows if self._device.type == "cpu" else rows.to(self._device)
+        width = self._channels * self._height * self._width
+        rows = torch.empty((self._number, width), dtype=torch.uint8, device=self._device)
         shaped = self._shaped(rows).permute(0, 2, 3, 1)  # view (N, H, W, C)
-        step = max(1, _COPY_BYTES // max(1, rows.shape[1]))
+        step = max(1, _COPY_BYTES // max(1, width))
         for start in range(0, self._number, step):  # in pieces: the whole never lies in memory twice
             shaped[start : start + step] = torch.from_numpy(np.array(self._images[start : start + step])).to(
                 self._device
