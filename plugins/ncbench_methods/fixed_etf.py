@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ncbench import Batch, Method, Parameters
 from ncbench.geometry import simplex_etf
+from ncbench_methods.feature_norm import FeatureNorm
 
 
 class FixedETFParameters(Parameters):
@@ -49,7 +50,7 @@ class FixedETF(Method):
         d, num_classes = self.backbone.feature_dim, self.task.num_classes
         dim = d if d >= num_classes - 1 else num_classes
         self.projection = nn.Identity() if dim == d else nn.Linear(d, dim, bias=False)
-        self.norm = nn.BatchNorm1d(dim)
+        self.norm = FeatureNorm(dim)
         etf = simplex_etf(num_classes, dim, generator=self.task.generator("etf"))
         self.register_buffer("etf", etf)  # (K, dim) M
 
@@ -65,19 +66,14 @@ class FixedETF(Method):
 
     def _lengths(self, target: Tensor) -> Tensor:
         """Return the length of each class's vector for this batch: (K, 1), 1 for a class that is absent."""
-        count = torch.bincount(target, minlength=len(self.etf))
+        # bincount would make every step wait for the device, to learn the size of its result
+        count = self.etf.new_zeros(len(self.etf)).index_add_(0, target, self.etf.new_ones(len(target)))
         even = len(target) / (count > 0).sum()  # images a class, were the batch balanced
         return torch.where(count > 0, even / count.clamp_min(1), 1.0).sqrt()[:, None]
 
     def features(self, images: Tensor) -> Tensor:
         """Return the normalised features: (N, C, H, W) -> (N, dim)."""
-        h: Tensor = self.projection(self.backbone(images))
-        norm = self.norm
-        if self.training and len(h) == 1:
-            h = F.batch_norm(h, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
-        else:
-            h = norm(h)
-        return F.normalize(h, dim=1)
+        return F.normalize(self.norm(self.projection(self.backbone(images))), dim=1)
 
     def classify(self, features: Tensor) -> Tensor:
         """Return scale * M h: (N, dim) -> (N, K)."""

@@ -75,7 +75,8 @@ class GroupDRO(Method):
         """Update the group weights by the batch and return the weighted loss."""
         losses = F.cross_entropy(self(batch.images), batch.target, reduction="none").to(self.weights)
         group = cell_of(batch, self.task, "group")
-        count = torch.bincount(group, minlength=len(self.weights))
+        # bincount would make every step wait for the device, to learn the size of its result
+        count = torch.zeros_like(self.weights).index_add_(0, group, torch.ones_like(losses))
         group_loss = torch.zeros_like(self.weights).index_add(0, group, losses) / count.clamp_min(1)  # (K * B,)
         adjusted = group_loss + self.adjustment
         with torch.no_grad():

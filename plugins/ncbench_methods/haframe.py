@@ -115,9 +115,11 @@ class HAFrame(Method):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the two weighted terms."""
         h = self.features(batch.images)
-        logits = self.classify(h).to(self.similarity.dtype)  # (N, K)
-        length = torch.linalg.vector_norm(h, dim=1, keepdim=True, dtype=logits.dtype)  # (N, 1)
-        cosine = logits / length.clamp_min(1e-8)  # the rows of W have length 1
+        with torch.autocast(h.device.type, enabled=False):  # it would round W, whose rows are to have length 1
+            h = h.to(self.frame)
+            logits = self.classify(h)  # (N, K)
+        length = torch.linalg.vector_norm(h, dim=1, keepdim=True)  # (N, 1)
+        cosine = logits / length.clamp_min(1e-8)
         deviation = cosine - self.similarity[batch.target]
         alpha = self.params.mixing
         return {
