@@ -92,7 +92,10 @@ class Method(nn.Module):
         return [Stage("train", epochs)]
 
     def start_stage(self, stage: Stage, train: SplitView) -> None:
-        """Prepare for `stage`: score the training images, build new modules, fill buffers. Default: nothing."""
+        """Prepare for `stage`: score the training images, build new modules, fill buffers. Default: nothing.
+
+        Called in evaluation mode, as :meth:`finish` is.
+        """
 
     def order(self, train: SplitView, generator: torch.Generator) -> Tensor:
         """Return the training images of one epoch as (M,) int64 positions; batches are consecutive runs of it.
@@ -102,7 +105,10 @@ class Method(nn.Module):
         return torch.randperm(len(train), generator=generator)
 
     def loss(self, batch: Batch) -> Tensor | dict[str, Tensor]:
-        """Return the scalar to minimise, or its named terms, which the runner adds up and logs."""
+        """Return the scalar to minimise, or its named terms, which the runner adds up and logs.
+
+        No term is called ``"loss"``, which is the name of their sum.
+        """
         raise NotImplementedError(f"{type(self).__name__} must implement loss(batch).")
 
     def parameter_groups(self) -> list[dict[str, Any]]:

@@ -28,7 +28,7 @@ class Task:
         bias_names: B names.
         image_shape: (C, H, W) of one image.
         num_train: N, the number of training images.
-        class_counts: (K,) int64, training images a class.
+        class_counts: (K,) int64, training images a class, on the CPU.
         seed: The run's seed; draw from :meth:`generator`.
         bias_known_on_train: Whether training images carry a bias attribute at all. A fact of the dataset,
             not a label: any method may read it.
@@ -50,7 +50,7 @@ class Task:
 
     @property
     def group_counts(self) -> Tensor:
-        """(K, B) int64, training images of each group (y, a).
+        """(K, B) int64, training images of each group (y, a), on the CPU.
 
         Raises:
             SupervisionError: The method did not declare ``train="bias"``, or the attribute is unknown.

@@ -149,7 +149,9 @@ class Record(BaseModel):
     groups: dict[Split, list[Group]]
     history: list[Epoch]
     terminal_phase_epoch: Count | None = Field(
-        None, description="the first measured epoch with zero training error (Papyan et al., PNAS 2020); null if none"
+        None,
+        description="the last stage's first measured epoch with zero training error (Papyan et al., PNAS 2020), "
+        "or null",
     )
     environment: dict[str, JsonValue]
     timing: Numbers

@@ -13,7 +13,7 @@ from ncbench.contracts.errors import ConfigurationError, PluginError, unknown_na
 from ncbench.contracts.method import Method
 from ncbench.contracts.metric import Metric
 from ncbench.contracts.parameters import Parameters
-from ncbench.contracts.specs import Spec
+from ncbench.contracts.specs import Spec, parse_scalar
 from ncbench.contracts.supervision import Supervision
 from ncbench.data.manifest import Manifest, load_manifest
 from ncbench.plugins.discovery import Registered, registry
@@ -199,8 +199,6 @@ def parse_settings(texts: list[str]) -> dict[str, Any]:
     Raises:
         ConfigurationError: A text has another form.
     """
-    from ncbench.contracts.specs import parse_scalar
-
     settings: dict[str, Any] = {}
     for text in texts:
         key, equals, value = text.partition("=")

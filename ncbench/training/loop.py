@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from ncbench.contracts.errors import PluginError
 from ncbench.contracts.method import Method
 from ncbench.contracts.task import Batch, SplitView, Task, derived_seed, seeded_generator, withheld
 from ncbench.data.loader import Loader
@@ -128,7 +129,6 @@ def fit(
 
     stages = [stage for stage in method.stages(recipe.epochs) if stage.epochs > 0]
     total_epochs = sum(stage.epochs for stage in stages)
-    measured = recipe.measured_epochs(total_epochs)
     restored = load_latest_checkpoint(checkpoints, device) if resume else None
     if restored is not None:
         progress.history[:] = restored["history"]
@@ -141,11 +141,13 @@ def fit(
     first_epoch = 0  # of the stage, counted over the whole run
     for stage in stages:
         begun = len(progress.history) - first_epoch  # epochs of this stage that a checkpoint restored
+        measured = {first_epoch + epoch for epoch in recipe.measured_epochs(stage.epochs)}
         first_epoch += stage.epochs
         if begun >= stage.epochs and first_epoch < total_epochs:
             continue
         if begun <= 0:
             seed_global_generators(seed, "stage", stage.name)
+            method.eval()  # whether the stage before it was trained just now or restored
             method.start_stage(stage, views["train"])
             method.to(device)
         method.to(memory_format=layout)
@@ -160,7 +162,7 @@ def fit(
             learning_rate = recipe.learning_rate(stage_epoch, stage.epochs)
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate * group["lr_scale"]
-            order = method.order(views["train"], seeded_generator(seed, "order", epoch))
+            order = method.order(views["train"], seeded_generator(seed, "order", epoch)).cpu()
             augmentation = torch.Generator(device).manual_seed(derived_seed(seed, "augmentation", epoch))
 
             method.train()
@@ -173,13 +175,19 @@ def fit(
                     terms = method.loss(batch)
                 if isinstance(terms, Tensor):
                     terms = {"loss": terms}
-                else:
+                elif "loss" in terms:
+                    raise PluginError(
+                        f"{configuration.method.name} has a term named 'loss', which is what the sum of all terms is "
+                        "called; give it another name."
+                    )
+                else:  # autocast leaves some terms in bfloat16, in which sums over an epoch would stop growing
+                    terms = {name: term.float() for name, term in terms.items()}
                     terms = {"loss": torch.stack(list(terms.values())).sum(), **terms}
                 optimizer.zero_grad(set_to_none=True)
                 terms["loss"].backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 for name, term in terms.items():
-                    weighted = term.detach() * len(batch)
+                    weighted = term.detach().float() * len(batch)
                     sums[name] = sums[name] + weighted if name in sums else weighted
                 seen, steps = seen + len(batch), steps + 1
                 if steps % FINITE_CHECK_EVERY == 0:
@@ -236,6 +244,7 @@ def fit(
     if progress.snapshot is not None:
         method.load_state_dict(progress.snapshot)
     seed_global_generators(seed, "finish")
+    method.eval()
     method.finish(views["train"], views.get("val"))
     results, geometry = {}, None
     for name, split in splits.items():
@@ -248,7 +257,9 @@ def fit(
 
 def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
     """Return the data type of the forward pass under the recipe's precision; None stands for float32."""
-    if precision == "bfloat16" or (precision == "auto" and device.type == "cuda"):
+    if precision == "bfloat16" or (
+        precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    ):
         return torch.bfloat16
     return None
 

@@ -35,11 +35,15 @@ class Recipe(Parameters):
         "none", description="of training images, in batches on the device"
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="autocast type of the forward pass; auto: bfloat16 on CUDA, float32 elsewhere"
+        "auto",
+        description="autocast type of training's forward pass; auto: bfloat16 on CUDA devices that have it, float32 "
+        "elsewhere; TF32 in convolutions is as PyTorch has it",
     )
     compile: bool = Field(False, description="torch.compile the backbones")
     evaluate_every: int = Field(1, ge=1, description="epochs between evaluations of val and test")
-    measure_points: int = Field(20, ge=1, description="how many epochs, log-spaced, also measure the training split")
+    measure_points: int = Field(
+        20, ge=1, description="how many epochs of a stage, log-spaced, also measure the training split"
+    )
     selection: Literal["last", "val_accuracy", "val_group_mean_accuracy", "val_worst_group_accuracy"] = Field(
         "last", description="the primary criterion: which epoch's model the record's metrics are of"
     )
@@ -62,10 +66,13 @@ class Recipe(Parameters):
         return self.lr
 
     def measured_epochs(self, epochs: int) -> frozenset[int]:
-        """Return the log-spaced epochs, counted from 1 and ending with the last, that measure the training split."""
-        points = self.measure_points
-        exponents = [index / max(points - 1, 1) for index in range(points)]
-        return frozenset({*(round(epochs**exponent) for exponent in exponents), epochs})
+        """Return the log-spaced epochs, counted from 1 and ending with the last, that measure the training split.
+
+        Args:
+            epochs: Length of the stage.
+        """
+        steps = self.measure_points - 1
+        return frozenset({*(round(epochs ** (index / steps)) for index in range(steps)), epochs})
 
     def make_optimizer(self, method: Method) -> torch.optim.Optimizer:
         """Create the optimizer for the method's parameter groups."""

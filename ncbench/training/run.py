@@ -35,7 +35,7 @@ from ncbench.results.snapshot import SNAPSHOT_FILE, write_snapshot
 from ncbench.training.checkpoint import newest_epoch
 from ncbench.training.configuration import Configuration, resolve
 from ncbench.training.interrupts import Interrupts
-from ncbench.training.loop import DivergedError, Fitted, Progress, Reporter, fit
+from ncbench.training.loop import DivergedError, Fitted, Progress, Reporter, autocast_dtype, fit
 from ncbench.training.preflight import refuse_unfit
 from ncbench.training.selection import effective_supervision
 
@@ -116,6 +116,8 @@ def run(
     torch_device = find_device(device)
     folder = writable_folder(Path(output) / configuration.run_id)
     with _locked(folder):
+        if torch_device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(torch_device)
         finished = None if force else _finished(folder, resume)
         if finished is not None:
             warn("This run is finished already; here is its record. --force runs it anew.")
@@ -178,9 +180,11 @@ def run(
             session.end("failed", reason, prepared - started)
             if isinstance(error, NcbenchError):
                 raise
+            epoch = newest_epoch(folder / CHECKPOINTS)
+            way_on = "" if epoch is None else f" and --resume goes on after epoch {epoch}"
             raise NcbenchError(
                 f"{configuration.method.name} failed with {reason}. The record is {folder / RESULT_FILE}; "
-                "--debug shows the traceback."
+                f"--debug shows the traceback{way_on}."
             ) from error
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
         return result
@@ -289,7 +293,7 @@ class _Session:
                 },
                 "history": history,
                 "terminal_phase_epoch": _terminal_phase(history),
-                "environment": _environment(self.device),
+                "environment": _environment(self.configuration, self.device),
                 "timing": _timing(history, prepare_seconds, self.device),
                 "created": _now(),
             }
@@ -397,7 +401,8 @@ def _now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC).replace(microsecond=0)
 
 
-def _environment(device: torch.device) -> dict[str, Any]:
+def _environment(configuration: Configuration, device: torch.device) -> dict[str, Any]:
+    precision = autocast_dtype(configuration.recipe.precision, device) or torch.float32
     return {
         "ncbench": ncbench.__version__,
         "python": platform.python_version(),
@@ -407,6 +412,7 @@ def _environment(device: torch.device) -> dict[str, Any]:
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else (_processor() or device.type),
         "threads": torch.get_num_threads(),
+        "precision": str(precision).removeprefix("torch."),
     }
 
 
@@ -419,8 +425,15 @@ def _processor() -> str:
 
 
 def _terminal_phase(history: list[dict[str, Any]]) -> int | None:
-    """Return the first epoch at which every training image was classified correctly, of those that were measured."""
-    accuracies = ((entry["epoch"], entry["metrics"].get("train", {}).get("accuracy")) for entry in history)
+    """Return the first measured epoch of the last stage at which every training image was classified correctly.
+
+    Earlier stages may have trained a net that was discarded.
+    """
+    accuracies = (
+        (entry["epoch"], entry["metrics"].get("train", {}).get("accuracy"))
+        for entry in history
+        if entry["stage"] == history[-1]["stage"]
+    )
     return next((epoch for epoch, accuracy in accuracies if accuracy == 1), None)
 
 

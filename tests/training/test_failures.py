@@ -22,15 +22,16 @@ from ncbench import MethodCard, Supervision, hookimpl
 def ncbench_methods():
     return [
         MethodCard(name=name, summary="Faulty.", factory=f"faulty_methods:{name.title()}", supervision=Supervision())
-        for name in ("peeks", "counts", "crashes", "stops", "tires")
+        for name in ("peeks", "counts", "crashes", "stops", "tires", "names", "rounds")
     ]
 """
 
 METHODS = """
 import os
 
+import torch
 import torch.nn.functional as F
-from ncbench import Method
+from ncbench import Method, Stage
 
 class Peeks(Method):
     def loss(self, batch):
@@ -60,6 +61,25 @@ class Tires(Method):
 
     def loss(self, batch):
         return F.cross_entropy(self(batch.images), batch.target)
+
+class Names(Method):
+    def loss(self, batch):
+        z = self(batch.images)
+        return {"loss": F.cross_entropy(z, batch.target), "penalty": z.square().mean()}
+
+class Rounds(Method):
+    def stages(self, epochs):
+        return [Stage("first", 4), Stage("second", epochs)]
+
+    def start_stage(self, stage, train):
+        assert not self.training
+
+    def finish(self, train, val):
+        assert not self.training
+
+    def loss(self, batch):
+        half = torch.full((), 0.3, dtype=torch.bfloat16)  # as autocast leaves many a penalty
+        return {"target": F.cross_entropy(self(batch.images), batch.target), "half": half}
 """
 
 
@@ -103,16 +123,44 @@ def test_a_method_that_fails_leaves_a_record_that_says_why(
     assert record.metrics == {}
 
 
+def test_a_term_named_as_the_sum_is_refused(tmp_path: Path, site: Path) -> None:
+    finished = subprocess.run(
+        [sys.executable, "-m", "ncbench", "run", "--method", "names", "--output", str(tmp_path / "runs")],
+        env={**os.environ, "PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 2
+    assert "names has a term named 'loss'" in finished.stderr.splitlines()[-1]
+    assert not list((tmp_path / "runs").glob("*/result.json"))
+
+
+def test_stages_begin_and_end_in_evaluation_mode_and_losses_are_summed_in_float32(tmp_path: Path, site: Path) -> None:
+    command = [sys.executable, "-m", "ncbench", "run", "--method", "rounds", "--output", str(tmp_path / "runs")]
+    settings = ["--set", "recipe.epochs=9", "--set", "recipe.measure_points=3"]
+    subprocess.run([*command, *settings], env={**os.environ, "PYTHONPATH": str(site)}, check=True, capture_output=True)
+    record = only_record(tmp_path / "runs")
+    assert record["status"] == "completed"
+    # each stage is measured at its own log-spaced epochs: 1, 2, 4 of four and 1, 3, 9 of nine
+    assert [entry["epoch"] for entry in record["history"] if "train" in entry["metrics"]] == [1, 2, 4, 5, 7, 13]
+    for entry in record["history"]:
+        assert entry["losses"]["half"] == pytest.approx(0.30078125, rel=1e-6)
+
+
 def test_a_run_that_failed_starts_over_and_its_old_checkpoints_are_gone(tmp_path: Path, site: Path) -> None:
     command = [sys.executable, "-m", "ncbench", "run", "--method", "tires", "--output", str(tmp_path / "runs")]
     command += ["--checkpoint-seconds", "0", "--set", "recipe.epochs=12"]
     for fail_at, extra in (("8", []), ("3", []), ("", ["--resume"])):
-        subprocess.run(
+        finished = subprocess.run(
             [*command, *extra],
             env={**os.environ, "PYTHONPATH": str(site), "FAIL_AT": fail_at},
             capture_output=True,
+            text=True,
             check=False,
         )
+        if fail_at:
+            assert f"--resume goes on after epoch {fail_at}." in finished.stderr
         (log,) = (tmp_path / "runs").glob("*/log.jsonl")
     events = [json.loads(line) for line in log.read_text().splitlines()]
     resumed = next(index for index, event in enumerate(events) if event["event"] == "resumed")

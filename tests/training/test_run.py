@@ -101,6 +101,16 @@ def test_a_seed_determines_the_result(tmp_path: Path) -> None:
     assert first["history"] != other["history"]
 
 
+def test_the_precision_that_was_used_is_recorded(tmp_path: Path) -> None:
+    assert short_run(tmp_path).record.environment["precision"] == "float32"  # auto, on a CPU
+    assert short_run(tmp_path, set={"recipe.precision": "bfloat16"}).record.environment["precision"] == "bfloat16"
+
+
+@pytest.mark.parametrize(("points", "expected"), [(1, {100}), (2, {1, 100}), (3, {1, 10, 100})])
+def test_training_images_are_measured_at_log_spaced_epochs(points: int, expected: set[int]) -> None:
+    assert Recipe(measure_points=points).measured_epochs(100) == expected
+
+
 def test_the_global_generators_state_does_not_matter(tmp_path: Path) -> None:
     torch.manual_seed(1)
     first = short_run(tmp_path / "first")
