@@ -92,6 +92,7 @@ def train(
             continue
         if begun == 0:
             seed_global_generators(0, "stage", stage.name)
+            method.eval()
             method.start_stage(stage, views["train"])
         optimizer = RECIPE.make_optimizer(method)
         if restored is not None and begun > 0:
@@ -111,6 +112,7 @@ def train(
                 torch.save({"method": method.state_dict(), "optimizer": optimizer.state_dict()}, buffer)
                 keep.append(Checkpoint(position, epoch + 1, buffer.getvalue()))
     seed_global_generators(0, "finish")
+    method.eval()
     method.finish(views["train"], views.get("val"))
     return method.eval()
 
@@ -119,6 +121,7 @@ def begun_stages(method: Method, train: SplitView) -> Iterator[Stage]:
     """Begin a method's stages one after the other, without training in them; yield each with it in training mode."""
     for stage in method.stages(EPOCHS):
         if stage.epochs > 0:
+            method.eval()
             method.start_stage(stage, train)
             method.train()
             yield stage

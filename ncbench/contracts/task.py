@@ -150,6 +150,16 @@ class SplitView:
     def __len__(self) -> int:
         return len(self.target)
 
+    def batch(self, images: Tensor, index: Tensor) -> Batch:
+        """Return images of the split with their labels.
+
+        Args:
+            images: (N, C, H, W).
+            index: (N,) int64, their positions in the split.
+        """
+        bias = None if self._bias is None else self._bias[index]
+        return Batch(images, self.target[index], index, bias, self._withheld)
+
     def batches(self) -> Iterator[Batch]:
         """Pass over the split once, in order, without augmentation."""
         return self._batches()

@@ -125,7 +125,6 @@ def fit(
     splits = {name: _split(configuration, store, name, device, layout) for name in store.splits}
     train = splits["train"]
     views = {name: _view(configuration, splits[name]) for name in ("train", "val") if name in splits}
-    train_bias, bias_withheld = views["train"]._bias, views["train"]._withheld
 
     stages = [stage for stage in method.stages(recipe.epochs) if stage.epochs > 0]
     total_epochs = sum(stage.epochs for stage in stages)
@@ -165,36 +164,10 @@ def fit(
             order = method.order(views["train"], seeded_generator(seed, "order", epoch)).cpu()
             augmentation = torch.Generator(device).manual_seed(derived_seed(seed, "augmentation", epoch))
 
-            method.train()
-            sums: dict[str, Tensor] = {}
-            seen, steps = 0, 0
-            for images, index in train.loader.batches(order, recipe.batch_size, augmentation):
-                bias = None if train_bias is None else train_bias[index]
-                batch = Batch(images, train.target[index], index, bias, bias_withheld)
-                with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
-                    terms = method.loss(batch)
-                if isinstance(terms, Tensor):
-                    terms = {"loss": terms}
-                elif "loss" in terms:
-                    raise PluginError(
-                        f"{configuration.method.name} has a term named 'loss', which is what the sum of all terms is "
-                        "called; give it another name."
-                    )
-                else:  # autocast leaves some terms in bfloat16, in which sums over an epoch would stop growing
-                    terms = {name: term.float() for name, term in terms.items()}
-                    terms = {"loss": torch.stack(list(terms.values())).sum(), **terms}
-                optimizer.zero_grad(set_to_none=True)
-                terms["loss"].backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
-                for name, term in terms.items():
-                    weighted = term.detach().float() * len(batch)
-                    sums[name] = sums[name] + weighted if name in sums else weighted
-                seen, steps = seen + len(batch), steps + 1
-                if steps % FINITE_CHECK_EVERY == 0:
-                    if not math.isfinite(sums["loss"].item()):
-                        break
-                    reporter.step(seen / len(order))
-            losses = {name: value.item() / seen for name, value in sums.items()}
+            batches = (
+                views["train"].batch(*given) for given in train.loader.batches(order, recipe.batch_size, augmentation)
+            )
+            losses = _train_epoch(configuration, method, optimizer, batches, len(order), device, reporter)
             trained = time.perf_counter()
 
             entry: dict[str, Any] = {
@@ -253,6 +226,63 @@ def fit(
         if name == "train":
             geometry = take_snapshot(evaluation)
     return Fitted(method, results, geometry)
+
+
+def _train_epoch(
+    configuration: Configuration,
+    method: Method,
+    optimizer: torch.optim.Optimizer,
+    batches: Iterator[Batch],
+    number: int,
+    device: torch.device,
+    reporter: Reporter,
+) -> dict[str, float]:
+    """Take a step a batch and return the mean of the loss and of each of its terms over the images.
+
+    An epoch whose loss is not finite is broken off.
+
+    Args:
+        configuration: Of the run.
+        method: What is trained.
+        optimizer: Of its parameters.
+        batches: Of the epoch.
+        number: Images in all batches.
+        device: Where the training goes on.
+        reporter: Told how much of the epoch is done.
+
+    Raises:
+        PluginError: The method names a term as the runner names their sum.
+    """
+    autocast = autocast_dtype(configuration.recipe.precision, device)
+    method.train()
+    sums: dict[str, Tensor] = {}
+    seen, steps = 0, 0
+    for batch in batches:
+        with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
+            terms = method.loss(batch)
+        if isinstance(terms, Tensor):
+            terms = {"loss": terms}
+        elif "loss" in terms:
+            raise PluginError(
+                f"{configuration.method.name} has a term named 'loss', which is what the sum of all terms is called; "
+                "give it another name."
+            )
+        else:
+            # Autocast leaves some terms in bfloat16, in which sums over an epoch would stop growing.
+            terms = {name: term.float() for name, term in terms.items()}
+            terms = {"loss": torch.stack(list(terms.values())).sum(), **terms}
+        optimizer.zero_grad(set_to_none=True)
+        terms["loss"].backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        for name, term in terms.items():
+            weighted = term.detach().float() * len(batch)
+            sums[name] = sums[name] + weighted if name in sums else weighted
+        seen, steps = seen + len(batch), steps + 1
+        if steps % FINITE_CHECK_EVERY == 0:
+            if not math.isfinite(sums["loss"].item()):
+                break
+            reporter.step(seen / number)
+    return {name: value.item() / seen for name, value in sums.items()}
 
 
 def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
@@ -327,6 +357,7 @@ def _view(configuration: Configuration, split: EvaluatedSplit) -> SplitView:
 
     def batches() -> Iterator[Batch]:
         for images, index in split.loader.batches(torch.arange(len(split.target)), batch_size, None):
-            yield Batch(images, split.target[index], index, None if bias is None else bias[index], reason)
+            yield view.batch(images, index)
 
-    return SplitView(split.name, split.target, batches, bias, reason)
+    view = SplitView(split.name, split.target, batches, bias, reason)
+    return view
