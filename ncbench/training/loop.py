@@ -161,6 +161,7 @@ def fit(
             learning_rate = recipe.learning_rate(stage_epoch, stage.epochs)
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate * group["lr_scale"]
+            method.train()
             order = method.order(views["train"], seeded_generator(seed, "order", epoch)).cpu()
             augmentation = torch.Generator(device).manual_seed(derived_seed(seed, "augmentation", epoch))
 
@@ -243,7 +244,7 @@ def _train_epoch(
 
     Args:
         configuration: Of the run.
-        method: What is trained.
+        method: What is trained, in training mode.
         optimizer: Of its parameters.
         batches: Of the epoch.
         number: Images in all batches.
@@ -254,7 +255,6 @@ def _train_epoch(
         PluginError: The method names a term as the runner names their sum.
     """
     autocast = autocast_dtype(configuration.recipe.precision, device)
-    method.train()
     sums: dict[str, Tensor] = {}
     seen, steps = 0, 0
     for batch in batches:
