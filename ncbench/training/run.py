@@ -116,8 +116,6 @@ def run(
     torch_device = find_device(device)
     folder = writable_folder(Path(output) / configuration.run_id)
     with _locked(folder):
-        if torch_device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(torch_device)
         finished = None if force else _finished(folder, resume)
         if finished is not None:
             warn("This run is finished already; here is its record. --force runs it anew.")
@@ -147,6 +145,9 @@ def run(
         session = _Session(configuration, store, torch_device, folder, warn)
         _make_way(folder, resume, force)
         session.start(resume)
+        if torch_device.type == "cuda":
+            torch.cuda.init()  # type: ignore[no-untyped-call]  # before it, there are no statistics to reset
+            torch.cuda.reset_peak_memory_stats(torch_device)
         interrupts = Interrupts(warn)
         try:
             with interrupts.heard():
