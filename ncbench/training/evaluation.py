@@ -103,20 +103,23 @@ class Evaluator:
         prediction = torch.empty(number, dtype=torch.int64, device=device)
         logits = features = None
         method.eval()
-        for images, index in split.loader.batches(torch.arange(number), self.batch_size, None):
+        seen = 0
+        for images, _ in split.loader.batches(torch.arange(number), self.batch_size, None):
+            rows = slice(seen, seen + len(images))
+            seen = rows.stop
             with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
                 batch_features = method.features(images)
-            batch_features = batch_features.float()
-            batch_logits = method.classify(batch_features).float()  # in bfloat16, classes would tie
-            prediction[index] = batch_logits.argmax(dim=1)
+            batch_features = batch_features.float()  # in bfloat16, logits of many classes tie
+            batch_logits = method.classify(batch_features).float()
+            prediction[rows] = batch_logits.argmax(dim=1)
             # Written in place: kept and concatenated, they would be in memory twice, and so would all that they are
             # views of.
             if "logits" in needs:
                 logits = batch_logits.new_empty(number, batch_logits.shape[1]) if logits is None else logits
-                logits[index] = batch_logits
+                logits[rows] = batch_logits
             if "features" in needs:
                 features = batch_features.new_empty(number, batch_features.shape[1]) if features is None else features
-                features[index] = batch_features
+                features[rows] = batch_features
 
         num_classes, num_bias = len(self.store.class_names), len(self.store.bias_names)
         hit = prediction == split.target
