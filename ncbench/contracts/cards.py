@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ncbench.contracts.errors import PluginError
+from ncbench.contracts.errors import PluginError, described
 from ncbench.contracts.specs import NAME
 from ncbench.contracts.supervision import Supervision
 
@@ -53,8 +53,10 @@ class Card:
         module, _, attribute = self.factory.partition(":")
         try:
             return getattr(importlib.import_module(module), attribute)
-        except Exception as error:  # a plugin may fail in any way while it is imported
-            raise PluginError(f"{self.name!r} cannot be used: importing {self.factory} failed ({error}).") from error
+        except (Exception, SystemExit) as error:  # a plugin may fail in any way while it is imported
+            raise PluginError(
+                f"{self.name!r} cannot be used: importing {self.factory} failed ({described(error)})."
+            ) from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +82,11 @@ class MethodCard(Card):
 
     supervision: Supervision
     frame: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.supervision, Supervision):
+            raise PluginError(f"The supervision of {self.name!r} must be a Supervision, not {self.supervision!r}.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -53,6 +53,12 @@ def name_offenders(offenders: Sequence[str], limit: int = 20) -> str:
     return shown if len(offenders) <= limit else f"{shown}; and {len(offenders) - limit} more"
 
 
+def described(error: BaseException) -> str:
+    """Return an exception's type and message in one line."""
+    message = " ".join(str(error).split())
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
 def counted(number: int, noun: str) -> str:
     """Return a number of things, as ``1 run`` or ``2 runs``."""
     return f"{number} {noun}{'s' * (number != 1)}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 LabelUse = Literal["none", "bias"]
 
@@ -19,11 +19,19 @@ class Supervision:
         train: ``"bias"`` if the bias attribute of training images is used.
         val: ``"bias"`` if the bias attribute of validation images is used, by the method or to select the model.
         hierarchy: Whether the class hierarchy is used.
+
+    Raises:
+        ValueError: A value is none of these.
     """
 
     train: LabelUse = "none"
     val: LabelUse = "none"
     hierarchy: bool = False
+
+    def __post_init__(self) -> None:
+        for split, use in (("train", self.train), ("val", self.val)):
+            if use not in get_args(LabelUse):
+                raise ValueError(f"Supervision({split}={use!r}) must be one of {', '.join(get_args(LabelUse))}")
 
     def covers(self, other: Supervision) -> bool:
         """Whether everything `other` uses is declared here too."""

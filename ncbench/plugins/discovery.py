@@ -20,7 +20,7 @@ import pluggy
 
 from ncbench.contracts import hookspecs
 from ncbench.contracts.cards import BackboneCard, Card, DatasetCard, LauncherCard, MethodCard, MetricCard
-from ncbench.contracts.errors import PluginError, unknown_name
+from ncbench.contracts.errors import PluginError, described, unknown_name
 
 GROUP = "ncbench"
 KINDS: Mapping[str, type[Card]] = {
@@ -115,7 +115,7 @@ class Registry:
         for implementation in getattr(self.manager.hook, hook).get_hookimpls():
             try:
                 implementation.function(**{name: arguments[name] for name in implementation.argnames})
-            except Exception as error:  # an observer may fail in any way; the run must not
+            except (Exception, SystemExit) as error:  # an observer may fail in any way; the run must not
                 message = f"{hook} of plugin {implementation.plugin_name} failed: {error!r}"
                 if _strict():
                     raise PluginError(message) from error
@@ -140,9 +140,9 @@ def registry() -> Registry:
         )
         try:
             cards = _load(entry_point, plugin, manager)
-        except Exception as error:  # a plugin may fail in any way while it is imported
+        except (Exception, SystemExit) as error:  # a plugin may fail in any way while it is imported
             manager.unregister(name=str(plugin))
-            found.broken.append(Broken(plugin, f"{type(error).__name__}: {' '.join(str(error).split())}"))
+            found.broken.append(Broken(plugin, described(error)))
             continue
         found.plugins.append(plugin)
         for kind, card in cards:
@@ -174,6 +174,8 @@ def _load(entry_point: metadata.EntryPoint, plugin: Plugin, manager: pluggy.Plug
     """Import and register one plugin and collect its cards, checking that each is of its hook's type."""
     manager.register(entry_point.load(), name=str(plugin))
     manager.check_pending()
+    if not manager.get_hookcallers(manager.get_plugin(str(plugin))):
+        raise PluginError("it implements no hook; is a function without @hookimpl?")
     cards: list[tuple[str, Card]] = []
     for kind, card_type in KINDS.items():
         hook = getattr(manager.hook, f"ncbench_{kind}")

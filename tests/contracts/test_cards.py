@@ -24,7 +24,7 @@ def test_malformed_cards_are_refused(changes: dict[str, str], complaint: str) ->
 
 def test_a_factory_that_cannot_be_imported_says_so() -> None:
     card = MethodCard(name="mine", summary="One line.", factory="nowhere.at_all:Class", supervision=Supervision())
-    with pytest.raises(PluginError, match=r"importing nowhere.at_all:Class failed \(No module named 'nowhere'\)"):
+    with pytest.raises(PluginError, match=r"importing nowhere.at_all:Class failed .*No module named 'nowhere'\)"):
         card.load()
 
 

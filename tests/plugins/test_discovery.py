@@ -60,6 +60,11 @@ def test_a_third_partys_method_shows_up_with_its_provenance(tmp_path: Path) -> N
     [
         ("raise RuntimeError('no GPU here')", "RuntimeError: no GPU here"),
         ("import nowhere", "No module named 'nowhere'"),
+        ("raise SystemExit('no licence')", "SystemExit: no licence"),
+        ("import sys; sys.exit()", "SystemExit"),
+        (METHOD.replace("@hookimpl", ""), "without @hookimpl"),
+        (METHOD.replace("Supervision()", "'bias'"), "must be a Supervision, not 'bias'"),
+        (METHOD.replace("Supervision()", "Supervision(train='biased')"), "must be one of none, bias"),
         (METHOD.replace("ncbench_methods()", "ncbench_methods(wrong_argument)"), "wrong_argument"),
         (METHOD.replace("ncbench_methods()", "ncbench_metods()"), "ncbench_metods"),
         (METHOD.replace("MethodCard(", "dict("), "not a MethodCard"),
