@@ -201,7 +201,8 @@ def verify(dataset: str, data_root: Path | None, synthetic: bool) -> None:
         origin = f" ncbench data info {card.name} says where its files come from." if found.folder is not None else ""
         count = counted(len(problems), "problem")
         raise DataError(f"{count} with {dataset}: put right what is named above, then verify anew.{origin}")
-    click.echo(f"{dataset} is whole.")
+    where = "" if found.folder is None else f" in {found.source}"  # not always below --data-root, which comes first
+    click.echo(f"{dataset}{where} is whole.")
 
 
 @data.command()

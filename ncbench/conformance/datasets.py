@@ -235,7 +235,7 @@ def _dataset(subject: Subject, root: Path | None) -> Dataset:
 
 def _require_sound(subject: Subject) -> None:
     dataset = _dataset(subject, _root(subject))
-    check_splits(dataset.read(), str(subject.spec), dataset.class_names, dataset.bias_names)
+    check_splits(dataset.read(), str(subject.spec), dataset)
 
 
 def _root(subject: Subject) -> Path | None:
@@ -303,7 +303,7 @@ def _reads_or_reports(subject: Subject, path: Path, content: bytes | None, state
         dataset = _dataset(subject, copy)
         try:
             splits = dataset.read()
-            check_splits(splits, subject.spec.name, dataset.class_names, dataset.bias_names)
+            check_splits(splits, subject.spec.name, dataset)
             images = [image for split in splits.values() if not _decoded(split) for image in split.images]
             packed = [image for image in images if not isinstance(image, Path)]
             files = [image for image in images if image == changed] + packed[:: max(1, len(packed) // 50)]

@@ -110,7 +110,7 @@ def _read(dataset: Dataset, spec: Spec, manifest: Manifest) -> tuple[Mapping[str
     wrong = wrong_files(manifest, dataset.source) if dataset.folder is not None else []
     try:
         splits = dataset.read()
-        check_splits(splits, spec.name, dataset.class_names, dataset.bias_names)
+        check_splits(splits, spec.name, dataset)
     except (DataError, OSError) as error:
         if wrong:  # which is why
             raise DataError(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ncbench.contracts.dataset import Split
+from ncbench.contracts.dataset import Dataset, Split
 from ncbench.contracts.errors import DataError, name_offenders
 from ncbench.data.manifest import Manifest, SplitCounts, SplitName
 from ncbench.data.roots import how_to_get
@@ -17,17 +17,19 @@ SPLITS = ("train", "val", "test")
 _SHOWN_WHOLE = 20  # cells; of a larger table of counts only the cells that differ are shown
 
 
-def check_splits(splits: Mapping[str, Split], name: str, class_names: Sequence[str], bias_names: Sequence[str]) -> None:
+def check_splits(splits: Mapping[str, Split], name: str, dataset: Dataset) -> None:
     """Check what every dataset must hold to.
 
     Raises:
-        DataError: A split is missing or unknown, lengths differ, images are not uint8 (N, H, W, C), a label is out of
-            its range, an id appears twice, or a class has no training image; every offender is named.
+        DataError: A split is missing or unknown, lengths differ, images are not uint8 (N, H, W, C) of the declared
+            size, a label is out of its range, an id appears twice, or a class has no training image; every offender is
+            named.
     """
+    class_names = dataset.class_names
     problems = [f"there is no split {split!r}" for split in ("train", "test") if split not in splits]
     problems += [f"the split {split!r} is none of {', '.join(SPLITS)}" for split in splits if split not in SPLITS]
     for key, split in splits.items():
-        problems += [f"{key}: {problem}" for problem in _problems(split, len(class_names), len(bias_names))]
+        problems += [f"{key}: {problem}" for problem in _problems(split, dataset)]
     if not problems:
         counts = np.bincount(splits["train"].target, minlength=len(class_names))
         empty = [class_names[index] for index in np.flatnonzero(counts == 0).tolist()]
@@ -37,16 +39,19 @@ def check_splits(splits: Mapping[str, Split], name: str, class_names: Sequence[s
         raise DataError(f"The dataset {name!r} is not sound: {'. '.join(problems)}.")
 
 
-def _problems(split: Split, num_classes: int, num_bias: int) -> list[str]:
+def _problems(split: Split, dataset: Dataset) -> list[str]:
     problems = []
     number = len(split.images)
     if isinstance(split.images, np.ndarray) and (split.images.dtype != np.uint8 or split.images.ndim != 4):
         problems.append(f"images are {split.images.dtype} {split.images.shape} instead of uint8 (N, H, W, C)")
+    elif isinstance(split.images, np.ndarray) and split.images.shape[1:3] != tuple(dataset.image_size):
+        height, width = dataset.image_size
+        problems.append(f"images have shape {split.images.shape} instead of (N, {height}, {width}, C), by image_size")
     if number == 0:
         problems.append("it has no images")
-    labels = {"target": (split.target, num_classes)}
+    labels = {"target": (split.target, len(dataset.class_names))}
     if split.bias is not None:
-        labels["bias"] = (split.bias, num_bias)
+        labels["bias"] = (split.bias, len(dataset.bias_names))
     for label, (values, limit) in labels.items():
         if values.shape != (number,):
             problems.append(f"{number} images but {label} labels of shape {values.shape}")

@@ -45,7 +45,7 @@ def verify(dataset: Dataset, spec: Spec, manifest: Manifest, report: Callable[[s
         if dataset.folder is not None:
             signature(dataset.source_files(), dataset.source)
         splits = dataset.read()
-        check_splits(splits, spec.name, dataset.class_names, dataset.bias_names)
+        check_splits(splits, spec.name, dataset)
         problems += count_differences(
             {name: split.target for name, split in splits.items()},
             {name: split.bias for name, split in splits.items()},

@@ -100,7 +100,9 @@ def test_prepare_verify_and_synthesize(tmp_path: Path) -> None:
     prepared = call("prepare", "bar:size=32", "--synthetic")
     assert prepared.exit_code == 0
     assert "72 images of 32 x 32 x 3" in prepared.stdout
-    assert "is whole" in call("verify", "bar:size=32", "--synthetic").stdout
+    verified = call("verify", "bar:size=32", "--synthetic").stdout
+    assert verified.startswith("bar:size=32 in ")
+    assert verified.endswith("bar is whole.\n")
 
 
 def test_other_data_are_prepared_if_the_user_says_so(bar_root: Path) -> None:
