@@ -31,6 +31,8 @@ from ncbench.data.manifest import (
 from ncbench.data.prepare import prepare
 from ncbench.plugins import discovery
 from ncbench.plugins.scaffold import LIBRARIES
+from ncbench.results.comparison import print_comparison
+from ncbench.results.table import print_result
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE = (DOCS / "writing-a-plugin.md").read_text(encoding="utf-8")
@@ -93,7 +95,7 @@ def test_a_changed_table_is_refused(tmp_path: Path) -> None:
         prepare(card, {}, data_root=tmp_path)
 
 
-def test_the_three_work_together(tmp_path: Path) -> None:
+def test_the_three_work_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = {"recipe.epochs": 1}
     backbone = "strided_cnn:width=4"
     result = ncbench.run(
@@ -101,6 +103,9 @@ def test_the_three_work_together(tmp_path: Path) -> None:
     )
     assert result.metrics["test"].keys() >= {"worst_group_accuracy", "margin_mean", "margin_worst_group"}
     assert "margin_mean" not in result.metrics["train"]
+    for show in (lambda: print_result(result, []), lambda: print_comparison([result])):
+        show()
+        assert "margin_worst_group" in capsys.readouterr().out
 
 
 def test_the_other_sources_are_valid_too() -> None:

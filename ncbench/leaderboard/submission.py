@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ncbench.contracts.errors import ConfigurationError, NcbenchError
+from ncbench.contracts.errors import ConfigurationError, NcbenchError, counted
 from ncbench.contracts.files import write_atomically
 from ncbench.leaderboard.build import read_archive
 from ncbench.leaderboard.canonical import canonical, parse_any
@@ -79,15 +79,15 @@ def submit(board: Path, runs: Sequence[Path], supersedes: str | None = None) -> 
     present = {entry.path: entry.path for entry in archive.entries}
     present |= _made_again(candidates.values(), settle(archive.entries)[0])
     new = {candidate.entry.path: candidate.entry for candidate in candidates.values()}
-    counted, problems = settle([*archive.entries, *(entry for path, entry in new.items() if path not in present)])
+    counting, problems = settle([*archive.entries, *(entry for path, entry in new.items() if path not in present)])
     reasons = {problem.file: f"{problem.field or 'the whole'}: {problem.reason}" for problem in problems}
-    seeds = Counter(entry.configuration for entry in counted)
+    seeds = Counter(entry.configuration for entry in counting)
     rows = {
         entry.path: (
-            f"{entry.method.spec} on {entry.dataset.spec}, {entry.epochs} epochs",
+            f"{entry.method.spec} on {entry.dataset.spec}, {counted(entry.epochs, 'epoch')}",
             seeds[entry.configuration],
         )
-        for entry in counted
+        for entry in counting
     }
 
     outcomes = []

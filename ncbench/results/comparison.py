@@ -14,7 +14,7 @@ from rich.table import Table
 from ncbench.contracts.errors import ConfigurationError, counted, unknown_name
 from ncbench.results.archive import RunResult
 from ncbench.results.record import ACCURACIES
-from ncbench.results.table import COLLAPSE, MISTAKES
+from ncbench.results.table import COLLAPSE, MISTAKES, plugin_metrics
 from ncbench.results.terminal import text_console
 
 _GAP = 2  # cells between two columns
@@ -117,7 +117,8 @@ def _tables(headings: Sequence[str], configurations: Sequence[Sequence[RunResult
     """Return the table of some configurations, in as many parts as the width asks for; none if none has metrics."""
     names = ["metric"]
     columns = [[heading] for heading in headings]
-    for split, name, scale, formats in _ROWS:
+    of_plugins = [(split, name, 1, _PLAIN) for name in plugin_metrics() for split in ("test", "train")]
+    for split, name, scale, formats in (*_ROWS, *of_plugins):
         values = [[scale * value for value in _values(members, name, split)] for members in configurations]
         if not any(values):
             continue

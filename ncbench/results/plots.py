@@ -212,6 +212,7 @@ def draw(panels: Sequence[Panel], results: Sequence[RunResult]) -> Figure:
 
 
 _LETTERS = 50  # of a legend, as wide as a panel
+_NOTHING = 1e-9  # below it a measure is zero but for rounding, which is not to fill a panel
 _MANY_POINTS = 40  # a curve of as many is drawn without signs
 _SIGNS: Any = {"-": {"marker": "o"}, "--": {"marker": "s", "markerfacecolor": "white"}, ":": {"marker": "^"}}
 _TERMINAL: Any = {"linestyle": (0, (5, 3)), "linewidth": 0.8}
@@ -272,6 +273,8 @@ def _draw(panel: Panel, axis: Any, grouped: dict[str, list[RunResult]], last: in
         scale_logarithmically(axis, drawn)
     else:
         axis.locator_params(axis="y", nbins=6)
+        if max(map(abs, drawn), default=0) < _NOTHING:
+            axis.set_ylim(top=1)
         if min(drawn, default=0) >= 0:
             axis.set_ylim(bottom=-0.02 * axis.get_ylim()[1])  # a curve at 0, the ideal, is seen above the axis
     labelled = [curve for curve in panel.curves if curve[3]]

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.table import Table
 
 from ncbench.contracts.errors import name_offenders
+from ncbench.plugins.discovery import registry
 from ncbench.results.archive import RunResult
 from ncbench.results.record import ACCURACIES, Group, Record
 from ncbench.results.terminal import text_console
@@ -20,6 +21,14 @@ MISTAKES = (
 )
 """How bad mistakes are, where classes have a hierarchy."""
 COLLAPSE = ("nc1", "bias_nc1", "nc2_angle_std", "nc3_self_duality", "nc4_disagreement")
+
+
+def plugin_metrics() -> tuple[str, ...]:
+    """Return the names of the metrics that come from installed packages other than ncbench, sorted."""
+    families = [found for registered in registry().cards["metrics"].values() for found in registered]
+    return tuple(
+        sorted({name for found in families if found.plugin.distribution != "ncbench" for name in found.card.metrics})
+    )
 
 
 def print_result(result: RunResult, plots: Sequence[Path]) -> None:
@@ -64,7 +73,7 @@ def _metrics_table(record: Record, splits: Sequence[str]) -> Table:
     for column in table.columns[1:]:
         column.justify = "right"
     numbers: dict[str, dict[str, float]] = {str(split): values for split, values in record.metrics.items()}
-    for name in (*ACCURACIES, *MISTAKES, *COLLAPSE):
+    for name in (*ACCURACIES, *MISTAKES, *COLLAPSE, *plugin_metrics()):
         if not any(name in numbers[split] for split in splits):
             continue
         style = "{:.2%}" if name in ACCURACIES else "{:.4g}"
