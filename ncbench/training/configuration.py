@@ -139,6 +139,9 @@ def resolve(
     dataset_spec, method_spec = Spec.parse(dataset), Spec.parse(method)
     resolved_dataset = _resolve("datasets", dataset_spec, {})
     manifest = load_manifest(resolved_dataset.registered.card.manifest)
+    metrics = [name for found in registry().cards["metrics"].values() for one in found for name in one.card.metrics]
+    if manifest.primary_metric not in metrics:
+        raise unknown_name(f"primary metric of {dataset}", manifest.primary_metric, metrics)
 
     method_class = registry().find("methods", method_spec.name).card.load()
     if not (isinstance(method_class, type) and issubclass(method_class, Method)):
@@ -168,13 +171,30 @@ def resolve(
     )
 
 
-def load_metrics() -> list[Metric]:
+def load_metrics() -> dict[str, Metric]:
     """Import every registered metric family, in the order of their names.
 
+    Returns:
+        The families, by what an error calls them: their name and the plugin they come from.
+
     Raises:
-        PluginError: One cannot be imported, or two claim one name.
+        PluginError: One cannot be imported or declares what there is not, or two claim one name.
     """
-    return [registry().find("metrics", name).card.load()() for name in registry().names("metrics")]
+    families = {}
+    for name in registry().names("metrics"):
+        found = registry().find("metrics", name)
+        origin = f"the metric family {name!r} of {found.plugin.distribution}"
+        family: Metric = found.card.load()()
+        for attribute, declared, valid in (
+            ("needs", family.needs, ("features", "logits")),
+            ("splits", family.splits, ("train", "val", "test")),
+            ("when", {family.when}, ("always", "scheduled")),
+        ):
+            wrong = sorted(map(str, set(declared) - set(valid)))
+            if wrong:
+                raise PluginError(f"{origin} declares {attribute} {', '.join(wrong)}; valid: {', '.join(valid)}.")
+        families[origin] = family
+    return families
 
 
 def _resolve(kind: str, spec: Spec, defaults: Mapping[str, Any]) -> Resolved:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ncbench.contracts.errors import NcbenchError, described
 from ncbench.contracts.method import Method
 from ncbench.contracts.metric import Evaluation, Metric
 from ncbench.data.loader import Loader
@@ -66,13 +67,15 @@ class Evaluator:
 
     Args:
         store: Where class and attribute names, alignment and hierarchy come from.
-        metrics: The metric families.
+        metrics: The metric families, by what an error calls them.
         batch_size: Images a batch; no result depends on it.
         autocast: Data type of the features' computation, or None for float32. A split whose features are measured
             is computed in float32 all the same: collapse goes on where bfloat16 has no digits left.
     """
 
-    def __init__(self, store: Store, metrics: Sequence[Metric], batch_size: int, autocast: torch.dtype | None) -> None:
+    def __init__(
+        self, store: Store, metrics: Mapping[str, Metric], batch_size: int, autocast: torch.dtype | None
+    ) -> None:
         self.store = store
         self.metrics = metrics
         self.batch_size = batch_size
@@ -96,8 +99,8 @@ class Evaluator:
     @torch.no_grad()
     def look(self, method: Method, split: EvaluatedSplit, scheduled: bool) -> Evaluation:
         """Pass over `split` once and return what the metric families need to see of it; arguments of `evaluate`."""
-        needs = frozenset[str]().union(*(family.needs for family in self._families(split.name, scheduled)))
-        measured = any("features" in family.needs for family in self._families(split.name, scheduled=True))
+        needs = frozenset[str]().union(*(family.needs for _, family in self._families(split.name, scheduled)))
+        measured = any("features" in family.needs for _, family in self._families(split.name, scheduled=True))
         autocast = None if measured else self.autocast
         device, number = split.target.device, len(split.target)
         prediction = torch.empty(number, dtype=torch.int64, device=device)
@@ -149,14 +152,33 @@ class Evaluator:
 
     @torch.no_grad()
     def measure(self, evaluation: Evaluation, scheduled: bool) -> SplitResult:
-        """Compute the metrics of what `look` returned."""
+        """Compute the metrics of what `look` returned.
+
+        Raises:
+            NcbenchError: A family failed, or changed what it was given, which is everybody's; the message names it.
+        """
         numbers: dict[str, float] = {}
-        for family in self._families(evaluation.split, scheduled):
-            numbers.update(_finite(family.compute(evaluation).items()))
+        given = {name: value for name, value in vars(evaluation).items() if isinstance(value, Tensor)}
+        for origin, family in self._families(evaluation.split, scheduled):
+            versions = {name: tensor._version for name, tensor in given.items()}
+            try:
+                numbers.update(_finite(family.compute(evaluation).items()))
+            except (Exception, SystemExit) as error:
+                raise NcbenchError(f"{origin} failed with {described(error)}. {_WITHOUT_IT}") from error
+            changed = [name for name, tensor in given.items() if tensor._version != versions[name]]
+            if changed:
+                raise NcbenchError(f"{origin} changes the {changed[0]} it is given. {_WITHOUT_IT}")
         return SplitResult(numbers, evaluation.count, evaluation.correct)
 
-    def _families(self, split: str, scheduled: bool) -> list[Metric]:
-        return [family for family in self.metrics if split in family.splits and (scheduled or family.when == "always")]
+    def _families(self, split: str, scheduled: bool) -> list[tuple[str, Metric]]:
+        return [
+            (origin, family)
+            for origin, family in self.metrics.items()
+            if split in family.splits and (scheduled or family.when == "always")
+        ]
+
+
+_WITHOUT_IT = "Put it right, uninstall its package, or leave it out with NCBENCH_PLUGINS."
 
 
 def group_counts(target: np.ndarray, bias: np.ndarray | None, num_classes: int, num_bias: int) -> np.ndarray:

@@ -127,6 +127,8 @@ def fit(
     views = {name: _view(configuration, splits[name]) for name in ("train", "val") if name in splits}
 
     stages = [stage for stage in method.stages(recipe.epochs) if stage.epochs > 0]
+    if not stages:
+        raise PluginError(f"stages() of {configuration.method.name} has no stage with an epoch in it.")
     total_epochs = sum(stage.epochs for stage in stages)
     restored = load_latest_checkpoint(checkpoints, device) if resume else None
     if restored is not None:
@@ -181,7 +183,9 @@ def fit(
             }
             if not math.isfinite(losses["loss"]):
                 progress.history.append(entry)
-                raise DivergedError(f"the loss of epoch {epoch} is {losses['loss']}")
+                terms = [name for name, value in losses.items() if name != "loss" and not math.isfinite(value)]
+                of_terms = f", for its term {' and '.join(terms)}" if terms else ""
+                raise DivergedError(f"the loss of epoch {epoch} is {losses['loss']}{of_terms}")
 
             last_epoch = epoch == total_epochs
             if epoch in measured:
@@ -252,25 +256,15 @@ def _train_epoch(
         reporter: Told how much of the epoch is done.
 
     Raises:
-        PluginError: The method names a term as the runner names their sum.
+        PluginError: The method returns something else than a loss.
     """
     autocast = autocast_dtype(configuration.recipe.precision, device)
     sums: dict[str, Tensor] = {}
     seen, steps = 0, 0
     for batch in batches:
         with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
-            terms = method.loss(batch)
-        if isinstance(terms, Tensor):
-            terms = {"loss": terms}
-        elif "loss" in terms:
-            raise PluginError(
-                f"{configuration.method.name} has a term named 'loss', which is what the sum of all terms is called; "
-                "give it another name."
-            )
-        else:
-            # Autocast leaves some terms in bfloat16, in which sums over an epoch would stop growing.
-            terms = {name: term.float() for name, term in terms.items()}
-            terms = {"loss": torch.stack(list(terms.values())).sum(), **terms}
+            returned = method.loss(batch)
+        terms = _with_their_sum(returned, configuration.method.name)
         optimizer.zero_grad(set_to_none=True)
         terms["loss"].backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -283,6 +277,32 @@ def _train_epoch(
                 break
             reporter.step(seen / number)
     return {name: value.item() / seen for name, value in sums.items()}
+
+
+def _with_their_sum(returned: object, method: str) -> dict[str, Tensor]:
+    """Return what a method's loss returned as named terms, with the one to minimise as ``"loss"``.
+
+    Raises:
+        PluginError: It is neither a scalar nor a dict of named scalars, or a term has the name of their sum.
+    """
+    terms = {"loss": returned} if isinstance(returned, Tensor) else returned
+    if not (isinstance(terms, dict) and terms and all(map(_is_named_scalar, terms.items()))):
+        got = f"a tensor of shape {tuple(returned.shape)}" if isinstance(returned, Tensor) else f"{returned!r:.80}"
+        raise PluginError(f"loss() of {method} must return a scalar tensor or a dict of named ones, not {got}.")
+    if terms is not returned:
+        return terms
+    if "loss" in terms:
+        raise PluginError(
+            f"{method} has a term named 'loss', which is what the sum of all terms is called; give it another name."
+        )
+    # Autocast leaves some terms in bfloat16, in which sums over an epoch would stop growing.
+    terms = {name: term.float() for name, term in terms.items()}
+    return {"loss": torch.stack(list(terms.values())).sum(), **terms}
+
+
+def _is_named_scalar(item: tuple[object, object]) -> bool:
+    name, term = item
+    return isinstance(name, str) and isinstance(term, Tensor) and term.dim() == 0
 
 
 def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:

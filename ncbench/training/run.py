@@ -174,7 +174,7 @@ def run(
         except (ConfigurationError, DataError):
             _remove_if_empty(folder)
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a plugin may end the program too, which must not look like success
             if isinstance(error, OSError) and error.errno in NOT_WRITABLE:
                 raise _explain_write_error(error, folder) from error
             reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ncbench import Method, Metric, Parameters, Supervision, Task
+from ncbench import Evaluation, Method, Metric, NcbenchError, Parameters, Supervision, Task
 from ncbench.contracts.cards import DatasetCard
 from ncbench.data.loader import Loader
 from ncbench.data.prepare import prepare
@@ -40,6 +40,9 @@ class OfFeatures(Metric):
     splits = ("train",)
 
 
+FAMILIES: dict[str, Metric] = {"one": Everything(), "another": OfFeatures()}
+
+
 @pytest.fixture(scope="module")
 def store() -> Store:
     card: DatasetCard = registry().find("datasets", "colored_digits").card
@@ -64,6 +67,20 @@ def method(store: Store) -> Method:
     return FirstToken(task, Parameters(), lambda: pytest.fail("it needs no backbone"))
 
 
+class Faulty(Metric):
+    """Fails, or changes what it is given, as it is told."""
+
+    def __init__(self, fault: str) -> None:
+        self.fault = fault
+
+    def compute(self, evaluation: Evaluation) -> dict[str, float]:
+        if self.fault == "changes the target":
+            evaluation.target.zero_()
+        if self.fault == "SystemExit":
+            raise SystemExit
+        return {"share": 1 / 0 if self.fault == "ZeroDivisionError" else 1.0}
+
+
 def split_of(store: Store, name: str) -> EvaluatedSplit:
     stored = store.splits[name]
     loader = Loader(stored, torch.device("cpu"), "unit", "none", (), ())
@@ -76,7 +93,7 @@ def images_of(split: EvaluatedSplit) -> Tensor:
 
 @torch.no_grad()
 def test_collapse_is_measured_in_float32_whatever_the_training_is_in(store: Store, method: Method) -> None:
-    evaluator = Evaluator(store, [Everything(), OfFeatures()], 256, torch.bfloat16)
+    evaluator = Evaluator(store, FAMILIES, 256, torch.bfloat16)
     train = split_of(store, "train")
     seen = evaluator.look(method, train, scheduled=True)
     torch.testing.assert_close(seen.features, method.features(images_of(train)))
@@ -85,7 +102,7 @@ def test_collapse_is_measured_in_float32_whatever_the_training_is_in(store: Stor
 
 @torch.no_grad()
 def test_classes_do_not_tie_in_bfloat16(store: Store, method: Method) -> None:
-    evaluator = Evaluator(store, [Everything(), OfFeatures()], 256, torch.bfloat16)
+    evaluator = Evaluator(store, FAMILIES, 256, torch.bfloat16)
     test = split_of(store, "test")
     seen = evaluator.look(method, test, scheduled=True)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -100,8 +117,15 @@ def test_classes_do_not_tie_in_bfloat16(store: Store, method: Method) -> None:
 
 def test_no_more_is_kept_than_what_the_families_need(store: Store, method: Method) -> None:
     train = split_of(store, "train")
-    seen = Evaluator(store, [OfFeatures()], 256, None).look(method, train, scheduled=True)
+    seen = Evaluator(store, {"one": OfFeatures()}, 256, None).look(method, train, scheduled=True)
     assert seen.features is not None
     assert seen.features.untyped_storage().nbytes() == len(train.target) * WIDTH * 4
     assert seen.logits is None
-    assert Evaluator(store, [], 256, None).look(method, train, scheduled=True).features is None
+    assert Evaluator(store, {}, 256, None).look(method, train, scheduled=True).features is None
+
+
+@pytest.mark.parametrize("fault", ["changes the target", "SystemExit", "ZeroDivisionError"])
+def test_a_faulty_family_is_named(store: Store, method: Method, fault: str) -> None:
+    evaluator = Evaluator(store, {"the metric family 'share' of their-package": Faulty(fault)}, 256, None)
+    with pytest.raises(NcbenchError, match=rf"'share' of their-package.*{fault}.*NCBENCH_PLUGINS"):
+        evaluator.evaluate(method, split_of(store, "test"), scheduled=True)

@@ -22,7 +22,7 @@ from ncbench import MethodCard, Supervision, hookimpl
 def ncbench_methods():
     return [
         MethodCard(name=name, summary="Faulty.", factory=f"faulty_methods:{name.title()}", supervision=Supervision())
-        for name in ("peeks", "counts", "crashes", "stops", "tires", "names", "rounds")
+        for name in ("peeks", "counts", "crashes", "stops", "tires", "names", "rounds", "nothing", "exits", "idles")
     ]
 """
 
@@ -67,6 +67,18 @@ class Names(Method):
         z = self(batch.images)
         return {"loss": F.cross_entropy(z, batch.target), "penalty": z.square().mean()}
 
+class Nothing(Method):
+    def loss(self, batch):
+        F.cross_entropy(self(batch.images), batch.target)
+
+class Exits(Method):
+    def loss(self, batch):
+        raise SystemExit(0)
+
+class Idles(Names):
+    def stages(self, epochs):
+        return []
+
 class Rounds(Method):
     def stages(self, epochs):
         return [Stage("first", 4), Stage("second", epochs)]
@@ -102,6 +114,7 @@ def site(tmp_path: Path) -> Path:
         ("counts", "read the group counts without declaring it"),
         ("crashes", "crashes failed with ZeroDivisionError: one"),
         ("stops", "stops failed with RuntimeError: element 0 of tensors does not require grad"),
+        ("exits", "exits failed with SystemExit: 0"),
     ],
 )
 def test_a_method_that_fails_leaves_a_record_that_says_why(
@@ -123,16 +136,24 @@ def test_a_method_that_fails_leaves_a_record_that_says_why(
     assert record.metrics == {}
 
 
-def test_a_term_named_as_the_sum_is_refused(tmp_path: Path, site: Path) -> None:
+@pytest.mark.parametrize(
+    ("method", "complaint"),
+    [
+        ("names", "names has a term named 'loss'"),
+        ("nothing", "loss() of nothing must return a scalar tensor or a dict of named ones, not None."),
+        ("idles", "stages() of idles has no stage with an epoch in it."),
+    ],
+)
+def test_a_method_that_breaks_its_contract_is_refused(tmp_path: Path, site: Path, method: str, complaint: str) -> None:
     finished = subprocess.run(
-        [sys.executable, "-m", "ncbench", "run", "--method", "names", "--output", str(tmp_path / "runs")],
+        [sys.executable, "-m", "ncbench", "run", "--method", method, "--output", str(tmp_path / "runs")],
         env={**os.environ, "PYTHONPATH": str(site)},
         capture_output=True,
         text=True,
         check=False,
     )
     assert finished.returncode == 2
-    assert "names has a term named 'loss'" in finished.stderr.splitlines()[-1]
+    assert complaint in finished.stderr.splitlines()[-1]
     assert not list((tmp_path / "runs").glob("*/result.json"))
 
 
