@@ -10,7 +10,7 @@ import click
 
 from ncbench.plugins.discovery import registry
 
-NEW_KINDS = ("method", "dataset", "metric")
+NEW_KINDS = ("method", "dataset", "metric", "backbone")
 CHECKED_KINDS = ("method", "dataset", "metric", "backbone")
 
 

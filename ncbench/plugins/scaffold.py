@@ -21,7 +21,12 @@ LONGEST_NAME = 64  # what the leaderboard's folders take
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 
 LIBRARIES: Mapping[str, str] = MappingProxyType(
-    {"method": '"pydantic>=2.7", "torch>=2.6"', "dataset": '"numpy>=1.26"', "metric": '"torch>=2.6"'}
+    {
+        "method": '"pydantic>=2.7", "torch>=2.6"',
+        "dataset": '"numpy>=1.26"',
+        "metric": '"torch>=2.6"',
+        "backbone": '"pydantic>=2.7", "torch>=2.6"',
+    }
 )
 """The kinds of plugin that can be written, and what each imports besides ncbench."""
 
@@ -29,6 +34,7 @@ _USAGE = {
     "method": "ncbench run --method $name --dataset colored_digits",
     "dataset": "ncbench run --dataset $name --synthetic",
     "metric": "ncbench run --method erm --dataset colored_digits --set recipe.epochs=3",
+    "backbone": "ncbench run --method erm --dataset colored_digits --backbone $name",
 }
 _FILES = {
     "pyproject.toml": "pyproject.toml",

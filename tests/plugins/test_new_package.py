@@ -15,7 +15,12 @@ import pytest
 from ncbench import ConfigurationError
 from ncbench.plugins.scaffold import LIBRARIES, new_package
 
-CALLED = {"method": "mine", "dataset": "my_own_data_2", "metric": "tensor"}  # a class Tensor must not get in the way
+CALLED = {
+    "method": "mine",
+    "dataset": "my_own_data_2",
+    "metric": "tensor",
+    "backbone": "wide_2",
+}  # a class Tensor must not get in the way
 
 
 def call(*command: str | Path, cwd: Path, **environment: str) -> str:
