@@ -101,10 +101,17 @@ class Configuration:
         return f"{self.method.name}-{self.dataset.name}-s{self.seed}-{digest[:10]}"
 
     def make_backbone(self, image_shape: tuple[int, int, int]) -> Callable[[], Backbone]:
-        """Return what creates freshly initialised backbones for images of this (C, H, W)."""
+        """Return what creates freshly initialised backbones for images of this (C, H, W).
+
+        It raises :class:`PluginError` where the backbone does not say how many features it has.
+        """
 
         def make() -> Backbone:
             backbone: Backbone = self.backbone.factory(image_shape, self.backbone.params)
+            if not isinstance(getattr(backbone, "feature_dim", None), int):
+                raise PluginError(
+                    f"The backbone {self.backbone.name!r} must set feature_dim, its number of features, in __init__."
+                )
             if self.recipe.compile:
                 backbone.compile()
             return backbone

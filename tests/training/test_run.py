@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,13 @@ def test_no_picture_of_a_discarded_run_is_left(tmp_path: Path) -> None:
     short_run(tmp_path, force=True)
     assert not [path for path in pictures if path.exists()]
     assert (result.folder / "notes.svg").exists()
+
+
+def test_a_backbone_without_a_number_of_features_is_named() -> None:
+    configuration = resolve("erm", "colored_digits", "mlp", 0, {}, synthetic=False)
+    bare = replace(configuration.backbone, factory=lambda shape, params: torch.nn.Identity())
+    with pytest.raises(ConfigurationError, match="'mlp' must set feature_dim"):
+        replace(configuration, backbone=bare).make_backbone((3, 8, 8))()
 
 
 def test_run_ids_tell_configurations_apart(tmp_path: Path) -> None:
