@@ -10,8 +10,7 @@ import click
 
 from ncbench.plugins.discovery import registry
 
-NEW_KINDS = ("method", "dataset", "metric", "backbone")
-CHECKED_KINDS = ("method", "dataset", "metric", "backbone")
+KINDS = ("method", "dataset", "metric", "backbone")  # that can be written anew and checked
 
 
 @click.group(invoke_without_command=True)
@@ -25,7 +24,7 @@ def plugins(context: click.Context, as_json: bool) -> None:
 
 @plugins.command()
 @click.argument("name")
-@click.option("--kind", type=click.Choice(NEW_KINDS), default="method", show_default=True, help="What it brings.")
+@click.option("--kind", type=click.Choice(KINDS), default="method", show_default=True, help="What it brings.")
 @click.option(
     "--output",
     default=".",
@@ -45,7 +44,7 @@ def new(name: str, kind: str, output: Path) -> None:
 
 @plugins.command()
 @click.argument("name", metavar="NAME")
-@click.option("--kind", type=click.Choice(CHECKED_KINDS), help="Needed where several kinds have the name.")
+@click.option("--kind", type=click.Choice(KINDS), help="Needed where several kinds have the name.")
 def check(name: str, kind: str | None) -> int:
     """Check that the plugin NAME keeps its contract, on tiny data on the CPU; exit with 1 if it does not.
 

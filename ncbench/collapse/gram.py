@@ -207,11 +207,11 @@ def configuration(
         for ideal, a in zip(ideals, projections, strict=True)
     ]
     inverse = 1 / norms
+    every = (slice(None), slice(None))
     cosines, deviation, ratio = PairMoments(), 0.0, 0.0
     for i, j in _upper_blocks(k):
         gram = vectors[i] @ vectors[j].T  # (a, b)
         # Each pair once, i < j: in a block on the diagonal that leaves its upper triangle, as one row.
-        every = (slice(None), slice(None))
         kept = torch.triu_indices(len(gram), len(gram), offset=1, device=gram.device).unbind() if i == j else every
         cosine = ((gram * inverse[i, None]).mul_(inverse[None, j]))[kept]
         if cosine.numel() == 0:
