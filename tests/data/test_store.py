@@ -292,6 +292,7 @@ def test_a_carved_validation_split_is_counted_with_train() -> None:
         ({"train": make_split(bias=np.array([0, -1])), "test": make_split()}, "bias labels outside"),
         ({"train": make_split(target=(0, 1), ids=["a"]), "test": make_split()}, "2 images but 1 ids"),
         ({"train": make_split(images=np.zeros((2, 2, 2, 3))), "test": make_split()}, "float64"),
+        ({"train": make_split(images=np.zeros((2, 3, 2, 2), np.uint8)), "test": make_split()}, r"of \(N, 2, 2, C\)"),
         ({"train": make_split()}, "no split 'test'"),
         ({"train": make_split(), "test": make_split(), "dev": make_split()}, "'dev' is none of"),
         ({"train": make_split(), "test": make_split(())}, "no images"),

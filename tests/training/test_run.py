@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -17,11 +18,13 @@ from click.testing import CliRunner
 import ncbench
 from ncbench import ConfigurationError, DataError, load_result
 from ncbench.cli.plot import plot
+from ncbench.data.manifest import Manifest, load_manifest
 from ncbench.results.plots import plot_curves
 from ncbench.results.record import Record
-from ncbench.training.configuration import resolve
+from ncbench.training.configuration import load_metrics, resolve
 from ncbench.training.recipe import Recipe
 from ncbench_datasets.mnist import Mnist
+from ncbench_metrics.calibration import CalibrationMetrics
 
 from .conftest import Command, only_record, without_times
 
@@ -223,6 +226,28 @@ def test_training_that_diverges_ends_with_a_valid_record(tmp_path: Path, ncbench
     assert record.metrics == {}
     # It is finished: the same command points to it.
     assert ncbench_run(*arguments).returncode == 4
+
+
+def test_the_term_that_diverged_is_named(tmp_path: Path) -> None:
+    settings = {"recipe.optimizer": "sgd", "recipe.lr": 1e30}
+    reason = ncbench.run("shortcut_prime", set=settings, output=tmp_path).record.reason
+    assert reason is not None
+    assert re.fullmatch(r"the loss of epoch 1 is (nan|inf), for its term (prime|clean|prime and clean)", reason)
+
+
+def test_a_metric_family_that_declares_what_there_is_not_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CalibrationMetrics, "splits", ("tst", "val"))
+    with pytest.raises(ConfigurationError, match="'calibration' of ncbench declares splits tst; valid"):
+        load_metrics()
+
+
+def test_a_primary_metric_that_nothing_computes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def misspelt(reference: str) -> Manifest:
+        return load_manifest(reference).model_copy(update={"primary_metric": "grup_mean_accuracy"})
+
+    monkeypatch.setattr("ncbench.training.configuration.load_manifest", misspelt)
+    with pytest.raises(ConfigurationError, match=r"primary metric of colored_digits.*mean 'group_mean_accuracy'"):
+        resolve("erm", "colored_digits", None, 0, {}, synthetic=False)
 
 
 def test_a_run_that_diverged_keeps_no_checkpoints(tmp_path: Path) -> None:
