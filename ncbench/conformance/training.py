@@ -164,8 +164,10 @@ def backward(method: Method, batch: Batch, stage: Stage, autocast: bool = False)
     """
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
         terms = method.loss(batch)
-    named = {"loss": terms} if isinstance(terms, Tensor) else dict(terms)
     where = f"in the stage {stage.name!r}, on a batch of {len(batch)},"
+    sound = isinstance(terms, (Tensor, dict))
+    require(sound, f"{where} loss() returns neither a scalar tensor nor a dict of named ones but {terms!r:.80}")
+    named = {"loss": terms} if isinstance(terms, Tensor) else terms
     require(bool(named), f"{where} loss() returns no terms")
     require(isinstance(terms, Tensor) or "loss" not in named, "'loss' is the sum's name; give the term another")
     for name, term in named.items():

@@ -99,3 +99,11 @@ def test_a_card_that_is_not_truthful(fields: dict[str, str], reason: str) -> Non
 def test_a_fault_that_shows_in_several_ways_fails_the_plainest_check_too(name: str, check: str) -> None:
     failed = {outcome.check for outcome in conformance.check(card(name)).outcomes if outcome.status == "failed"}
     assert check in failed
+
+
+def test_a_loss_of_another_kind_is_said_to_be_one() -> None:
+    (outcome,) = [
+        outcome for outcome in conformance.check(card("ReturnsNothing")).outcomes if outcome.check == "trains"
+    ]
+    assert outcome.status == "failed"
+    assert "loss() returns neither a scalar tensor nor a dict of named ones but None" in outcome.reason
