@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 import ncbench
-from ncbench.contracts.errors import NcbenchError
+from ncbench.contracts.errors import NcbenchError, described
 from ncbench.plugins.discovery import registry
 
 CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -96,7 +96,7 @@ def main() -> None:
         if debug:
             traceback.print_exc()
         click.echo(
-            f"Error: {type(error).__name__}: {error}. This is a fault in ncbench or a plugin; --debug shows where.",
+            f"Error: {described(error)}. This is a fault in ncbench or a plugin; --debug shows where.",
             err=True,
         )
         sys.exit(1)

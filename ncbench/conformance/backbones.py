@@ -18,7 +18,7 @@ from ncbench.conformance.common import (
 from ncbench.conformance.subject import ConformanceError, Skipped, Subject, require
 from ncbench.conformance.surroundings import watched_folders
 from ncbench.contracts.backbone import Backbone
-from ncbench.contracts.errors import ConfigurationError, DataError
+from ncbench.contracts.errors import ConfigurationError, DataError, described
 from ncbench.contracts.specs import Spec
 from ncbench.training.seeding import seed_global_generators
 
@@ -93,7 +93,7 @@ def builds_with_any_choice_of_parameters(subject: Subject) -> None:
         except (ConfigurationError, DataError):
             continue
         except Exception as error:
-            raise ConformanceError(f"as {variant.spec} it raises {type(error).__name__}: {error}") from error
+            raise ConformanceError(f"as {variant.spec} it raises {described(error)}") from error
         _features(backbone, images)
 
 

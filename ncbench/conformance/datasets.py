@@ -26,7 +26,7 @@ from ncbench.conformance.common import (
 from ncbench.conformance.subject import ConformanceError, Skipped, Subject, require
 from ncbench.conformance.surroundings import watched_folders
 from ncbench.contracts.dataset import Dataset, DatasetParameters, Split
-from ncbench.contracts.errors import ConfigurationError, DataError
+from ncbench.contracts.errors import ConfigurationError, DataError, described
 from ncbench.contracts.specs import Spec
 from ncbench.data.build import framing_of
 from ncbench.data.check import check_splits
@@ -128,7 +128,7 @@ def reads_with_any_choice_of_parameters(subject: Subject) -> None:
         try:
             _require_sound(variant)
         except Exception as error:
-            raise ConformanceError(f"as {variant.spec} it raises {type(error).__name__}: {error}") from error
+            raise ConformanceError(f"as {variant.spec} it raises {described(error)}") from error
 
 
 def lists_all_its_sources(subject: Subject) -> None:
@@ -153,7 +153,7 @@ def lists_all_its_sources(subject: Subject) -> None:
         try:
             different = _difference(dataset.read(), _dataset(subject, elsewhere).read())
         except Exception as error:
-            raise ConformanceError(f"with the listed files alone it raises {type(error).__name__}: {error}") from error
+            raise ConformanceError(f"with the listed files alone it raises {described(error)}") from error
         require(not different, f"with the listed files alone it has other {different}")
 
 
@@ -168,7 +168,7 @@ def reports_missing_sources(subject: Subject) -> None:
             except DataError:
                 pass
             except Exception as error:
-                raise ConformanceError(f"{state} source_files() raises {type(error).__name__}: {error}") from error
+                raise ConformanceError(f"{state} source_files() raises {described(error)}") from error
             else:
                 raise ConformanceError(f"{state} source_files() raises nothing")
             (root / subject.factory.folder).mkdir(parents=True, exist_ok=True)
@@ -311,7 +311,7 @@ def _reads_or_reports(subject: Subject, path: Path, content: bytes | None, state
         except (DataError, OSError):
             return False
         except Exception as error:
-            raise ConformanceError(f"{state} it raises {type(error).__name__}: {error}") from error
+            raise ConformanceError(f"{state} it raises {described(error)}") from error
 
 
 def _decoded(split: Split) -> bool:

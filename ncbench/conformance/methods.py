@@ -29,7 +29,7 @@ from ncbench.conformance.training import (
     supervision,
     train,
 )
-from ncbench.contracts.errors import ConfigurationError
+from ncbench.contracts.errors import ConfigurationError, described
 from ncbench.contracts.method import Method, Published, Stage
 from ncbench.contracts.specs import Spec
 from ncbench.contracts.supervision import Supervision
@@ -191,7 +191,7 @@ def resumes_exactly(subject: Subject) -> None:
         except ConformanceError:
             raise
         except Exception as error:
-            raise ConformanceError(f"resuming {where} raises {type(error).__name__}: {error}") from error
+            raise ConformanceError(f"resuming {where} raises {described(error)}") from error
         different = _differences(whole, resumed, problem)
         require(
             not different, f"resumed {where} it differs in {different}: what training changes belongs in state_dict"
@@ -372,7 +372,7 @@ def _trains(subject: Subject, problem: Problem, where: str, may_refuse: bool = F
     except ConformanceError as error:
         raise ConformanceError(f"{where}: {error}") from error
     except Exception as error:
-        raise ConformanceError(f"{where} it raises {type(error).__name__}: {error}") from error
+        raise ConformanceError(f"{where} it raises {described(error)}") from error
 
 
 def _begins(

@@ -15,6 +15,7 @@ from ncbench.conformance.common import CHECKS_OF_CARDS
 from ncbench.conformance.evaluations import changed, copied, permuted, splits_of_every_kind, without
 from ncbench.conformance.subject import ConformanceError, Subject, require
 from ncbench.conformance.surroundings import generator_states, torch_settings, watched_folders
+from ncbench.contracts.errors import described
 from ncbench.contracts.metric import Evaluation, Metric
 from ncbench.plugins.discovery import registry
 from ncbench.training.seeding import seed_global_generators
@@ -57,7 +58,7 @@ def gives_finite_numbers(subject: Subject) -> None:
         try:
             numbers = subject.factory().compute(evaluation)
         except Exception as error:
-            raise ConformanceError(f"with {kind} it raises {type(error).__name__}: {error}") from error
+            raise ConformanceError(f"with {kind} it raises {described(error)}") from error
         require(isinstance(numbers, Mapping), f"with {kind} compute() returns a {type(numbers).__name__}")
         unlisted = [name for name in numbers if name not in listed]
         require(not unlisted, f"with {kind} it returns metrics that are not on the card: {', '.join(unlisted)}")

@@ -13,6 +13,7 @@ import torch
 
 import ncbench
 from ncbench.conformance.subject import Check, ConformanceError, Skipped
+from ncbench.contracts.errors import described
 
 _NOT_THE_PLUGINS = tuple(Path(str(package.__file__)).parent for package in (ncbench, torch))
 
@@ -102,10 +103,9 @@ def outcomes(checks: Iterable[Check], expected_failures: Mapping[str, str]) -> I
 
 
 def _reason(error: BaseException) -> str:
-    message = " ".join(str(error).split())
     if isinstance(error, ConformanceError):
-        return message
+        return " ".join(str(error).split())
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if not any(map(Path(frame.filename).is_relative_to, _NOT_THE_PLUGINS))]
     last = (own or frames)[-1]  # the plugin's own line says the most
-    return f"{type(error).__name__}: {message} ({Path(last.filename).name}, line {last.lineno}, in {last.name})"
+    return f"{described(error)} ({Path(last.filename).name}, line {last.lineno}, in {last.name})"
