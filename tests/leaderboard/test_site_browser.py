@@ -180,6 +180,7 @@ def test_the_theme_follows_the_system_until_it_is_chosen_and_is_remembered(page:
     button = page.locator("#theme")
     assert (is_dark(), button.get_attribute("aria-pressed")) == (False, "false")
     page.emulate_media(color_scheme="dark")
+    page.wait_for_function("document.querySelector('#theme').ariaPressed === 'true'")  # the browser's event comes later
     assert (is_dark(), button.get_attribute("aria-pressed")) == (True, "true")
     button.focus()
     page.keyboard.press("Enter")
