@@ -22,10 +22,10 @@ from torch import Tensor
 
 import ncbench
 from ncbench.contracts.specs import Spec
-from ncbench.data.loader import Loader
-from ncbench.data.prepare import prepare
-from ncbench.data.store import Store
-from ncbench.plugins.discovery import registry
+from ncbench.data.loading.loader import Loader
+from ncbench.data.store.open import Store
+from ncbench.data.store.prepare import prepare
+from ncbench.discovery.registry import registry
 from ncbench.training.configuration import Configuration, resolve
 
 ROUNDS = 5

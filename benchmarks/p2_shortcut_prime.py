@@ -23,10 +23,10 @@ from torchvision.transforms.functional import to_tensor
 
 import ncbench
 from ncbench.contracts.specs import Spec
-from ncbench.data.prepare import prepare
-from ncbench.data.store import StoredSplit
+from ncbench.data.store.open import StoredSplit
+from ncbench.data.store.prepare import prepare
+from ncbench.discovery.registry import registry
 from ncbench.geometry import simplex_etf
-from ncbench.plugins.discovery import registry
 from ncbench.training.configuration import Configuration, resolve
 
 EPOCHS = 6

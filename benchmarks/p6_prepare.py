@@ -27,9 +27,9 @@ from report import write
 
 from ncbench import Dataset, Split
 from ncbench.contracts.specs import Spec
-from ncbench.data.decode import Framing, decode
-from ncbench.data.manifest import Manifest, load_manifest
-from ncbench.data.store import open_store
+from ncbench.data.sources.manifest import Manifest, load_manifest
+from ncbench.data.store.decode import Framing, decode
+from ncbench.data.store.open import open_store
 
 SIZE = 224
 FRAMING = Framing((SIZE, SIZE))
@@ -106,7 +106,7 @@ def train(root: Path) -> dict[str, int]:
     """Prepare a store, pass over it in random order as a training epoch does, and return sizes and peaks in MiB."""
     import torch
 
-    from ncbench.data.loader import Loader
+    from ncbench.data.loading.loader import Loader
 
     dataset = Photographs(Photographs.Parameters(), root)
     with _own_cache():

@@ -21,9 +21,9 @@ import torch.nn.functional as F
 from report import write
 
 from ncbench.contracts.specs import Spec
-from ncbench.data.loader import Loader
-from ncbench.data.store import StoredSplit
-from ncbench.plugins.discovery import registry
+from ncbench.data.loading.loader import Loader
+from ncbench.data.store.open import StoredSplit
+from ncbench.discovery.registry import registry
 
 SIZE, CLASSES, ROUNDS = 224, 10, 5
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -22,10 +22,10 @@ from typing import Any
 from report import write
 
 from ncbench.leaderboard.build import build
-from ncbench.leaderboard.canonical import canonical, content_hash
-from ncbench.leaderboard.files import record_path
-from ncbench.leaderboard.recompute import Cells, _plain_accuracies, _split_by_alignment
-from ncbench.results.record import Record
+from ncbench.leaderboard.intake.canonical import canonical, content_hash
+from ncbench.leaderboard.intake.files import record_path
+from ncbench.leaderboard.intake.recompute import Cells, _plain_accuracies, _split_by_alignment
+from ncbench.records.record import Record
 
 SIZES = (1000, 2500, 5000, 10_000)
 REPEATS = 3

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ncbench import Dataset, DatasetCard
-from ncbench.data.manifest import HttpSource, HubSource, Manifest, ManualSource, SplitCounts, load_manifest
-from ncbench.plugins.discovery import registry
+from ncbench.data.sources.manifest import HttpSource, HubSource, Manifest, ManualSource, SplitCounts, load_manifest
+from ncbench.discovery.registry import registry
 
 NAMED = 20  # classes; more are not listed by name, nor with a number each
 

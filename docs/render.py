@@ -14,7 +14,7 @@ from dataset_page import datasets
 from ncbench import Parameters
 from ncbench.cli.main import CONTEXT, built_in_commands, cli
 from ncbench.conformance.kit import KINDS
-from ncbench.plugins.discovery import registry
+from ncbench.discovery.registry import registry
 from ncbench.training.recipe import Recipe
 
 WIDTH = 100

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from ncbench import collapse as collapse
     from ncbench import conformance as conformance
     from ncbench import geometry as geometry
-    from ncbench.contracts.backbone import Backbone as Backbone
     from ncbench.contracts.cards import BackboneCard as BackboneCard
     from ncbench.contracts.cards import DatasetCard as DatasetCard
     from ncbench.contracts.cards import LauncherCard as LauncherCard
     from ncbench.contracts.cards import MethodCard as MethodCard
     from ncbench.contracts.cards import MetricCard as MetricCard
+    from ncbench.contracts.cards import Supervision as Supervision
     from ncbench.contracts.dataset import Dataset as Dataset
     from ncbench.contracts.dataset import Split as Split
     from ncbench.contracts.errors import ConfigurationError as ConfigurationError
@@ -34,22 +34,22 @@ if TYPE_CHECKING:
     from ncbench.contracts.launcher import Job as Job
     from ncbench.contracts.launcher import Launcher as Launcher
     from ncbench.contracts.launcher import Started as Started
+    from ncbench.contracts.method import Backbone as Backbone
     from ncbench.contracts.method import Method as Method
     from ncbench.contracts.method import Published as Published
     from ncbench.contracts.method import Stage as Stage
     from ncbench.contracts.method import require_bias_labels as require_bias_labels
     from ncbench.contracts.metric import Evaluation as Evaluation
     from ncbench.contracts.metric import Metric as Metric
-    from ncbench.contracts.parameters import Parameters as Parameters
-    from ncbench.contracts.supervision import Supervision as Supervision
+    from ncbench.contracts.specs import Parameters as Parameters
     from ncbench.contracts.task import Batch as Batch
     from ncbench.contracts.task import SplitView as SplitView
     from ncbench.contracts.task import Task as Task
-    from ncbench.results.archive import load_result as load_result
+    from ncbench.records.archive import load_result as load_result
     from ncbench.training.run import run as run
 
 _HOME = {
-    "Backbone": "contracts.backbone",
+    "Backbone": "contracts.method",
     "BackboneCard": "contracts.cards",
     "Batch": "contracts.task",
     "ConfigurationError": "contracts.errors",
@@ -66,18 +66,18 @@ _HOME = {
     "Metric": "contracts.metric",
     "MetricCard": "contracts.cards",
     "NcbenchError": "contracts.errors",
-    "Parameters": "contracts.parameters",
+    "Parameters": "contracts.specs",
     "PluginError": "contracts.errors",
     "Published": "contracts.method",
     "Split": "contracts.dataset",
     "SplitView": "contracts.task",
     "Stage": "contracts.method",
     "Started": "contracts.launcher",
-    "Supervision": "contracts.supervision",
+    "Supervision": "contracts.cards",
     "SupervisionError": "contracts.errors",
     "Task": "contracts.task",
     "hookimpl": "contracts.hookspecs",
-    "load_result": "results.archive",
+    "load_result": "records.archive",
     "name_offenders": "contracts.errors",
     "require_bias_labels": "contracts.method",
     "run": "training.run",

@@ -15,9 +15,11 @@ import yaml
 
 import ncbench
 from ncbench import ConfigurationError, DataError, Evaluation, conformance
+from ncbench.cli.comparison import print_comparison
+from ncbench.cli.table import print_result
 from ncbench.conformance.evaluations import splits_of_every_kind
 from ncbench.contracts import hookspecs
-from ncbench.data.manifest import (
+from ncbench.data.sources.manifest import (
     Extraction,
     HttpFile,
     HubSource,
@@ -28,11 +30,9 @@ from ncbench.data.manifest import (
     SplitCounts,
     load_manifest,
 )
-from ncbench.data.prepare import prepare
-from ncbench.plugins import discovery
-from ncbench.plugins.scaffold import LIBRARIES
-from ncbench.results.comparison import print_comparison
-from ncbench.results.table import print_result
+from ncbench.data.store.prepare import prepare
+from ncbench.discovery import registry as discovery
+from ncbench.discovery.scaffold import LIBRARIES
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE = (DOCS / "writing-a-plugin.md").read_text(encoding="utf-8")

@@ -26,14 +26,14 @@ def collapse(
     """
     import json
 
-    from ncbench.results import collapse_report
-    from ncbench.results.features import ArrayNames, read_features
+    from ncbench.features import collapse_report
+    from ncbench.features.saved import ArrayNames, read_features
 
     saved = read_features(file, ArrayNames(features, labels, weight, bias))
     report = collapse_report.measure_saved(saved, file)
     paths: list[Path] = []
     if plot is not None:
-        from ncbench.results.gram_plots import plot_grams
+        from ncbench.pictures.grams import plot_grams
 
         paths = plot_grams(report.vectors, report.measures, file.name, plot, "--plot")
     if as_text:

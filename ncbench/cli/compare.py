@@ -23,8 +23,9 @@ def compare(runs: tuple[Path, ...], limits: tuple[str, ...]) -> int:
     RUN is a run folder, a folder of them, or a result.json. Runs that differ in the seed alone are averaged, and
     differences are to the first configuration on the same data.
     """
-    from ncbench.results.archive import load_results
-    from ncbench.results.comparison import parse_limit, print_comparison, shortfalls
+    from ncbench.cli.comparison import print_comparison
+    from ncbench.records.archive import load_results
+    from ncbench.records.comparison import parse_limit, shortfalls
 
     parsed = [parse_limit(limit) for limit in limits]
     results = load_results(runs, lambda message: click.echo(message, err=True))

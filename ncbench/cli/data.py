@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ncbench.cli.terminal import wrapped
 from ncbench.contracts.errors import ConfigurationError, DataError, NcbenchError, counted
 from ncbench.contracts.specs import Spec
-from ncbench.results.terminal import wrapped
 
 if TYPE_CHECKING:
     from ncbench.contracts.cards import DatasetCard
@@ -44,7 +44,7 @@ def data() -> None:
 @_json
 def list_datasets(data_root: Path | None, as_json: bool) -> None:
     """List the datasets: what is here, what is prepared, what is missing."""
-    from ncbench.plugins.discovery import registry
+    from ncbench.discovery.registry import registry
 
     rows = [_status(name, data_root) for name in registry().names("datasets")]
     if as_json:
@@ -67,7 +67,7 @@ def list_datasets(data_root: Path | None, as_json: bool) -> None:
 @_json
 def info(dataset: str, data_root: Path | None, as_json: bool) -> None:
     """Say what a DATASET is, where it comes from, and whether it is here."""
-    from ncbench.data.manifest import load_manifest
+    from ncbench.data.sources.manifest import load_manifest
 
     spec = Spec.parse(dataset)
     card = _card(spec)
@@ -120,10 +120,10 @@ def fetch(dataset: str, data_root: Path | None) -> None:
     Goes on where it was cut off, tries the mirrors in order, and verifies every checksum. $NCBENCH_DATA is often a
     shared collection, so nothing is written there unless --data-root names it.
     """
-    from ncbench.data import download
-    from ncbench.data.manifest import load_manifest
-    from ncbench.data.roots import data_roots
-    from ncbench.data.sources import wrong_files
+    from ncbench.data.sources import fetch as download
+    from ncbench.data.sources.files import wrong_files
+    from ncbench.data.sources.manifest import load_manifest
+    from ncbench.data.sources.roots import data_roots
 
     card = _card(Spec.parse(dataset))
     if _kind(card).folder is None:
@@ -160,7 +160,7 @@ def prepare(dataset: str, data_root: Path | None, synthetic: bool, allow_mismatc
 
     Goes on where it was cut off.
     """
-    from ncbench.data.prepare import prepare as prepare_store
+    from ncbench.data.store.prepare import prepare as prepare_store
 
     spec = Spec.parse(dataset)
     store = prepare_store(
@@ -184,9 +184,9 @@ def prepare(dataset: str, data_root: Path | None, synthetic: bool, allow_mismatc
 @_synthetic
 def verify(dataset: str, data_root: Path | None, synthetic: bool) -> None:
     """Re-read a DATASET from its sources, and its store: list every bad file and every count that differs."""
-    from ncbench.data.manifest import load_manifest
-    from ncbench.data.prepare import locate
-    from ncbench.data.verify import verify as find_problems
+    from ncbench.data.sources.manifest import load_manifest
+    from ncbench.data.store.prepare import locate
+    from ncbench.data.store.verify import verify as find_problems
 
     spec = Spec.parse(dataset)
     card = _card(spec)
@@ -210,7 +210,7 @@ def verify(dataset: str, data_root: Path | None, synthetic: bool) -> None:
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 def synthesize(dataset: str, folder: Path) -> None:
     """Write a twin of a DATASET into FOLDER, a data root: the real layout with generated images."""
-    from ncbench.data.prepare import write_twin
+    from ncbench.data.store.prepare import write_twin
 
     spec = Spec.parse(dataset)
     card = _card(spec)
@@ -230,7 +230,7 @@ def synthesize(dataset: str, folder: Path) -> None:
 
 
 def _card(spec: Spec) -> DatasetCard:
-    from ncbench.plugins.discovery import registry
+    from ncbench.discovery.registry import registry
 
     card: DatasetCard = registry().find("datasets", spec.name).card
     return card
@@ -243,10 +243,10 @@ def _kind(card: DatasetCard) -> type[Dataset]:
 
 def _status(name: str, data_root: Path | None) -> dict[str, Any]:
     """Return what `data list` says of a dataset, with its default parameters."""
-    from ncbench.data.manifest import load_manifest
-    from ncbench.data.prepare import locate
-    from ncbench.data.roots import roots_with
-    from ncbench.data.store import stores_of
+    from ncbench.data.sources.manifest import load_manifest
+    from ncbench.data.sources.roots import roots_with
+    from ncbench.data.store.open import stores_of
+    from ncbench.data.store.prepare import locate
 
     about = f"ncbench data info {name} says"
     row: dict[str, Any] = {"name": name, "sources": "missing", "where": None, "reason": None, "next": f"{about} why"}

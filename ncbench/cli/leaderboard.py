@@ -36,7 +36,7 @@ def build(board: Path) -> int:
     code is 3.
     """
     from ncbench.leaderboard.build import build as build_files
-    from ncbench.leaderboard.problems import Problem
+    from ncbench.leaderboard.intake.problems import Problem
 
     built = build_files(board)
     for item in built.left_out:
@@ -83,8 +83,8 @@ def submit(runs: tuple[Path, ...], board: Path, supersedes: str | None) -> int:
     that are generated, not the released ones, or without test images, as ufm's) is refused with the reason, and the
     exit code is 1; the others are placed. One seed is enough for a row; a row ranks from three seeds on.
     """
-    from ncbench.leaderboard.intervals import MIN_SEEDS
-    from ncbench.leaderboard.submission import submit as submit_runs
+    from ncbench.leaderboard.submit import submit as submit_runs
+    from ncbench.leaderboard.tables.intervals import MIN_SEEDS
 
     outcomes = submit_runs(board, runs, supersedes.removesuffix(".json") if supersedes else None)
     for outcome in outcomes:

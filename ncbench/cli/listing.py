@@ -7,9 +7,9 @@ from dataclasses import asdict
 
 import click
 
+from ncbench.cli.terminal import wrapped
 from ncbench.contracts.cards import MethodCard, MetricCard
-from ncbench.plugins.discovery import KINDS, registry
-from ncbench.results.terminal import wrapped
+from ncbench.discovery.registry import KINDS, registry
 
 
 @click.command("list")

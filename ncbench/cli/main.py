@@ -14,7 +14,7 @@ import click
 
 import ncbench
 from ncbench.contracts.errors import NcbenchError, described
-from ncbench.plugins.discovery import registry
+from ncbench.discovery.registry import registry
 
 CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 

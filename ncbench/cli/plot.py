@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from ncbench.results.archive import RunResult
+    from ncbench.records.archive import RunResult
 
 
 _WAY_ON = {
@@ -41,8 +41,8 @@ def plot(runs: tuple[Path, ...], kind: str, output: Path | None) -> None:
     alone share a colour.
     """
     from ncbench.contracts.errors import ConfigurationError
-    from ncbench.results.archive import load_results
-    from ncbench.results.plots import plot_curves
+    from ncbench.pictures.curves import plot_curves
+    from ncbench.records.archive import load_results
 
     results = load_results(runs, lambda message: click.echo(message, err=True))
     folder = output or (results[0].folder if len(results) == 1 else Path.cwd())
@@ -58,10 +58,10 @@ def plot(runs: tuple[Path, ...], kind: str, output: Path | None) -> None:
 def _plot_geometry(results: list[RunResult], folder: Path) -> None:
     """Draw what there is, and say in one line what there is not."""
     from ncbench.contracts.errors import ConfigurationError
-    from ncbench.results.frame_plots import plot_frame
-    from ncbench.results.gram_plots import plot_grams
-    from ncbench.results.plots import heading, plot_collapse
-    from ncbench.results.snapshot import SNAPSHOT_FILE, read_snapshot
+    from ncbench.features.snapshot import SNAPSHOT_FILE, read_snapshot
+    from ncbench.pictures.curves import heading, plot_collapse
+    from ncbench.pictures.frames import plot_frame
+    from ncbench.pictures.grams import plot_grams
 
     result = results[0]
     snapshot = read_snapshot(result.folder) if len(results) == 1 else None
@@ -89,7 +89,7 @@ def _frozen_to(result: RunResult) -> str:
     """Return the name of the frame to which the run's classifier is frozen; empty if it is learned, or not known."""
     from ncbench.contracts.cards import MethodCard
     from ncbench.contracts.errors import ConfigurationError
-    from ncbench.plugins.discovery import registry
+    from ncbench.discovery.registry import registry
 
     try:
         card = registry().find("methods", result.record.method.name).card

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from ncbench.plugins.discovery import registry
+from ncbench.discovery.registry import registry
 
 KINDS = ("method", "dataset", "metric", "backbone")  # that can be written anew and checked
 
@@ -35,7 +35,7 @@ def plugins(context: click.Context, as_json: bool) -> None:
 )
 def new(name: str, kind: str, output: Path) -> None:
     """Write a small package that brings a plugin NAME, works, and is yours to edit."""
-    from ncbench.plugins.scaffold import new_package
+    from ncbench.discovery.scaffold import new_package
 
     folder = new_package(name, kind, output)
     click.echo(f"Written: {folder}")

@@ -59,12 +59,12 @@ def sweep(
     SUITE is a YAML file that names methods, datasets, settings and seeds. Runs that are there already are kept, those
     that were cut off go on, those that failed are made anew. The same command goes on where a sweep was ended.
     """
+    from ncbench.cli.terminal import text_console
     from ncbench.contracts.errors import PluginError, name_offenders
     from ncbench.contracts.launcher import Launcher
+    from ncbench.discovery.registry import registry
     from ncbench.launch.suite import load_suite
     from ncbench.launch.sweep import Sweep
-    from ncbench.plugins.discovery import registry
-    from ncbench.results.terminal import text_console
     from ncbench.training.interrupts import terminated_as_interrupted
 
     kind = registry().find("launchers", launcher).card.load()
@@ -170,7 +170,7 @@ def _varying(state: Sweep) -> list[str]:
 
 def _primary(runs: Sequence[Run]) -> str:
     """Return mean and standard deviation of the primary metric over the completed seeds, accuracies in per cent."""
-    from ncbench.results.record import ACCURACIES
+    from ncbench.records.record import ACCURACIES
 
     records = [run.result.record for run in runs if run.result is not None and run.state == "completed"]
     name = next((record.primary_metric for record in records), "")

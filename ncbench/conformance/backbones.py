@@ -17,8 +17,8 @@ from ncbench.conformance.common import (
 )
 from ncbench.conformance.subject import ConformanceError, Skipped, Subject, require
 from ncbench.conformance.surroundings import watched_folders
-from ncbench.contracts.backbone import Backbone
 from ncbench.contracts.errors import ConfigurationError, DataError, described
+from ncbench.contracts.method import Backbone
 from ncbench.contracts.specs import Spec
 from ncbench.training.seeding import seed_global_generators
 

@@ -13,14 +13,12 @@ from typing import Any
 
 from ncbench.conformance.subject import ConformanceError, Skipped, Subject, require
 from ncbench.conformance.surroundings import generator_states, torch_settings
-from ncbench.contracts.backbone import Backbone
 from ncbench.contracts.dataset import Dataset
 from ncbench.contracts.errors import ConfigurationError, PluginError
-from ncbench.contracts.method import Method
+from ncbench.contracts.method import Backbone, Method
 from ncbench.contracts.metric import Metric
-from ncbench.contracts.parameters import Parameters
-from ncbench.contracts.specs import Spec
-from ncbench.plugins.discovery import registry
+from ncbench.contracts.specs import Parameters, Spec
+from ncbench.discovery.registry import registry
 
 BASES: Mapping[str, type] = {"method": Method, "dataset": Dataset, "metric": Metric, "backbone": Backbone}
 _CITED = ("method", "dataset")
@@ -54,7 +52,7 @@ def card_imports_no_torch(subject: Subject) -> None:
 @functools.cache
 def _discovery_imports_torch(distribution: str, path: tuple[str, ...]) -> bool:
     """Whether torch is there after looking up the cards of one distribution in an interpreter of its own."""
-    code = "import sys; from ncbench.plugins.discovery import registry; registry(); print('torch' in sys.modules)"
+    code = "import sys; from ncbench.discovery.registry import registry; registry(); print('torch' in sys.modules)"
     result = subprocess.run(  # noqa: S603 (our own interpreter and code)
         [sys.executable, "-c", code],
         env={**os.environ, "NCBENCH_PLUGINS": distribution, "PYTHONPATH": os.pathsep.join(path)},

@@ -28,13 +28,13 @@ from ncbench.conformance.surroundings import watched_folders
 from ncbench.contracts.dataset import Dataset, DatasetParameters, Split
 from ncbench.contracts.errors import ConfigurationError, DataError, described
 from ncbench.contracts.specs import Spec
-from ncbench.data.build import framing_of
-from ncbench.data.check import check_splits
-from ncbench.data.decode_pool import decode_in_order
-from ncbench.data.manifest import load_manifest
-from ncbench.data.prepare import write_twin
-from ncbench.data.store import Store, open_store
-from ncbench.plugins.discovery import registry
+from ncbench.data.sources.manifest import load_manifest
+from ncbench.data.store.build import framing_of
+from ncbench.data.store.check import check_splits
+from ncbench.data.store.decode_pool import decode_in_order
+from ncbench.data.store.open import Store, open_store
+from ncbench.data.store.prepare import write_twin
+from ncbench.discovery.registry import registry
 from ncbench.training.recipe import Recipe
 from ncbench.training.seeding import seed_global_generators
 from ncbench.training.selection import CRITERIA

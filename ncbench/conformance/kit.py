@@ -12,7 +12,7 @@ from ncbench.conformance.subject import Check, Subject
 from ncbench.contracts.cards import BackboneCard, Card, DatasetCard, MethodCard, MetricCard
 from ncbench.contracts.errors import ConfigurationError, unknown_name
 from ncbench.contracts.specs import Spec
-from ncbench.plugins.discovery import registry
+from ncbench.discovery.registry import registry
 
 if TYPE_CHECKING:
     import pytest

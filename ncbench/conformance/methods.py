@@ -29,10 +29,10 @@ from ncbench.conformance.training import (
     supervision,
     train,
 )
+from ncbench.contracts.cards import Supervision
 from ncbench.contracts.errors import ConfigurationError, described
 from ncbench.contracts.method import Method, Published, Stage
 from ncbench.contracts.specs import Spec
-from ncbench.contracts.supervision import Supervision
 from ncbench.contracts.task import Batch, SplitView, seeded_generator
 from ncbench.training.recipe import Recipe
 from ncbench.training.seeding import seed_global_generators

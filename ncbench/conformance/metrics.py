@@ -17,7 +17,7 @@ from ncbench.conformance.subject import ConformanceError, Subject, require
 from ncbench.conformance.surroundings import generator_states, torch_settings, watched_folders
 from ncbench.contracts.errors import described
 from ncbench.contracts.metric import Evaluation, Metric
-from ncbench.plugins.discovery import registry
+from ncbench.discovery.registry import registry
 from ncbench.training.seeding import seed_global_generators
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from ncbench.contracts.backbone import Backbone
+from ncbench.contracts.cards import Supervision
 from ncbench.contracts.errors import SupervisionError
-from ncbench.contracts.parameters import Parameters
-from ncbench.contracts.supervision import Supervision
+from ncbench.contracts.method import Backbone
+from ncbench.contracts.specs import Parameters
 from ncbench.contracts.task import Batch, SplitView, Task, withheld
 from ncbench.geometry import Hierarchy
 

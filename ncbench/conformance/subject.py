@@ -12,7 +12,7 @@ from ncbench.conformance.surroundings import isolated
 from ncbench.contracts.cards import Card
 from ncbench.contracts.errors import PluginError
 from ncbench.contracts.specs import Spec
-from ncbench.plugins.discovery import Plugin
+from ncbench.discovery.registry import Plugin
 
 
 class ConformanceError(AssertionError):

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from ncbench.conformance.problem import Problem, SmallBackbone
 from ncbench.conformance.subject import ConformanceError, Subject, require
+from ncbench.contracts.cards import Supervision
 from ncbench.contracts.method import Method, Stage
-from ncbench.contracts.supervision import Supervision
 from ncbench.contracts.task import Batch, SplitView, seeded_generator
-from ncbench.data.loader import batch_bounds
+from ncbench.data.loading.loader import batch_bounds
 from ncbench.training.recipe import Recipe
 from ncbench.training.seeding import seed_global_generators
 

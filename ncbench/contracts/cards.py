@@ -7,13 +7,55 @@ A card names its implementation as ``"package.module:Class"``; the module is imp
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
 
 from ncbench.contracts.errors import PluginError, described
-from ncbench.contracts.specs import NAME
-from ncbench.contracts.supervision import Supervision
+
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+"""What users type: the name of a card, or a key of its parameters."""
+
+LabelUse = Literal["none", "bias"]
+
+
+@dataclass(frozen=True)
+class Supervision:
+    """The labels beyond the target that a method uses.
+
+    The runner hands over only what is declared here; anything else raises
+    :class:`~ncbench.contracts.errors.SupervisionError` when it is read.
+
+    Args:
+        train: ``"bias"`` if the bias attribute of training images is used.
+        val: ``"bias"`` if the bias attribute of validation images is used, by the method or to select the model.
+        hierarchy: Whether the class hierarchy is used.
+
+    Raises:
+        ValueError: A value is none of these.
+    """
+
+    train: LabelUse = "none"
+    val: LabelUse = "none"
+    hierarchy: bool = False
+
+    def __post_init__(self) -> None:
+        for split, use in (("train", self.train), ("val", self.val)):
+            if use not in get_args(LabelUse):
+                raise ValueError(f"Supervision({split}={use!r}) must be one of {', '.join(get_args(LabelUse))}")
+
+    def covers(self, other: Supervision) -> bool:
+        """Whether everything `other` uses is declared here too."""
+        return (
+            (self.train == "bias" or other.train == "none")
+            and (self.val == "bias" or other.val == "none")
+            and (self.hierarchy or not other.hierarchy)
+        )
+
+    def as_dict(self) -> dict[str, str | bool]:
+        """Return the declaration as plain values, for the record."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +144,7 @@ class MetricCard(Card):
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneCard(Card):
-    """A feature extractor; `factory` is a :class:`~ncbench.contracts.backbone.Backbone`."""
+    """A feature extractor; `factory` is a :class:`~ncbench.contracts.method.Backbone`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import pydantic
@@ -13,11 +13,24 @@ from pydantic import Field
 from pydantic_core import PydanticCustomError
 
 from ncbench.contracts.errors import DataError
-from ncbench.contracts.images import ImageFile
-from ncbench.contracts.parameters import Parameters
+from ncbench.contracts.specs import Parameters
 
 if TYPE_CHECKING:
     from ncbench.geometry import Hierarchy
+
+
+class ImageFile(Protocol):
+    """The content of an image file: a path, or what lies inside another file, such as a row of a parquet file.
+
+    Its ``str`` says where it is, for messages.
+    """
+
+    def read_bytes(self) -> bytes:
+        """Return the encoded image; of what is no path, it may be called by several threads at once.
+
+        Raises:
+            DataError: The file around it is damaged.
+        """
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +54,8 @@ class Split:
 class DatasetParameters(Parameters):
     """What every dataset can be asked for: training images thinned out to equal or unequal class counts.
 
-    The core does it to what a dataset reads (see :mod:`ncbench.data.imbalance`), so a dataset has no code for it. A
-    dataset's own `Parameters` may extend any :class:`Parameters`: :class:`Dataset` adds these fields.
+    The core does it to what a dataset reads (see :mod:`ncbench.data.store.imbalance`), so a dataset has no code for it.
+    A dataset's own `Parameters` may extend any :class:`Parameters`: :class:`Dataset` adds these fields.
     """
 
     imbalance: Literal["none", "step", "exp"] = Field(

@@ -1,4 +1,4 @@
-"""The contract of a training method.
+"""The contracts of a training method and of the backbones it asks for.
 
 The runner knows nothing of any particular method. It builds the method, asks it for its stages, and in each stage's
 epochs takes the training images in the method's order, minimises the method's loss and evaluates its ``forward``.
@@ -15,11 +15,30 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ncbench.contracts.backbone import Backbone
+from ncbench.contracts.cards import Supervision
 from ncbench.contracts.errors import ConfigurationError
-from ncbench.contracts.parameters import Parameters
-from ncbench.contracts.supervision import Supervision
+from ncbench.contracts.specs import Parameters
 from ncbench.contracts.task import Batch, SplitView, Task
+
+
+class Backbone(nn.Module):
+    """A feature extractor: (N, C, H, W) float images -> (N, feature_dim) penultimate features.
+
+    Subclasses set `feature_dim` in their constructor and implement ``forward``.
+
+    Args:
+        image_shape: (C, H, W) of the images it will see.
+        params: Validated parameters.
+    """
+
+    Parameters: ClassVar[type[Parameters]] = Parameters
+
+    feature_dim: int
+
+    def __init__(self, image_shape: tuple[int, int, int], params: Any) -> None:
+        super().__init__()
+        self.image_shape = image_shape
+        self.params = params
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ncbench.contracts.cards import Supervision
 from ncbench.contracts.errors import SupervisionError
-from ncbench.contracts.supervision import Supervision
 
 if TYPE_CHECKING:
     from ncbench.geometry import Hierarchy

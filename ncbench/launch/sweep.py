@@ -11,10 +11,10 @@ from typing import Literal
 
 from ncbench.contracts.errors import DataError, NcbenchError
 from ncbench.contracts.launcher import Ended, Job, Launcher, Started
-from ncbench.data.prepare import prepare
+from ncbench.data.store.prepare import prepare
 from ncbench.launch.suite import Member
-from ncbench.results.archive import RESULT_FILE, RunResult, load_result
-from ncbench.results.record import Status
+from ncbench.records.archive import RESULT_FILE, RunResult, load_result
+from ncbench.records.record import Status
 from ncbench.training.run import writable_folder
 
 State = Literal["missing", "running", "damaged"] | Status

@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import TypeVar
 
 from ncbench.contracts.files import write_atomically
-from ncbench.leaderboard.board import (
+from ncbench.leaderboard.intake.canonical import content_hash
+from ncbench.leaderboard.intake.catalogue import BUILT_IN, Catalogue
+from ncbench.leaderboard.intake.consistency import settle
+from ncbench.leaderboard.intake.entry import Entry, Named, inspect
+from ncbench.leaderboard.intake.files import Located, find_files, make_folders, read_file, require_board
+from ncbench.leaderboard.intake.problems import Problem, RefusedError, plain
+from ncbench.leaderboard.pages.markdown import render
+from ncbench.leaderboard.pages.site import render_site
+from ncbench.leaderboard.pages.wording import MEASURES
+from ncbench.leaderboard.tables.board import (
     Board,
     DatasetTable,
     Estimate,
@@ -26,18 +35,9 @@ from ncbench.leaderboard.board import (
     Section,
     Source,
 )
-from ncbench.leaderboard.canonical import content_hash
-from ncbench.leaderboard.catalogue import BUILT_IN, Catalogue
-from ncbench.leaderboard.consistency import settle
-from ncbench.leaderboard.entry import Entry, Named, inspect
-from ncbench.leaderboard.files import Located, find_files, make_folders, read_file, require_board
-from ncbench.leaderboard.intervals import MIN_SEEDS, half_width, mean
-from ncbench.leaderboard.markdown import render
-from ncbench.leaderboard.overview import overviews
-from ncbench.leaderboard.problems import Problem, RefusedError, plain
-from ncbench.leaderboard.reported import read_reported
-from ncbench.leaderboard.site.pages import render_site
-from ncbench.leaderboard.wording import MEASURES
+from ncbench.leaderboard.tables.intervals import MIN_SEEDS, half_width, mean
+from ncbench.leaderboard.tables.overview import overviews
+from ncbench.leaderboard.tables.reported import read_reported
 
 Key = TypeVar("Key", str, tuple[tuple[str, str, bool], str])
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pydantic
 
-from ncbench.leaderboard.board import Board
 from ncbench.leaderboard.build import Archive, build_board, read_archive, rendered
-from ncbench.leaderboard.canonical import require_canonical
-from ncbench.leaderboard.catalogue import Catalogue
-from ncbench.leaderboard.files import read_file, site_files
-from ncbench.leaderboard.git_base import Base
-from ncbench.leaderboard.problems import Problem, RefusedError, plain
-from ncbench.leaderboard.reported import read_reported
+from ncbench.leaderboard.intake.canonical import require_canonical
+from ncbench.leaderboard.intake.catalogue import Catalogue
+from ncbench.leaderboard.intake.files import read_file, site_files
+from ncbench.leaderboard.intake.git_base import Base
+from ncbench.leaderboard.intake.problems import Problem, RefusedError, plain
+from ncbench.leaderboard.tables.board import Board
+from ncbench.leaderboard.tables.reported import read_reported
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from torch import Tensor
 from ncbench.contracts.errors import NcbenchError, described
 from ncbench.contracts.method import Method
 from ncbench.contracts.metric import Evaluation, Metric
-from ncbench.data.loader import Loader
-from ncbench.data.store import Store
+from ncbench.data.loading.loader import Loader
+from ncbench.data.store.open import Store
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from ncbench.contracts.errors import PluginError
 from ncbench.contracts.method import Method
 from ncbench.contracts.task import Batch, SplitView, Task, derived_seed, seeded_generator, withheld
-from ncbench.data.loader import Loader
-from ncbench.data.store import Store
-from ncbench.results.snapshot import Snapshot, take_snapshot
-from ncbench.training.checkpoint import load_latest_checkpoint, save_checkpoint
+from ncbench.data.loading.loader import Loader
+from ncbench.data.store.open import Store
+from ncbench.features.snapshot import Snapshot, take_snapshot
+from ncbench.training.checkpoints import load_latest_checkpoint, save_checkpoint
 from ncbench.training.configuration import Configuration, load_metrics
 from ncbench.training.evaluation import EvaluatedSplit, Evaluator, SplitResult, group_counts
 from ncbench.training.interrupts import Interrupts

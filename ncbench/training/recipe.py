@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 
 from ncbench.contracts.method import Method
-from ncbench.contracts.parameters import Parameters
+from ncbench.contracts.specs import Parameters
 
 
 class Recipe(Parameters):

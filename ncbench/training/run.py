@@ -26,13 +26,13 @@ import torch
 import ncbench
 from ncbench.contracts.errors import ConfigurationError, DataError, NcbenchError, counted
 from ncbench.contracts.files import write_atomically
-from ncbench.data.prepare import prepare
-from ncbench.data.store import Store
-from ncbench.plugins.discovery import registry
-from ncbench.results.archive import RESULT_FILE, RunResult, load_result, write_result
-from ncbench.results.record import Record
-from ncbench.results.snapshot import SNAPSHOT_FILE, write_snapshot
-from ncbench.training.checkpoint import newest_epoch
+from ncbench.data.store.open import Store
+from ncbench.data.store.prepare import prepare
+from ncbench.discovery.registry import registry
+from ncbench.features.snapshot import SNAPSHOT_FILE, write_snapshot
+from ncbench.records.archive import RESULT_FILE, RunResult, load_result, write_result
+from ncbench.records.record import Record
+from ncbench.training.checkpoints import newest_epoch
 from ncbench.training.configuration import Configuration, resolve
 from ncbench.training.interrupts import Interrupts
 from ncbench.training.loop import DivergedError, Fitted, Progress, Reporter, autocast_dtype, fit

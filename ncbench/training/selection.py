@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ncbench.contracts.cards import Supervision
 from ncbench.contracts.errors import ConfigurationError
-from ncbench.contracts.supervision import Supervision
 
 CRITERIA: Mapping[str, tuple[str | None, bool]] = {
     "last": (None, False),

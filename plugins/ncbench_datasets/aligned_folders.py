@@ -10,15 +10,15 @@ import numpy as np
 from pydantic import Field
 
 from ncbench import DataError, Dataset, Split
-from ncbench_datasets.photographs import PhotographParameters
-from ncbench_datasets.suffixed_images import (
+from ncbench_datasets.layouts.photographs import PhotographParameters
+from ncbench_datasets.layouts.suffixed_images import (
     SuffixedImage,
     conflict_folder,
     image_files,
     read_suffixed,
     suffixed_split,
 )
-from ncbench_datasets.twin_pictures import striped_on
+from ncbench_datasets.made.twin_pictures import striped_on
 
 
 class BffhqParameters(PhotographParameters):

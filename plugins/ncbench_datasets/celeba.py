@@ -14,7 +14,7 @@ from pydantic import Field
 from pydantic_core import PydanticCustomError
 
 from ncbench import DataError, Dataset, Split, name_offenders
-from ncbench_datasets.celeba_tables import (
+from ncbench_datasets.layouts.celeba_tables import (
     ATTRIBUTE_FILE,
     ATTRIBUTES,
     PARTITION_FILE,
@@ -23,11 +23,11 @@ from ncbench_datasets.celeba_tables import (
     read_partition,
     same_images,
 )
-from ncbench_datasets.hub_parquet import find_shards
-from ncbench_datasets.listed_images import listed_images
-from ncbench_datasets.packed_images import read_packed
-from ncbench_datasets.photographs import PhotographParameters
-from ncbench_datasets.twin_pictures import striped_on
+from ncbench_datasets.layouts.hub_parquet import find_shards
+from ncbench_datasets.layouts.listed_images import listed_images
+from ncbench_datasets.layouts.packed_images import read_packed
+from ncbench_datasets.layouts.photographs import PhotographParameters
+from ncbench_datasets.made.twin_pictures import striped_on
 
 SPLITS = ("train", "val", "test")
 _HUB_LAYOUTS = {  # folder in the repository -> names of the splits there

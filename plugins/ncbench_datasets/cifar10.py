@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ncbench_datasets.cifar import Cifar
+from ncbench_datasets.layouts.cifar_files import Cifar
 
 
 class Cifar10(Cifar):

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ncbench import DataError
-from ncbench_datasets.cifar import Cifar
-from ncbench_datasets.hierarchies import load_hierarchy
+from ncbench_datasets.layouts.cifar_files import Cifar
+from ncbench_datasets.layouts.hierarchies import load_hierarchy
 
 if TYPE_CHECKING:
     from ncbench.geometry import Hierarchy

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ncbench_datasets.colouring import ColouredDigits, GreyDigits
+from ncbench_datasets.made.colouring import ColouredDigits, GreyDigits
 
 
 class ColoredDigits(ColouredDigits):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ncbench_datasets.colouring import ColouredDigits, GreyDigits
-from ncbench_datasets.mnist_files import MnistFiles
+from ncbench_datasets.layouts.mnist_files import MnistFiles
+from ncbench_datasets.made.colouring import ColouredDigits, GreyDigits
 
 
 class ColoredMnist(MnistFiles, ColouredDigits):

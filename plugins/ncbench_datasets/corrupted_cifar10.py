@@ -11,9 +11,9 @@ import numpy as np
 from pydantic import Field
 
 from ncbench import Parameters, Split
-from ncbench_datasets.biased_splits import assign_bias, set_apart
 from ncbench_datasets.cifar10 import Cifar10
-from ncbench_datasets.corruptions import corrupt
+from ncbench_datasets.made.biased_splits import assign_bias, set_apart
+from ncbench_datasets.made.corruptions import corrupt
 
 CORRUPTIONS_OF_TYPE = (
     ("snow", "frost", "fog", "brightness", "contrast", "spatter", "elastic", "jpeg", "pixelate", "saturate"),
@@ -49,7 +49,7 @@ class CorruptedCifar10(Cifar10):
     A training image has its class's own corruption for a share ``1 - conflict`` of each class; the rest is spread
     evenly over the nine others. A test image has every corruption with equal chance. Both are deterministic, in dataset
     order, and what is random in an image's corruption follows from its place in its split. The corruptions are those
-    of :mod:`ncbench_datasets.corruptions`, whose page says what differs from the published ones.
+    of :mod:`ncbench_datasets.made.corruptions`, whose page says what differs from the published ones.
 
     The sources are those of the dataset `cifar10`.
     """

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ncbench import DataError, Split, name_offenders
-from ncbench_datasets.listed_images import listed_images
-from ncbench_datasets.photographs import Photographs
-from ncbench_datasets.twin_pictures import striped
+from ncbench_datasets.layouts.listed_images import listed_images
+from ncbench_datasets.layouts.photographs import Photographs
+from ncbench_datasets.made.twin_pictures import striped
 
 if TYPE_CHECKING:
     from ncbench.geometry import Hierarchy

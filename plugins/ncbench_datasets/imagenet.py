@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from ncbench import DataError, Split, name_offenders
-from ncbench_datasets.class_folders import ClassFolders, write_class_folders
-from ncbench_datasets.twin_pictures import striped
+from ncbench_datasets.layouts.class_folders import ClassFolders, write_class_folders
+from ncbench_datasets.made.twin_pictures import striped
 
 _WNID = re.compile(r"n\d{8}")
 _TWIN = {"train": 12, "test": 6}  # images of each class

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ncbench import Split
-from ncbench_datasets.mnist_files import PARTS, MnistFiles
+from ncbench_datasets.layouts.mnist_files import PARTS, MnistFiles
 
 
 class GreyMnist(MnistFiles):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ncbench import DataError, Dataset, Split, name_offenders
-from ncbench_datasets.twin_pictures import striped
+from ncbench_datasets.made.twin_pictures import striped
 
 SIDE = 96
 SPLITS = ("train", "test")

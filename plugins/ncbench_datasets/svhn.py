@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from ncbench import DataError, Dataset, Split, name_offenders
-from ncbench_datasets.hub_parquet import find_shards, read_parquet
-from ncbench_datasets.mat_file import read_arrays
-from ncbench_datasets.twin_pictures import striped
+from ncbench_datasets.layouts.hub_parquet import find_shards, read_parquet
+from ncbench_datasets.layouts.mat_file import read_arrays
+from ncbench_datasets.made.twin_pictures import striped
 
 SIDE = 32
 SPLITS = ("train", "test")

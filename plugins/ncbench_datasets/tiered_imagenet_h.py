@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ncbench_datasets.class_folders import ClassFolders, write_class_folders
-from ncbench_datasets.hierarchies import load_hierarchy
-from ncbench_datasets.twin_pictures import striped
+from ncbench_datasets.layouts.class_folders import ClassFolders, write_class_folders
+from ncbench_datasets.layouts.hierarchies import load_hierarchy
+from ncbench_datasets.made.twin_pictures import striped
 
 if TYPE_CHECKING:
     from ncbench.geometry import Hierarchy

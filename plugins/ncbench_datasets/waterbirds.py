@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from ncbench import DataError, Split, name_offenders
-from ncbench_datasets.hub_parquet import find_shards
-from ncbench_datasets.listed_images import leads_out, listed_images
-from ncbench_datasets.packed_images import read_packed
-from ncbench_datasets.photographs import Photographs
-from ncbench_datasets.twin_pictures import striped_on
+from ncbench_datasets.layouts.hub_parquet import find_shards
+from ncbench_datasets.layouts.listed_images import leads_out, listed_images
+from ncbench_datasets.layouts.packed_images import read_packed
+from ncbench_datasets.layouts.photographs import Photographs
+from ncbench_datasets.made.twin_pictures import striped_on
 
 SPLITS = ("train", "val", "test")  # in the order of the table's numbers
 HUB_SPLITS = {"train": "train", "val": "validation", "test": "test"}

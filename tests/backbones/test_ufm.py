@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ncbench import ConfigurationError
-from ncbench.data.loader import INPUT_SCALINGS
+from ncbench.data.loading.loader import INPUT_SCALINGS
 from ncbench_backbones.ufm import UFM, UFMParameters
 
 DIGITS = 5

@@ -20,8 +20,8 @@ import torch
 
 import ncbench
 from ncbench.collapse import etf_floor, measure
+from ncbench.features.snapshot import SNAPSHOT_FILE
 from ncbench.geometry import seli, vectors_with_gram
-from ncbench.results.snapshot import SNAPSHOT_FILE
 
 Cli = Callable[..., tuple[int, str, str]]
 Arrays = dict[str, np.ndarray[Any, Any]]
@@ -195,9 +195,9 @@ def test_plot_shows_seli_only_for_unequal_counts(cli: Cli, tmp_path: Path, array
 
 
 def test_panels_hold_the_cosines_of_the_ideals(tmp_path: Path) -> None:
-    from ncbench.results.collapse_report import measure_saved
-    from ncbench.results.features import read_features
-    from ncbench.results.gram_plots import panels
+    from ncbench.features.collapse_report import measure_saved
+    from ncbench.features.saved import read_features
+    from ncbench.pictures.grams import panels
 
     counts = [10, 10, 1, 1]
     ideal = seli(counts)
@@ -216,7 +216,7 @@ def test_panels_hold_the_cosines_of_the_ideals(tmp_path: Path) -> None:
 
 
 def test_many_classes_are_thinned_out(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ncbench.results.class_vectors.MOST_CLASSES", 10)
+    monkeypatch.setattr("ncbench.features.class_vectors.MOST_CLASSES", 10)
     labels = np.arange(50).repeat(2)
     features = np.random.default_rng(0).normal(size=(100, 4))
     code, *_ = cli(save(tmp_path / "net.npz", {"features": features, "labels": labels}), "--plot", tmp_path)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import ncbench
-from ncbench.results.archive import RunResult
+from ncbench.records.archive import RunResult
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -49,7 +49,7 @@ def test_list_shows_every_card(cli: Cli, kind: str) -> None:
 
 
 def test_every_card_can_be_loaded() -> None:
-    from ncbench.plugins.discovery import KINDS, registry
+    from ncbench.discovery.registry import KINDS, registry
 
     for kind in KINDS:
         for name in registry().names(kind):

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from ncbench.cli.data import info
 from ncbench.cli.listing import list_cards
-from ncbench.plugins.discovery import KINDS
+from ncbench.discovery.registry import KINDS
 
 
 @pytest.mark.parametrize("kind", list(KINDS))

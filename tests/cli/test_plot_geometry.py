@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 import ncbench
-from ncbench.results.archive import RunResult, write_result
-from ncbench.results.figures import save_figure, shared_style, title
-from ncbench.results.snapshot import SNAPSHOT_FILE
+from ncbench.features.snapshot import SNAPSHOT_FILE
+from ncbench.pictures.style import save_figure, shared_style, title
+from ncbench.records.archive import RunResult, write_result
 
 Cli = Callable[..., tuple[int, str, str]]
 PICTURES = ("collapse", "grams", "frame")

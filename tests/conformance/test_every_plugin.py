@@ -6,7 +6,7 @@ import pytest
 
 from ncbench import conformance
 from ncbench.conformance.common import CHECKS_OF_CARDS, CHECKS_OF_PARAMETERS
-from ncbench.plugins.discovery import registry
+from ncbench.discovery.registry import registry
 
 # With parameters that take another path through the method than the defaults do.
 VARIANTS = ("shortcut_prime:bias=pseudo", "resample:by=class", "fixed_etf:loss=dot_regression", "ldam:deferred=0.5")

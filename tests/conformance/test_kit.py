@@ -8,7 +8,7 @@ import pytest
 
 from ncbench import ConfigurationError, LauncherCard, conformance
 from ncbench.conformance.report import Outcome
-from ncbench.plugins import discovery
+from ncbench.discovery import registry as discovery
 from tests.conformance.test_faulty_methods import card
 
 pytest_plugins = ["pytester"]

@@ -15,7 +15,7 @@ from PIL import Image
 
 from ncbench import Dataset, DatasetCard, Parameters, Split
 from ncbench.contracts.specs import Spec
-from ncbench.data.manifest import Manifest
+from ncbench.data.sources.manifest import Manifest
 from ncbench_datasets import ncbench_datasets
 
 CARDS: Mapping[str, DatasetCard] = {card.name: card for card in ncbench_datasets()}

@@ -8,7 +8,7 @@ from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms.functional import InterpolationMode
 from torchvision.transforms.functional import resized_crop as torchvision_resized_crop
 
-from ncbench.data.augmentation import (
+from ncbench.data.loading.augmentation import (
     AUGMENTATIONS,
     PADDING,
     Regions,

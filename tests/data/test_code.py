@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ncbench.data.code import code_digest
+from ncbench.data.store.code import code_digest
 
 MODULES = {
     "__init__": "from shapes.cards import CARDS",

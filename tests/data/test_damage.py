@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from ncbench import DataError, Dataset
-from ncbench.data import decode_pool
-from ncbench.data.manifest import load_manifest
-from ncbench.data.prepare import write_twin
-from ncbench.data.store import Store, damaged_splits, open_store
-from ncbench.data.verify import verify
+from ncbench.data.sources.manifest import load_manifest
+from ncbench.data.store import decode_pool
+from ncbench.data.store.open import Store, damaged_splits, open_store
+from ncbench.data.store.prepare import write_twin
+from ncbench.data.store.verify import verify
 
 from .conftest import CARDS
 

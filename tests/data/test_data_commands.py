@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from ncbench import DataError, NcbenchError
 from ncbench.cli.data import data
-from ncbench.data import manifest as manifest_module
+from ncbench.data.sources import manifest as manifest_module
 
 from .conftest import Server
 

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ncbench import DataError
-from ncbench.data import decode as decode_module
-from ncbench.data import decode_pool
-from ncbench.data.decode import Framing, decode
-from ncbench.data.decode_pool import decode_in_order
+from ncbench.data.store import decode as decode_module
+from ncbench.data.store import decode_pool
+from ncbench.data.store.decode import Framing, decode
+from ncbench.data.store.decode_pool import decode_in_order
 
 RAMP = np.linspace(0, 255, 64, dtype=np.uint8).reshape(8, 8)
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from ncbench import DataError
-from ncbench.data.download import Patience, fetch
-from ncbench.data.manifest import Manifest
+from ncbench.data.sources.fetch import Patience, fetch
+from ncbench.data.sources.manifest import Manifest
 
 from .conftest import Server, _Handler, make_manifest
 

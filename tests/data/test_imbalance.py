@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from ncbench import ConfigurationError, DataError, Dataset, Parameters
 from ncbench.contracts.dataset import DatasetParameters
 from ncbench.contracts.specs import Spec
-from ncbench.data.imbalance import imbalanced, kept_counts
-from ncbench.data.prepare import prepare
-from ncbench.data.store import open_store
-from ncbench.data.verify import verify
+from ncbench.data.store.imbalance import imbalanced, kept_counts
+from ncbench.data.store.open import open_store
+from ncbench.data.store.prepare import prepare
+from ncbench.data.store.verify import verify
 
 from .conftest import CARDS, Toy, make_manifest, make_split
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ncbench import ConfigurationError
-from ncbench.data import loader as loader_module
-from ncbench.data.loader import Loader, batch_bounds
-from ncbench.data.store import StoredSplit
+from ncbench.data.loading import loader as loader_module
+from ncbench.data.loading.loader import Loader, batch_bounds
+from ncbench.data.store.open import StoredSplit
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.1)
 CPU = torch.device("cpu")

@@ -9,7 +9,7 @@ import pydantic
 import pytest
 
 from ncbench import DataError
-from ncbench.data.manifest import Manifest, load_manifest
+from ncbench.data.sources.manifest import Manifest, load_manifest
 from ncbench.training.recipe import Recipe
 
 from .conftest import CARDS, make_manifest
@@ -35,7 +35,7 @@ def test_a_manifest_names_one_criterion() -> None:
 
 
 def test_the_committed_schema_is_the_models() -> None:
-    committed = json.loads(resources.files("ncbench.data").joinpath("manifest.schema.json").read_text())
+    committed = json.loads(resources.files("ncbench.data.sources").joinpath("manifest.schema.json").read_text())
     assert committed == Manifest.json_schema()
 
 

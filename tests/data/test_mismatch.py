@@ -14,11 +14,11 @@ from PIL import Image
 
 import ncbench
 from ncbench import DataError, load_result
-from ncbench.data.check import count_differences
-from ncbench.data.manifest import load_manifest
-from ncbench.data.prepare import prepare
-from ncbench.leaderboard.catalogue import Catalogue
-from ncbench.leaderboard.entry import inspect
+from ncbench.data.sources.manifest import load_manifest
+from ncbench.data.store.check import count_differences
+from ncbench.data.store.prepare import prepare
+from ncbench.leaderboard.intake.catalogue import Catalogue
+from ncbench.leaderboard.intake.entry import inspect
 
 from .conftest import CARDS, make_manifest
 
@@ -26,7 +26,7 @@ SHORT = {"recipe.epochs": 1, "recipe.batch_size": 256}
 
 
 def test_a_run_on_other_data_says_so_and_is_not_ranked(mnist_root: Path, tmp_path: Path) -> None:
-    def run(**options: bool) -> ncbench.results.archive.RunResult:
+    def run(**options: bool) -> ncbench.records.archive.RunResult:
         return ncbench.run("erm", "colored_mnist", set=SHORT, output=tmp_path / "runs", data_root=mnist_root, **options)
 
     with pytest.raises(DataError, match="--allow-mismatch"):

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ncbench import ConfigurationError, DataError
-from ncbench.data.manifest import load_manifest
-from ncbench.data.prepare import locate, prepare, write_twin
-from ncbench.data.store import open_store
-from ncbench.data.verify import verify
-from ncbench_datasets.idx import read_idx, write_idx
+from ncbench.data.sources.manifest import load_manifest
+from ncbench.data.store.open import open_store
+from ncbench.data.store.prepare import locate, prepare, write_twin
+from ncbench.data.store.verify import verify
+from ncbench_datasets.layouts.idx import read_idx, write_idx
 
 from .conftest import CARDS
 

@@ -18,11 +18,11 @@ from PIL import Image
 
 from ncbench import DataError, Parameters, PluginError
 from ncbench.contracts.specs import Spec
-from ncbench.data import decode_pool, write
-from ncbench.data import store as store_module
-from ncbench.data.decode import Framing, decode
-from ncbench.data.store import Store, open_store
-from ncbench.data.verify import verify
+from ncbench.data.store import decode_pool, write
+from ncbench.data.store import open as store_module
+from ncbench.data.store.decode import Framing, decode
+from ncbench.data.store.open import Store, open_store
+from ncbench.data.store.verify import verify
 
 from .conftest import TOY, InMemory, Toy, in_memory, make_manifest, make_split
 
@@ -369,7 +369,7 @@ _SCRIPT = """
     sys.path.insert(0, {tests!r})
     from tests.data.conftest import TOY, Toy, make_manifest
     from ncbench import Parameters
-    from ncbench.data import store, write
+    from ncbench.data.store import open as store, write
     {extra}
     opened = store.open_store(Toy(Parameters(), Path({root!r})), TOY, make_manifest())
     print(opened.fingerprint)
@@ -384,7 +384,7 @@ def _script(root: Path, extra: str = "") -> list[str]:
 def test_a_killed_build_is_gone_on_with(toy_root: Path, cache: Path) -> None:
     # The build stops for good after its first split is written.
     hang = (
-        "import time; from ncbench.data import build; inner = build.write_split\n"
+        "import time; from ncbench.data.store import build; inner = build.write_split\n"
         "def write_split(folder, name, *rest):\n"
         "    if name == 'test': print('half', flush=True); time.sleep(600)\n"
         "    return inner(folder, name, *rest)\n"

@@ -16,8 +16,8 @@ import pydantic
 import pytest
 
 from ncbench import DataError
-from ncbench.data.download import UNPACKED, Patience, fetch
-from ncbench.data.manifest import Manifest
+from ncbench.data.sources.fetch import UNPACKED, Patience, fetch
+from ncbench.data.sources.manifest import Manifest
 
 from .conftest import Server, make_manifest
 

@@ -20,9 +20,9 @@ from rich.console import Console
 
 from ncbench import load_result
 from ncbench.cli.sweep import table
-from ncbench.launch.local import Local
 from ncbench.launch.suite import load_suite
 from ncbench.launch.sweep import Sweep
+from ncbench_launchers.local import Local
 
 Cli = Callable[..., tuple[int, str, str]]
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ncbench.leaderboard.canonical import canonical, content_hash
-from ncbench.results.record import Record
+from ncbench.leaderboard.intake.canonical import canonical, content_hash
+from ncbench.records.record import Record
 
 BUILT_IN = {"distribution": "ncbench", "version": "0.1.0"}
 SOMEBODY = {"distribution": "somebody", "version": "1.2"}

@@ -15,23 +15,23 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import stats
 
-import ncbench.leaderboard.board
-from ncbench.data.manifest import load_manifest
-from ncbench.leaderboard.board import Board
+import ncbench.leaderboard.tables.board
+from ncbench.data.sources.manifest import load_manifest
 from ncbench.leaderboard.build import build
-from ncbench.leaderboard.canonical import canonical
-from ncbench.leaderboard.catalogue import Catalogue
-from ncbench.leaderboard.entry import inspect
-from ncbench.leaderboard.intervals import half_width, mean, t_quantile
-from ncbench.leaderboard.recompute import Cells, recomputed_accuracies
-from ncbench.results.record import Record
+from ncbench.leaderboard.intake.canonical import canonical
+from ncbench.leaderboard.intake.catalogue import Catalogue
+from ncbench.leaderboard.intake.entry import inspect
+from ncbench.leaderboard.intake.recompute import Cells, recomputed_accuracies
+from ncbench.leaderboard.tables.board import Board
+from ncbench.leaderboard.tables.intervals import half_width, mean, t_quantile
+from ncbench.records.record import Record
 from tests.leaderboard.records import SOMEBODY, make_record, place, place_all, seeds
 
 CHECKOUT = Path(__file__).parents[2]
 
 
 def test_the_committed_schema_is_the_models() -> None:
-    path = Path(ncbench.leaderboard.board.__file__).with_name("leaderboard.schema.json")
+    path = Path(ncbench.leaderboard.tables.board.__file__).with_name("leaderboard.schema.json")
     assert json.loads(path.read_text()) == Board.json_schema()
 
 
@@ -255,8 +255,8 @@ def test_a_validation_rule_must_report_the_epoch_it_chooses(board: Path) -> None
 
 def test_neither_build_nor_help_imports_what_is_heavy() -> None:
     code = (
-        "import sys, ncbench.cli.leaderboard, ncbench.leaderboard.check, ncbench.leaderboard.submission;"
-        "from ncbench.leaderboard.catalogue import Catalogue; Catalogue.built_in();"
+        "import sys, ncbench.cli.leaderboard, ncbench.leaderboard.check, ncbench.leaderboard.submit;"
+        "from ncbench.leaderboard.intake.catalogue import Catalogue; Catalogue.built_in();"
         "heavy = {'torch', 'numpy', 'matplotlib', 'sklearn', 'scipy', 'jinja2'};"
         "print(sorted(heavy & sys.modules.keys()))"
     )

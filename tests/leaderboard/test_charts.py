@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ncbench.leaderboard.board import MeanRank, RankTest
-from ncbench.leaderboard.curves import POINTS, Curve, History, read_history
-from ncbench.leaderboard.site import charts, diagram
-from ncbench.results.record import Record
+from ncbench.leaderboard.pages import charts, diagram
+from ncbench.leaderboard.tables.board import MeanRank, RankTest
+from ncbench.leaderboard.tables.curves import POINTS, Curve, History, read_history
+from ncbench.records.record import Record
 from tests.leaderboard.records import make_record
 
 PANELS = charts.panels("group_mean_accuracy", "group mean")

@@ -10,9 +10,9 @@ from click.testing import CliRunner, Result
 
 from ncbench.cli.leaderboard import leaderboard
 from ncbench.contracts.errors import ConfigurationError, DataError, NcbenchError
-from ncbench.leaderboard.board import Board
 from ncbench.leaderboard.build import build
 from ncbench.leaderboard.check import check
+from ncbench.leaderboard.tables.board import Board
 from tests.leaderboard.records import make_record, place, place_all, seeds
 
 

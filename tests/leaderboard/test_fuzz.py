@@ -17,10 +17,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ncbench.leaderboard.build import build, read_archive, rendered
-from ncbench.leaderboard.canonical import canonical, content_hash
-from ncbench.leaderboard.catalogue import Catalogue
-from ncbench.leaderboard.entry import Entry, inspect
-from ncbench.leaderboard.problems import RefusedError
+from ncbench.leaderboard.intake.canonical import canonical, content_hash
+from ncbench.leaderboard.intake.catalogue import Catalogue
+from ncbench.leaderboard.intake.entry import Entry, inspect
+from ncbench.leaderboard.intake.problems import RefusedError
 from tests.leaderboard.records import make_record, place_all, seeds
 
 EXAMPLES = int(os.environ.get("NCBENCH_FUZZ", "0"))

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ncbench.leaderboard.board import Board
 from ncbench.leaderboard.build import build
-from ncbench.leaderboard.heights import HEIGHTS
-from ncbench.leaderboard.wording import MEASURES
+from ncbench.leaderboard.intake.heights import HEIGHTS
+from ncbench.leaderboard.pages.wording import MEASURES
+from ncbench.leaderboard.tables.board import Board
 from ncbench_metrics import ncbench_metrics
 from tests.leaderboard.records import make_record, place, place_all, seeds
 

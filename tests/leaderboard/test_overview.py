@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from ncbench.leaderboard.build import build
-from ncbench.leaderboard.overview import alike, critical_difference, friedman, mean_ranks
+from ncbench.leaderboard.tables.overview import alike, critical_difference, friedman, mean_ranks
 from tests.leaderboard.records import SOMEBODY, make_record, place_all, seeds
 
 # Demšar 2006, table 5 (a): critical values of the two-tailed Nemenyi test at 0.05, for 2 to 10 methods.

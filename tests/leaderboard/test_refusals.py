@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ncbench.data.manifest import load_manifest
-from ncbench.leaderboard.board import Board, Left
+from ncbench.data.sources.manifest import load_manifest
 from ncbench.leaderboard.build import build
-from ncbench.leaderboard.canonical import canonical
 from ncbench.leaderboard.check import check
-from ncbench.results.archive import MAX_BYTES
+from ncbench.leaderboard.intake.canonical import canonical
+from ncbench.leaderboard.tables.board import Board, Left
+from ncbench.records.archive import MAX_BYTES
 from tests.leaderboard.records import BUILT_IN, SOMEBODY, make_record, place, place_all, seeds
 
 Content = dict[str, Any]

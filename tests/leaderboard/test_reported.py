@@ -10,10 +10,10 @@ from click.testing import CliRunner
 from ncbench.cli.leaderboard import leaderboard
 from ncbench.contracts.errors import ConfigurationError
 from ncbench.contracts.specs import Spec
+from ncbench.discovery.registry import registry
 from ncbench.leaderboard.build import build
 from ncbench.leaderboard.check import check
-from ncbench.leaderboard.reported import FILE, read_reported
-from ncbench.plugins.discovery import registry
+from ncbench.leaderboard.tables.reported import FILE, read_reported
 from tests.leaderboard.records import place_all, seeds
 
 COMMITTED = Path(__file__).parents[2] / "leaderboard"

@@ -10,10 +10,10 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from ncbench.leaderboard.board import Board
 from ncbench.leaderboard.build import build
-from ncbench.leaderboard.wording import INTERVAL, MEASURES
-from ncbench.results.record import ACCURACIES
+from ncbench.leaderboard.pages.wording import INTERVAL, MEASURES
+from ncbench.leaderboard.tables.board import Board
+from ncbench.records.record import ACCURACIES
 from tests.leaderboard.conftest import HOSTILE
 from tests.leaderboard.records import SOMEBODY, place_all, seeds
 

@@ -12,11 +12,11 @@ from click.testing import CliRunner, Result
 from ncbench.cli.leaderboard import leaderboard
 from ncbench.contracts.errors import ConfigurationError, NcbenchError
 from ncbench.leaderboard.build import build
-from ncbench.leaderboard.canonical import canonical, content_hash
 from ncbench.leaderboard.check import check
-from ncbench.leaderboard.submission import submit
-from ncbench.results.archive import RunResult, write_result
-from ncbench.results.record import Record
+from ncbench.leaderboard.intake.canonical import canonical, content_hash
+from ncbench.leaderboard.submit import submit
+from ncbench.records.archive import RunResult, write_result
+from ncbench.records.record import Record
 from tests.leaderboard.records import BUILT_IN, make_record, place, seeds
 
 

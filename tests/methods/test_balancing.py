@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from ncbench import ConfigurationError, Supervision, SupervisionError
-from ncbench_methods.resample import Resample
-from ncbench_methods.reweight import Reweight
+from ncbench_methods.balancing.resample import Resample
+from ncbench_methods.balancing.reweight import Reweight
 
 BIAS = Supervision(train="bias")
 METHODS = pytest.mark.parametrize("method_class", [Reweight, Resample])

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ncbench_methods.fixed_etf import FixedETF
+from ncbench_methods.frames.fixed_etf import FixedETF
 
 
 @pytest.mark.parametrize(("num_classes", "feature_dim", "dim"), [(3, 7, 7), (8, 7, 7), (9, 7, 9), (12, 7, 12)])

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from ncbench import ConfigurationError
-from ncbench_methods.fixed_seli import FixedSELI
+from ncbench_methods.frames.fixed_seli import FixedSELI
 
 
 def toy_with(toy_of, counts):

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from ncbench import ConfigurationError, Supervision, SupervisionError
-from ncbench_methods.group_dro import GroupDRO
+from ncbench_methods.balancing.group_dro import GroupDRO
 
 BIAS = Supervision(train="bias")
 

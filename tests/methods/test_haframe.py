@@ -16,7 +16,7 @@ from torch import nn
 from ncbench import ConfigurationError, Supervision
 from ncbench.geometry import Hierarchy
 from ncbench.training.recipe import Recipe
-from ncbench_methods.haframe import HAFrame
+from ncbench_methods.hierarchy.haframe import HAFrame
 
 HIERARCHY = Supervision(hierarchy=True)
 FLAT = Hierarchy.from_categories((f"class {k}",) for k in range(5))

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ncbench import Supervision, Task
-from ncbench_methods.balanced_softmax import BalancedSoftmax
-from ncbench_methods.cb_loss import CBLoss
-from ncbench_methods.class_counts import effective_number_weights, log_prior
-from ncbench_methods.focal import Focal, focal_loss
-from ncbench_methods.ldam import LDAM
-from ncbench_methods.logit_adjustment import LogitAdjustment
-from ncbench_methods.vs_loss import VSLoss
+from ncbench_methods.imbalance.balanced_softmax import BalancedSoftmax
+from ncbench_methods.imbalance.cb_loss import CBLoss
+from ncbench_methods.imbalance.class_counts import effective_number_weights, log_prior
+from ncbench_methods.imbalance.focal import Focal, focal_loss
+from ncbench_methods.imbalance.ldam import LDAM
+from ncbench_methods.imbalance.logit_adjustment import LogitAdjustment
+from ncbench_methods.imbalance.vs_loss import VSLoss
 
 COUNTS = [30, 10, 2]
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ncbench import ConfigurationError
-from ncbench_methods.jtt import JTT
+from ncbench_methods.balancing.jtt import JTT
 
 
 def identify(method, split):

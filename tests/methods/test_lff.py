@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from ncbench_methods.generalized_cross_entropy import generalized_cross_entropy
-from ncbench_methods.lff import LfF
+from ncbench_methods.two_networks.lff import LfF
 
 
 def total(terms):

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from ncbench import ConfigurationError, Supervision, SupervisionError
 from ncbench.training.recipe import Recipe
-from ncbench_methods.shortcut_prime import ShortcutPrime
+from ncbench_methods.frames.shortcut_prime import ShortcutPrime
 
 BIAS = Supervision(train="bias")
 

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from ncbench import Evaluation, Method, Metric, NcbenchError, Parameters, Supervision, Task
 from ncbench.contracts.cards import DatasetCard
-from ncbench.data.loader import Loader
-from ncbench.data.prepare import prepare
-from ncbench.data.store import Store
-from ncbench.plugins.discovery import registry
+from ncbench.data.loading.loader import Loader
+from ncbench.data.store.open import Store
+from ncbench.data.store.prepare import prepare
+from ncbench.discovery.registry import registry
 from ncbench.training.evaluation import EvaluatedSplit, Evaluator
 
 TOKENS, WIDTH = 20, 16

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ncbench.results.record import Record
+from ncbench.records.record import Record
 
 from .conftest import only_record
 

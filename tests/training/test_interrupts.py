@@ -13,7 +13,7 @@ import pytest
 
 import ncbench
 from ncbench import load_result
-from ncbench.training.checkpoint import newest_epoch
+from ncbench.training.checkpoints import newest_epoch
 from ncbench.training.evaluation import Evaluator, SplitResult
 from ncbench.training.run import Silent
 

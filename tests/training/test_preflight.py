@@ -9,7 +9,7 @@ import pytest
 
 import ncbench
 from ncbench import ConfigurationError, DataError, NcbenchError
-from ncbench.plugins.discovery import registry
+from ncbench.discovery.registry import registry
 from ncbench.training.configuration import resolve
 from ncbench.training.preflight import refuse_unfit
 

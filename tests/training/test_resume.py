@@ -17,7 +17,7 @@ import torch
 
 import ncbench
 from ncbench import ConfigurationError, DataError, load_result
-from ncbench.training.checkpoint import load_latest_checkpoint, newest_epoch, save_checkpoint
+from ncbench.training.checkpoints import load_latest_checkpoint, newest_epoch, save_checkpoint
 
 from .conftest import without_times
 

@@ -18,9 +18,9 @@ from click.testing import CliRunner
 import ncbench
 from ncbench import ConfigurationError, DataError, load_result
 from ncbench.cli.plot import plot
-from ncbench.data.manifest import Manifest, load_manifest
-from ncbench.results.plots import plot_curves
-from ncbench.results.record import Record
+from ncbench.data.sources.manifest import Manifest, load_manifest
+from ncbench.pictures.curves import plot_curves
+from ncbench.records.record import Record
 from ncbench.training.configuration import load_metrics, resolve
 from ncbench.training.recipe import Recipe
 from ncbench_datasets.mnist import Mnist
@@ -336,7 +336,7 @@ def test_ctrl_c_while_drawing_leaves_the_record_whole(
     tmp_path: Path, ncbench_run: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell's jobs ignore it
-    monkeypatch.setattr("ncbench.results.plots.plot_curves", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    monkeypatch.setattr("ncbench.pictures.curves.plot_curves", lambda *_: os.kill(os.getpid(), signal.SIGINT))
     finished = ncbench_run("--method", "erm", "--set", "recipe.epochs=1")
     signal.signal(signal.SIGINT, before)
     assert finished.returncode == 130

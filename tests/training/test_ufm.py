@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 import ncbench
 from ncbench.collapse import measure
-from ncbench.results.archive import RunResult
+from ncbench.records.archive import RunResult
 from ncbench_backbones.ufm import UFM, UFMParameters
 
 

@@ -1,0 +1,99 @@
+"""A dataset's source files: where they may lie, whether they changed, whether their content is the published one."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import stat
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from ncbench.contracts.errors import DataError, name_offenders
+from ncbench.data.sources.manifest import Manifest, SourceFile
+
+_BLOCK = 1 << 20
+
+
+def signature(files: Iterable[Path], root: Path | None) -> str:
+    """Return a digest of the files' relative paths, sizes and modification times, without reading them.
+
+    Args:
+        files: The source files of a dataset.
+        root: The folder they must lie in; None for an embedded dataset, which has none.
+
+    Raises:
+        DataError: A file is missing, is no plain file, or lies outside `root`, itself or through a link.
+    """
+    digest = hashlib.sha256()
+    if root is None:
+        return digest.hexdigest()
+    real_root = root.resolve()
+    real_parents: dict[Path, Path] = {}
+    offenders: list[str] = []
+    for path in sorted(files):
+        if path.parent not in real_parents:
+            real_parents[path.parent] = path.parent.resolve()
+        try:
+            state = path.lstat()
+            real = real_parents[path.parent] / path.name
+            if stat.S_ISLNK(state.st_mode):
+                real, state = path.resolve(strict=True), path.stat()
+        except (OSError, RuntimeError) as error:
+            offenders.append(f"{path} (missing)" if isinstance(error, FileNotFoundError) else f"{path} ({error})")
+            continue
+        if not real.is_relative_to(real_root):
+            offenders.append(f"{path} (a link out of the folder)")
+        elif not stat.S_ISREG(state.st_mode):
+            offenders.append(f"{path} (not a file)")
+        else:
+            relative = os.fsencode(path.relative_to(root)).hex()
+            digest.update(f"{relative} {state.st_size} {state.st_mtime_ns}\n".encode())
+    if offenders:
+        raise DataError(f"{root} cannot be used: {name_offenders(offenders)}.")
+    return digest.hexdigest()
+
+
+def wrong_files(manifest: Manifest, folder: Path) -> list[str]:
+    """Hash the source files whose content the manifest knows; return those that are not what they must be.
+
+    Args:
+        manifest: Its `files` are looked for, plain or with ``.gz`` appended.
+        folder: The dataset's folder.
+
+    Returns:
+        One phrase a bad file: its path and the reason.
+    """
+    return [f"{path} ({reason})" for path, reason in _check(manifest.files, folder) if reason]
+
+
+def _check(files: Iterable[SourceFile], folder: Path) -> Iterator[tuple[Path, str]]:
+    for file in files:
+        plain = folder / file.path
+        compressed = plain.with_name(plain.name + ".gz")
+        path = plain if plain.is_file() or not compressed.is_file() else compressed
+        try:
+            size, sha256 = _digest(path)
+        except FileNotFoundError:
+            yield path, "missing"
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            yield path, f"truncated or damaged: {error}"
+        except OSError as error:
+            yield path, error.strerror or str(error)
+        else:
+            if size != file.bytes:
+                yield path, f"{size} bytes of content instead of {file.bytes}"
+            elif sha256 != file.sha256:
+                yield path, f"its content has sha256 {sha256} instead of {file.sha256}"
+            else:
+                yield path, ""
+
+
+def _digest(path: Path) -> tuple[int, str]:
+    digest, size = hashlib.sha256(), 0
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+            size += len(block)
+    return size, digest.hexdigest()

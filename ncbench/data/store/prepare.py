@@ -1,0 +1,148 @@
+"""From a card and parameters to an open store."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from inspect import getattr_static
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from ncbench.contracts.cards import DatasetCard
+from ncbench.contracts.dataset import Dataset
+from ncbench.contracts.errors import ConfigurationError, DataError
+from ncbench.contracts.specs import Parameters
+from ncbench.data.sources.manifest import Manifest, load_manifest
+from ncbench.data.sources.roots import cache_folder, how_to_get, roots_with, unwritable
+from ncbench.data.store.code import code_digest
+from ncbench.data.store.open import Store, open_store
+
+
+def prepare(
+    card: DatasetCard,
+    params: Parameters | Mapping[str, Any],
+    *,
+    data_root: Path | None = None,
+    synthetic: bool = False,
+    allow_mismatch: bool = False,
+    report: Callable[[str], None] | None = None,
+    inspect: Callable[[Dataset], None] | None = None,
+) -> Store:
+    """Open a dataset's store, building it first where needed.
+
+    Args:
+        card: Names the dataset, its class and its manifest.
+        params: Validated parameters, or values to validate.
+        data_root: Searched before ``$NCBENCH_DATA`` and the cache folder.
+        synthetic: Use a generated twin with the real layout instead of the real data.
+        allow_mismatch: Go on with data that are not what the manifest promises; the store says how they differ.
+        report: Called with one line about each thing that takes long.
+        inspect: Called with the dataset before any of it is read; it refuses a dataset by raising an error.
+
+    Raises:
+        ConfigurationError: A parameter is unknown or invalid; or a twin was asked of an embedded dataset.
+        DataError: The data are missing, damaged, or not what the manifest promises; or the cache folder cannot be
+            written to.
+    """
+    manifest = load_manifest(card.manifest)
+    try:
+        dataset = locate(card, params, manifest, data_root=data_root, synthetic=synthetic, report=report)
+    except DataError as error:
+        if synthetic or not _has_twin(card.load()):
+            raise
+        so_far = str(error).removesuffix(".")
+        raise DataError(f"{so_far}. Without the data, ncbench run --synthetic trains on a generated twin.") from error
+    if inspect is not None:
+        inspect(dataset)
+    spec = dataset.params.spec(card.name)
+    if synthetic:
+        manifest = manifest.for_twin()
+    return open_store(dataset, spec, manifest, report, allow_mismatch=allow_mismatch)
+
+
+def locate(
+    card: DatasetCard,
+    params: Parameters | Mapping[str, Any],
+    manifest: Manifest,
+    *,
+    data_root: Path | None = None,
+    synthetic: bool = False,
+    report: Callable[[str], None] | None = None,
+) -> Dataset:
+    """Return the dataset on the root that holds it; its sources are all there, but not read yet.
+
+    Raises:
+        ConfigurationError: As :func:`prepare`.
+        DataError: The data are missing; the message says where they were looked for and how to get them.
+    """
+    kind: type[Dataset] = card.load()
+    built = params if isinstance(params, Parameters) else kind.Parameters.build(params, owner=card.name)
+    if kind.folder is None:
+        if synthetic:
+            raise ConfigurationError(f"{card.name!r} is embedded and works everywhere: leave out --synthetic.")
+        return kind(built, None)
+    if synthetic:
+        return kind(built, twin_root(card, kind, report))
+    incomplete: DataError | None = None
+    for root in roots_with(kind.folder, manifest, data_root):
+        dataset = kind(built, root)
+        try:
+            dataset.source_files()
+        except DataError as error:
+            incomplete = incomplete or error
+        else:
+            return dataset
+    raise DataError(f"{incomplete} {how_to_get(manifest)}") from incomplete
+
+
+def _has_twin(kind: type[Dataset]) -> bool:
+    return getattr_static(kind, "synthesize") is not getattr_static(Dataset, "synthesize")
+
+
+def twin_root(card: DatasetCard, kind: type[Dataset], report: Callable[[str], None] | None = None) -> Path:
+    """Return the data root of a dataset's synthetic twin, written on first use.
+
+    Raises:
+        DataError: The dataset has no twin, or the cache folder cannot be written to.
+    """
+    # A twin is named after the code that draws it, so that a changed generator draws a new one.
+    root = cache_folder() / "synthetic" / f"{card.name}-{code_digest(kind)[:12]}"
+    if kind.folder is None or not (root / kind.folder).is_dir():
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            with FileLock(root.with_name(f".{root.name}.lock")):
+                if kind.folder is None or not (root / kind.folder).is_dir():
+                    if report is not None:
+                        report(f"Writing the synthetic twin of {card.name} to {root}.")
+                    write_twin(kind, root)
+        except OSError as error:
+            raise unwritable(cache_folder(), error) from error
+    return root
+
+
+def write_twin(kind: type[Dataset], root: Path) -> None:
+    """Write a dataset's twin below a data root, whole or not at all.
+
+    Args:
+        kind: The dataset's class.
+        root: An existing folder.
+
+    Raises:
+        ConfigurationError: The dataset's folder is there already, and might be the real one.
+        DataError: The dataset has no twin.
+        OSError: The folder cannot be written to.
+    """
+    partial = Path(tempfile.mkdtemp(prefix=".twin-", dir=root))
+    try:
+        kind.synthesize(partial)
+        for entry in sorted(partial.iterdir()):
+            if (root / entry.name).exists():
+                raise ConfigurationError(
+                    f"{root / entry.name} exists already and is left alone: choose another folder."
+                )
+            entry.replace(root / entry.name)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

@@ -1,0 +1,107 @@
+"""Writing a new plugin: a small package that works, for its author to edit."""
+
+from __future__ import annotations
+
+import importlib.resources
+import importlib.util
+import keyword
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from string import Template
+from types import MappingProxyType
+
+import ncbench
+from ncbench.contracts.errors import ConfigurationError
+from ncbench.discovery.registry import registry
+
+LONGEST_NAME = 64  # what the leaderboard's folders take
+_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+
+LIBRARIES: Mapping[str, str] = MappingProxyType(
+    {
+        "method": '"pydantic>=2.7", "torch>=2.6"',
+        "dataset": '"numpy>=1.26"',
+        "metric": '"torch>=2.6"',
+        "backbone": '"pydantic>=2.7", "torch>=2.6"',
+    }
+)
+"""The kinds of plugin that can be written, and what each imports besides ncbench."""
+
+_USAGE = {
+    "method": "ncbench run --method $name --dataset colored_digits",
+    "dataset": "ncbench run --dataset $name --synthetic",
+    "metric": "ncbench run --method erm --dataset colored_digits --set recipe.epochs=3",
+    "backbone": "ncbench run --method erm --dataset colored_digits --backbone $name",
+}
+_FILES = {
+    "pyproject.toml": "pyproject.toml",
+    "README.md": "README.md",
+    "src/$module/__init__.py": "${kind}_card.py",
+    "src/$module/$kind.py": "$kind.py",
+    "tests/test_$name.py": "test.py",
+}
+_MANIFEST = {"src/$module/$name.yaml": "manifest.yaml"}
+
+
+def new_package(name: str, kind: str, output: Path) -> Path:
+    """Write the package of a new plugin, whole or not at all.
+
+    Args:
+        name: Of the plugin, as users are to type it.
+        kind: One of `LIBRARIES`.
+        output: The folder to write it into; created if needed.
+
+    Returns:
+        The package's folder, ``<output>/ncbench-<name>``.
+
+    Raises:
+        ConfigurationError: The name is not valid or taken, the folder exists, or it cannot be written.
+    """
+    module = f"ncbench_{name}"
+    class_name = "".join(word.capitalize() for word in name.split("_"))
+    _check_name(name, kind, module, class_name)
+    values = {
+        "name": name,
+        "kind": kind,
+        "module": module,
+        "distribution": module.replace("_", "-"),
+        "class_name": class_name,
+        "version": ncbench.__version__,
+        "libraries": LIBRARIES[kind],
+    }
+    values["usage"] = Template(_USAGE[kind]).substitute(values)
+    target = output / values["distribution"]
+    if target.exists():
+        raise ConfigurationError(f"{target} exists already and is left alone: choose another name or --output.")
+    templates = importlib.resources.files("ncbench.discovery") / "templates"
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=output))
+        try:
+            for path, template in {**_FILES, **(_MANIFEST if kind == "dataset" else {})}.items():
+                content = (templates / f"{Template(template).substitute(values)}.template").read_text(encoding="utf-8")
+                file = partial / Template(path).substitute(values)
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_text(Template(content).substitute(values), encoding="utf-8")
+            partial.chmod(0o755)  # mkdtemp made it private
+            partial.rename(target)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    except OSError as error:
+        raise ConfigurationError(f"{target} cannot be written ({error.strerror or error}).") from error
+    return target
+
+
+def _check_name(name: str, kind: str, module: str, class_name: str) -> None:
+    if not _NAME.fullmatch(name) or len(name) > LONGEST_NAME or keyword.iskeyword(class_name):
+        raise ConfigurationError(
+            f"{name!r} cannot be a plugin's name: it takes lower-case letters and digits in words joined by "
+            f"underscores, beginning with a letter, {LONGEST_NAME} characters at most, and no word of Python's own."
+        )
+    if taken := registry().cards[f"{kind}s"].get(name):
+        raise ConfigurationError(f"The {kind} {name!r} exists already, brought by {taken[0].plugin}; choose another.")
+    if importlib.util.find_spec(module) is not None:
+        raise ConfigurationError(f"A package {module!r} is installed already; choose another name than {name!r}.")

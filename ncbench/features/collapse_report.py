@@ -1,0 +1,192 @@
+"""Neural collapse of saved features: the measures, what each is, and the lines that show them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ncbench.contracts.errors import DataError
+from ncbench.features.class_vectors import ClassVectors, thinned
+
+if TYPE_CHECKING:
+    import torch
+
+    from ncbench.features.saved import SavedFeatures
+
+# Heading -> measure -> what it is. Every one is 0 for a collapsed net, but see `_ideal`.
+EXPLANATIONS: dict[str, dict[str, str]] = {
+    "NC1: features collapse onto their class means": {
+        "nc1": "tr(Σ_W Σ_B⁺)/K: spread within classes, relative to that between them",
+        "nc1_cdnv": "(v_i + v_j)/(2|μ_i - μ_j|²), mean over pairs of classes",
+    },
+    "NC2: class means, and classifier rows, form a simplex ETF": {
+        "nc2_norm_cv": "std/mean of |μ_c - μ_G|: lengths are equal",
+        "nc2_norm_cv_classifier": "std/mean of |w_c|",
+        "nc2_angle_std": "std over pairs of cos(μ_c - μ_G, μ_c' - μ_G): angles are equal",
+        "nc2_angle_std_classifier": "std over pairs of cos(w_c, w_c')",
+        "nc2_angle_mean": "mean over pairs of |cos + 1/(K-1)|: angles are the largest possible",
+        "nc2_angle_mean_classifier": "the same of the rows w_c",
+        "nc2_etf_distance": "distance of the means' Gram matrix to the ETF's, 0 to 2",
+        "nc2_etf_distance_classifier": "the same of the rows w_c",
+    },
+    "NC3: classifier and class means agree": {
+        "nc3_self_duality": "‖W/‖W‖ - M/‖M‖‖², M the rows μ_c - μ_G",
+    },
+    "NC4: the classifier decides for the nearest class mean": {
+        "nc4_disagreement": "share of images on which the two differ",
+    },
+    "SELI: the geometry that replaces the ETF when class counts differ": {
+        "seli_distance_means": "distance of the means' Gram matrix to SELI's for these counts, 0 to 2",
+        "seli_distance_classifier": "the same of the rows w_c",
+    },
+}
+
+
+@dataclass(frozen=True, eq=False)
+class CollapseReport:
+    """The measures of one file.
+
+    Args:
+        images: N.
+        dim: d.
+        num_classes: K: the classifier's rows, or one more than the largest label.
+        classes: (P,) int64, the classes with images, ascending.
+        vectors: Their counts, and the means and classifier rows of those that a picture can show.
+        measures: By the names of `ncbench.collapse.measure`; nan where undefined.
+    """
+
+    images: int
+    dim: int
+    num_classes: int
+    classes: torch.Tensor
+    vectors: ClassVectors
+    measures: dict[str, float]
+
+    @property
+    def balanced(self) -> bool:
+        """Whether all classes with images have equally many."""
+        counts = self.vectors.counts
+        return bool((counts == counts[0]).all())
+
+    @property
+    def floor(self) -> float:
+        """The smallest nc2_etf_distance that d dimensions allow; 0 unless P > d + 1."""
+        floor = self.measures["nc2_etf_floor"]
+        return 0.0 if math.isnan(floor) else floor
+
+
+def measure_saved(saved: SavedFeatures, source: Path) -> CollapseReport:
+    """Measure neural collapse of saved features.
+
+    Args:
+        saved: What was read.
+        source: The file it is from, for messages.
+
+    Raises:
+        DataError: Shapes do not fit, a label is outside the classifier's rows, a number is not finite, no images.
+    """
+    import torch
+
+    from ncbench.collapse import ClassMeans, measure
+
+    try:
+        if saved.weight is not None:
+            num_classes, labels = len(saved.weight), saved.labels
+        else:
+            # Labels may be any numbers, ids included: only those that occur are classes, and only they take memory.
+            num_classes = int(saved.labels.max()) + 1 if saved.labels.numel() else 1
+            labels = torch.unique(saved.labels, return_inverse=True)[1]
+        measures = measure(saved.features, labels, saved.weight, saved.bias)
+        means = ClassMeans(int(labels.max()) + 1, saved.features.shape[1])
+        means.update(saved.features, labels)
+    except ValueError as error:
+        raise DataError(f"{source}: {error}.") from error
+    present = means.counts > 0
+    weight = None if saved.weight is None else saved.weight[: len(present)][present].double()
+    classes = torch.unique(saved.labels)
+    return CollapseReport(
+        images=len(saved.features),
+        dim=saved.features.shape[1],
+        num_classes=num_classes,
+        classes=classes,
+        vectors=thinned(classes, means.counts[present], means.means[present], weight),
+        measures=measures,
+    )
+
+
+def as_json(report: CollapseReport) -> dict[str, Any]:
+    """The report as plain JSON values; an undefined measure is null."""
+    return {
+        "images": report.images,
+        "dimension": report.dim,
+        "num_classes": report.num_classes,
+        "classes": report.classes.tolist(),
+        "class_counts": report.vectors.counts.tolist(),
+        "measures": {name: value if math.isfinite(value) else None for name, value in report.measures.items()},
+    }
+
+
+def lines(report: CollapseReport) -> list[str]:
+    """The report as text: what was measured, one line a measure, and what to mind when reading it."""
+    shown = [
+        f"N = {report.images} images, d = {report.dim} dimensions, K = {len(report.classes)} classes with images "
+        f"({_ranges(report.classes.tolist())}), {report.vectors.sizes}",
+    ]
+    absent = report.num_classes - len(report.classes)
+    if absent:
+        shown.append(f"{absent} of {report.num_classes} classes have no images and take no part.")
+    shown += ["", f"{'measure':<28}{'value':>11}  {'ideal':<9} what it is"]
+    for heading, explained in EXPLANATIONS.items():
+        rows = [(name, text) for name, text in explained.items() if name in report.measures]
+        if not rows:
+            continue
+        shown.append(heading)
+        shown += [
+            f"  {name:<27}{_number(report.measures[name]):>10}  {_ideal(name, report):<9} {text}" for name, text in rows
+        ]
+    return [*shown, "", *_remarks(report)]
+
+
+def _remarks(report: CollapseReport) -> list[str]:
+    k = len(report.classes)
+    remarks = ["μ_c: class means, μ_G: their unweighted mean, w_c: classifier rows."]
+    if report.floor > 0:
+        remarks.append(
+            f"K > d + 1: {k} vectors in {report.dim} dimensions cannot form a simplex ETF. "
+            f"The floor of nc2_etf_distance, its ideal here, is {report.floor:.4g}."
+        )
+    if not report.balanced:
+        remarks.append("The class counts differ: a collapsed net comes near SELI rather than the ETF of NC2.")
+    if report.vectors.weight is None:
+        remarks.append("There is no classifier in the file: what needs its weight is left out.")
+    if k < 2:
+        remarks.append("One class alone has no geometry: what compares classes is undefined (-).")
+    return remarks
+
+
+def _ideal(name: str, report: CollapseReport) -> str:
+    """What a collapsed net reaches: 0, unless there are too few dimensions for the angles of the ideal."""
+    if report.floor == 0 or not name.startswith(("nc2_angle", "nc2_etf_distance", "seli_distance")):
+        return "0"
+    # With equal counts SELI is the simplex ETF; of no other configuration a closed form of the floor is known to us.
+    if name.startswith("nc2_etf_distance") or (report.balanced and name.startswith("seli_distance")):
+        return f"{report.floor:.4g}"
+    return "> 0"
+
+
+def _number(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.4g}"
+
+
+def _ranges(numbers: list[int], at_most: int = 6) -> str:
+    """Ascending numbers as runs: `0-4, 7, 9-11`; the first few of them when there are many."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    texts = [str(low) if low == high else f"{low}-{high}" for low, high in runs]
+    return ", ".join(texts[:at_most]) + (f", … to {numbers[-1]}" if len(texts) > at_most else "")

@@ -1,0 +1,225 @@
+"""Reading features that anyone's own model has saved: .npz, .safetensors or .parquet. Nothing is ever unpickled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ncbench.contracts.errors import ConfigurationError, DataError
+from ncbench.features.arrays import as_tensor, guarded, read_npz
+from ncbench.features.snapshot import is_snapshot
+from ncbench.records.archive import RESULT_FILE
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+
+@dataclass(frozen=True)
+class ArrayNames:
+    """What the arrays of a file are called.
+
+    Args:
+        features: (N, d) floating-point features.
+        labels: (N,) integer classes.
+        weight: (K, d) classifier rows; None takes an array called ``weight`` if there is one.
+        bias: (K,) classifier bias; None takes an array called ``bias`` if there is one beside a weight.
+    """
+
+    features: str = "features"
+    labels: str = "labels"
+    weight: str | None = None
+    bias: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class SavedFeatures:
+    """The arrays of one file, on the CPU, in the precision they were saved in.
+
+    Args:
+        features: (N, d) floating point.
+        labels: (N,) int64, each at least 0.
+        weight: (K, d) floating point, or None.
+        bias: (K,) floating point, or None.
+    """
+
+    features: torch.Tensor
+    labels: torch.Tensor
+    weight: torch.Tensor | None
+    bias: torch.Tensor | None
+
+    def __post_init__(self) -> None:
+        _check(self.features, self.labels, self.weight, self.bias)
+
+
+def read_features(path: Path, names: ArrayNames = ArrayNames()) -> SavedFeatures:
+    """Read the features, the labels and, where there is one, the classifier from a file.
+
+    Args:
+        path: A .npz or .safetensors file of named arrays, or a .parquet table with a list column of features and an
+            integer column of labels.
+        names: What the arrays are called.
+
+    Raises:
+        DataError: The file or an array is missing or damaged, holds Python objects, or has the wrong type or shape.
+        ConfigurationError: The kind of file is not known, or cannot hold what was asked for; or it is what a run keeps
+            for pictures.
+    """
+    readers = {".npz": _read_npz, ".safetensors": _read_safetensors, ".parquet": _read_parquet}
+    if path.suffix.lower() not in readers:
+        raise ConfigurationError(f"{path} is none of {', '.join(readers)}. Save the features as one of them.")
+    if not path.is_file():
+        raise DataError(f"{path} does not exist or is not a file. Check the path.")
+    arrays = readers[path.suffix.lower()](path, names)
+    try:
+        return SavedFeatures(
+            features=arrays["features"],
+            labels=arrays["labels"],
+            weight=arrays.get("weight"),
+            bias=arrays.get("bias"),
+        )
+    except ValueError as error:
+        raise DataError(f"{path}: {error}.") from error
+
+
+def _wanted(path: Path, present: Iterable[str], names: ArrayNames) -> dict[str, str]:
+    """The arrays to read, role -> name, the classifier's among them if it is asked for or there."""
+    there = sorted(present)
+    wanted = {"features": names.features, "labels": names.labels}
+    if names.weight is not None or "weight" in there:
+        wanted["weight"] = names.weight or "weight"
+        # Without a weight an array called `bias` is something else: the bias attribute of each image, say.
+        if names.bias is not None or "bias" in there:
+            wanted["bias"] = names.bias or "bias"
+    elif names.bias is not None:
+        raise ConfigurationError("--bias needs the classifier's weight too. Name its array with --weight.")
+    return _found(path, there, wanted)
+
+
+def _found(path: Path, present: list[str], wanted: dict[str, str]) -> dict[str, str]:
+    """`wanted` itself; raises for the first array that is missing."""
+    for role, name in wanted.items():
+        if name not in present:
+            listed = ", ".join(map(repr, present)) if present else "none"
+            raise DataError(f"{path} has no array {name!r}; it has {listed}. Name the array with --{role}.")
+    return wanted
+
+
+def _read_npz(path: Path, names: ArrayNames) -> dict[str, torch.Tensor]:
+    def choose(present: list[str]) -> dict[str, str]:
+        if is_snapshot(present):
+            raise ConfigurationError(
+                f"{path} is what a run keeps for pictures, with images of a few classes alone: measures of it would "
+                f"mislead. Those of all training images are in {path.parent / RESULT_FILE}, and "
+                f"ncbench plot --kind geometry {path.parent} draws them."
+            )
+        return _wanted(path, present, names)
+
+    return read_npz(path, choose)
+
+
+def _read_safetensors(path: Path, names: ArrayNames) -> dict[str, torch.Tensor]:
+    try:
+        import safetensors
+    except ImportError as error:
+        raise ConfigurationError(f"{path} needs the safetensors package: pip install safetensors") from error
+
+    # As torch tensors: numpy has no bfloat16, which is what such files often hold.
+    opened = guarded(path, lambda: safetensors.safe_open(path, framework="pt"))
+    with opened as archive:
+        return {
+            role: guarded(path, partial(archive.get_tensor, name), name)
+            for role, name in _wanted(path, archive.keys(), names).items()
+        }
+
+
+def _read_parquet(path: Path, names: ArrayNames) -> dict[str, torch.Tensor]:
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    if names.weight is not None or names.bias is not None:
+        raise _no_classifier(path)
+    file = guarded(path, lambda: pq.ParquetFile(path))
+    with file:
+        wanted = _found(path, sorted(file.schema_arrow.names), {"features": names.features, "labels": names.labels})
+        table = guarded(path, lambda: file.read(columns=[wanted["features"], wanted["labels"]]))
+    labels = _without_nulls(path, wanted["labels"], table.column(wanted["labels"]))
+    values = [chunk.to_numpy(zero_copy_only=False) for chunk in labels.chunks]
+    return {
+        "features": as_tensor(
+            path, wanted["features"], _rows(path, wanted["features"], table.column(wanted["features"]))
+        ),
+        "labels": as_tensor(path, wanted["labels"], np.concatenate(values) if values else np.empty(0, np.int64)),
+    }
+
+
+def _rows(path: Path, name: str, column: Any) -> np.ndarray[Any, Any]:
+    """(N, d) from a column whose cells are lists of d numbers."""
+    import numpy as np
+    import pyarrow as pa
+
+    kind = column.type.storage_type if isinstance(column.type, pa.BaseExtensionType) else column.type
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
+        raise DataError(f"{path}: column {name!r} is {column.type}, not a list of numbers an image.")
+    _without_nulls(path, name, column)
+    width: int | None = None
+    row = 0
+    blocks = []
+    for chunk in column.chunks:  # chunk by chunk: joined, their 32-bit offsets could overflow
+        cells = chunk.storage if isinstance(chunk, pa.ExtensionArray) else chunk
+        lengths = np.asarray(cells.value_lengths())
+        width = int(lengths[0]) if width is None and len(lengths) else width
+        uneven = np.flatnonzero(lengths != width)
+        if len(uneven):
+            raise DataError(
+                f"{path}: column {name!r} has {lengths[uneven[0]]} numbers in row {row + uneven[0]}, "
+                f"but {width} in row 0."
+            )
+        numbers = cells.flatten()
+        if numbers.null_count:
+            entry = row + int(np.flatnonzero(np.asarray(numbers.is_null()))[0]) // (width or 1)
+            raise DataError(f"{path}: column {name!r} has a missing number in row {entry}.")
+        blocks.append(numbers.to_numpy(zero_copy_only=False))
+        row += len(lengths)
+    if not blocks or not width:
+        raise DataError(f"{path}: column {name!r} holds no features.")
+    return np.concatenate(blocks).reshape(-1, width)
+
+
+def _without_nulls(path: Path, name: str, column: Any) -> Any:
+    import numpy as np
+
+    if column.null_count:
+        row = int(np.flatnonzero(np.asarray(column.is_null()))[0])
+        raise DataError(f"{path}: column {name!r} has no value in row {row}.")
+    return column
+
+
+def _no_classifier(path: Path) -> ConfigurationError:
+    return ConfigurationError(
+        f"{path} has one row an image and no place for a classifier. Leave out --weight and --bias, or save an .npz."
+    )
+
+
+def _check(
+    features: torch.Tensor, labels: torch.Tensor, weight: torch.Tensor | None, bias: torch.Tensor | None
+) -> None:
+    """Refuse what `ncbench.collapse.measure` would refuse less plainly, or could not tell from a slip."""
+    for name, tensor in (("features", features), ("weight", weight), ("bias", bias)):
+        if tensor is not None and not tensor.is_floating_point():
+            raise ValueError(f"{name} must be floating point, got {tensor.dtype}")
+    if features.ndim != 2:
+        raise ValueError(f"features must have shape (images, dimension), got {tuple(features.shape)}")
+    if weight is not None and (weight.ndim != 2 or weight.shape[1] != features.shape[1]):
+        hint = "; save its transpose" if weight.ndim == 2 and weight.shape[0] == features.shape[1] else ""
+        raise ValueError(
+            f"weight must have shape (classes, {features.shape[1]}), one row a class, got {tuple(weight.shape)}{hint}"
+        )
+    if labels.is_floating_point() or labels.is_complex() or str(labels.dtype) == "torch.bool":
+        raise ValueError(f"labels must be integers, got {labels.dtype}")
+    if labels.numel() and int(labels.min()) < 0:
+        entry = (labels < 0).nonzero()[0].tolist()
+        raise ValueError(f"labels{entry} is {int(labels[tuple(entry)])}, below 0")

@@ -1,0 +1,195 @@
+"""What the installed plugins say of themselves, for comparison with what records say of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from ncbench.contracts.cards import Supervision
+from ncbench.contracts.errors import ConfigurationError, DataError
+from ncbench.data.sources.manifest import Manifest, load_manifest
+from ncbench.discovery.registry import Registered, registry
+from ncbench.leaderboard.intake.problems import RefusedError
+from ncbench.leaderboard.intake.recompute import Cells
+from ncbench.records.record import Record
+from ncbench.training.selection import CRITERIA, effective_supervision
+
+if TYPE_CHECKING:
+    from ncbench.contracts.dataset import Dataset
+
+BUILT_IN = "ncbench"
+"""The distribution whose cards every build knows."""
+
+THEORY = "ufm"
+"""The built-in dataset that has no images: its test split is a training sample of each class."""
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Cards by kind and name.
+
+    A build consults the built-in cards alone, whatever else is installed: it must give the same bytes on every
+    machine. A submission consults them all.
+
+    Args:
+        cards: ``"methods"``, ``"datasets"``, ``"backbones"`` -> name -> every card of that name.
+    """
+
+    cards: Mapping[str, Mapping[str, list[Registered]]]
+    _manifests: dict[str, Manifest | None] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def built_in(cls) -> Catalogue:
+        """Return the cards of ncbench's own distribution."""
+        return cls(
+            {
+                kind: {
+                    name: own
+                    for name, found in by_name.items()
+                    if (own := [registered for registered in found if registered.plugin.distribution == BUILT_IN])
+                }
+                for kind, by_name in registry().cards.items()
+            }
+        )
+
+    @classmethod
+    def installed(cls) -> Catalogue:
+        """Return the cards of every plugin that is installed here."""
+        return cls(registry().cards)
+
+    def find(self, kind: str, name: str, distribution: str) -> Registered | None:
+        """Return the card, or None if it is not known here.
+
+        Raises:
+            RefusedError: The name is one of ncbench's own, and the distribution another.
+        """
+        found = self.cards.get(kind, {}).get(name, [])
+        if distribution != BUILT_IN and any(registered.plugin.distribution == BUILT_IN for registered in found):
+            singular = kind.removesuffix("s")
+            raise RefusedError(
+                f"{singular}.plugin.distribution", f"{name!r} is a {singular} of {BUILT_IN}, not of {distribution!r}"
+            )
+        return next((registered for registered in found if registered.plugin.distribution == distribution), None)
+
+    def declared(self, record: Record) -> Supervision | None:
+        """Return the most that the record's method uses by its card; None if the card is not known here."""
+        registered = self.find("methods", record.method.name, record.method.plugin.distribution)
+        return None if registered is None else registered.card.supervision
+
+    def manifest(self, record: Record) -> Manifest | None:
+        """Return the manifest of the record's dataset; None if it is not known here."""
+        name = record.dataset.name
+        registered = self.find("datasets", name, record.dataset.plugin.distribution)
+        if registered is None:
+            return None
+        if name not in self._manifests:
+            try:
+                self._manifests[name] = load_manifest(registered.card.manifest)
+            except DataError:
+                self._manifests[name] = None  # a dataset whose manifest is broken cannot be checked against it
+        return self._manifests[name]
+
+    def counts_hold(self, record: Record) -> tuple[Literal["all", "images", "none"], bool]:
+        """Return what of its manifest's counts holds with a record's parameters, and whether training is thinned out.
+
+        Raises:
+            RefusedError: The dataset has no such parameters.
+        """
+        registered = self.find("datasets", record.dataset.name, record.dataset.plugin.distribution)
+        if registered is None:
+            return "all", False
+        kind: type[Dataset] = registered.card.load()
+        try:
+            params: Any = kind.Parameters.build(record.dataset.parameters, owner=record.dataset.name)
+        except ConfigurationError as error:
+            raise RefusedError("dataset.parameters", str(error)) from error
+        return kind.counts_hold(params), params.thinned
+
+
+def check_against_card(record: Record, catalogue: Catalogue, selection: str) -> str:
+    """Compare the supervision a record states with its method's card.
+
+    Returns:
+        What a reader should know: that the card is not known here, or that less is stated than the card allows; else
+        an empty string.
+
+    Raises:
+        RefusedError: The record states more than the card and its selection rule allow, or bears a name of ncbench's
+            own without being it.
+    """
+    catalogue.find("backbones", record.backbone.name, record.backbone.plugin.distribution)
+    declared = catalogue.declared(record)
+    if declared is None:
+        return "supervision as its author declares it: the method's card is not part of ncbench"
+    stated = Supervision(**record.method.supervision.model_dump())
+    allowed = effective_supervision(declared, selection)
+    if not allowed.covers(stated):
+        raise RefusedError("method.supervision", f"it goes beyond the card of {record.method.name!r}")
+    if not stated.covers(allowed):
+        return "states less supervision than its card allows"
+    return ""
+
+
+def check_against_manifest(record: Record, catalogue: Catalogue, cells: Mapping[str, Cells]) -> Manifest | None:
+    """Compare the primary metric and the totals of a record with its dataset's manifest, and return that.
+
+    Raises:
+        RefusedError: They differ.
+    """
+    manifest = catalogue.manifest(record)
+    if manifest is None:
+        return None
+    if record.primary_metric != manifest.primary_metric:
+        raise RefusedError("primary_metric", f"the manifest of {manifest.name!r} has {manifest.primary_metric!r}")
+    if (difference := _difference(manifest, cells, thinned=False)) is None:
+        return manifest
+    # Only a record that differs costs the import of its dataset, which knows what its parameters change.
+    hold, thinned = catalogue.counts_hold(record)
+    difference = _difference(manifest.counting(hold), cells, thinned)
+    if difference is not None:
+        raise RefusedError(*difference)
+    return manifest
+
+
+def _difference(manifest: Manifest, cells: Mapping[str, Cells], thinned: bool) -> tuple[str, str] | None:
+    """Return where a record's totals differ from its manifest's, and how; None if they do not.
+
+    Args:
+        manifest: With the counts that hold.
+        cells: Of every split.
+        thinned: Whether training images are left out, so that the manifest only says how many there may be.
+    """
+    for split, expected in manifest.counts.items():
+        # A validation split that the protocol does not have was carved out of the training images.
+        carved = split == "train" and "val" not in manifest.counts
+        parts = [cells[part] for part in ((split, "val") if carved else (split,)) if part in cells]
+        classes: dict[int, int] = {}
+        groups: dict[tuple[int, int | None], int] = {}
+        for part in parts:
+            for label, count in zip(part.label, part.count, strict=True):
+                classes[label[0]] = classes.get(label[0], 0) + count
+                groups[label] = groups.get(label, 0) + count
+        images = sum(classes.values())
+        if thinned and split == "train":
+            if images > expected.images:
+                return f"groups.{split}", f"{images} images, but the manifest has no more than {expected.images}"
+            continue
+        if images != expected.images:
+            return f"groups.{split}", f"{images} images, but the manifest has {expected.images}"
+        if expected.classes is not None and _filled(classes) != _filled(dict(enumerate(expected.classes))):
+            return f"groups.{split}", "the images a class differ from the manifest's"
+        if expected.groups is not None:
+            rows = {(y, a): count for y, row in enumerate(expected.groups) for a, count in enumerate(row)}
+            if _filled(groups) != _filled(rows):
+                return f"groups.{split}", "the images a group differ from the manifest's"
+    return None
+
+
+def known_selection(selection: str) -> bool:
+    """Whether a selection rule is one that never looks at the test split."""
+    return selection in CRITERIA
+
+
+def _filled(counts: Mapping[Any, int]) -> dict[Any, int]:
+    return {key: count for key, count in counts.items() if count}

@@ -1,0 +1,125 @@
+"""The board as Markdown tables. Whatever comes from a record is shown as literal text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from ncbench.leaderboard.pages.wording import heading, interval_note, labels_used, margin, shown, shown_metrics
+from ncbench.leaderboard.tables.board import Board, DatasetTable, Estimate, Left, Row, Section
+from ncbench.leaderboard.tables.intervals import MIN_SEEDS
+
+_HARMLESS = re.compile(r"[A-Za-z0-9_:=,.+/ -]+")
+
+HEADER = f"""# Leaderboard
+
+Built from the records in `results/` by `ncbench leaderboard build`; do not edit. Every accuracy is recomputed from the
+integer counts in its record. The suites that make most of these runs are in [`suites/`](suites).
+
+- Test accuracies in per cent: mean over seeds ± half the 95% interval of Student's t, which is not the standard
+  deviation that papers often give. Below {MIN_SEEDS} seeds there is neither an interval nor a rank.
+- Rows are ranked by the dataset's primary metric (bold), and only against rows that used the same labels and chose
+  their epoch by the same rule. A rule that looks at test data never ranks.
+- With a class hierarchy: mistake severity and hierarchical distance@k, mean heights of the lowest common ancestor (LCA)
+  of the true and the predicted classes. ↓: lower is better. They cannot be recomputed from counts and are what the
+  records state.
+- "vs erm": mean difference in points on the seeds both have run, with its 95% interval. It is given where erm was run
+  with the same backbone and selection rule; of several, the recipe closest to the row's own.
+- The numbers under "runs" are seeds, and lead to the records.
+"""
+
+
+def render(board: Board) -> str:
+    """Return the content of the leaderboard's ``README.md``."""
+    parts = [HEADER]
+    parts.append(
+        f"{board.counted} of {board.records} records count.\n" if board.records else "There are no records yet.\n"
+    )
+    parts += [_dataset(table) for table in board.datasets]
+    if board.left_out:
+        parts.append(_left_out(board.left_out))
+    return "\n".join(parts)
+
+
+def literal(text: str) -> str:
+    """Return Markdown that shows a text as it is, in the font of code, inside a table or out of it.
+
+    A backtick, pipe or backslash cannot be had in every table cell's code span, so a text with any unusual character
+    is written in HTML's character references: they are text to every Markdown reader, never markup.
+    """
+    if not text:
+        return ""
+    if _HARMLESS.fullmatch(text) and text == text.strip():
+        return f"`{text}`"
+    escaped = "".join(
+        letter if letter.isascii() and (letter.isalnum() or letter == " ") else f"&#{ord(letter)};" for letter in text
+    )
+    return f"<code>{escaped}</code>"
+
+
+def _dataset(table: DatasetTable) -> str:
+    note = interval_note(table.sections)
+    lines = [
+        f"## {literal(table.dataset.spec)}",
+        "",
+        f"Data of {literal(table.dataset.distribution)}, fingerprint {literal(table.fingerprint[:12])}; primary metric "
+        f"{literal(table.primary_metric)}.{f' {note}.' if note else ''}",
+        "",
+    ]
+    for section in table.sections:
+        lines += [*_section(section, table.primary_metric), ""]
+    return "\n".join(lines)
+
+
+def _section(section: Section, primary: str) -> list[str]:
+    measures = shown_metrics([section])
+    headings = [f"**{heading(name)}**" if name == primary else heading(name) for name in measures]
+    columns = ["rank", "method", "backbone", "epochs", *headings, "vs erm", "runs", "remarks"]
+    lines = [
+        f"### {labels_used(section)}; epoch chosen by {literal(section.selection)}",
+        "",
+        _line(columns),
+        _line([":--" if name in {"method", "backbone", "runs", "remarks"} else "--:" for name in columns]),
+    ]
+    for row in section.rows:
+        cells = [
+            "-" if row.rank is None else str(row.rank),
+            _method(row),
+            literal(row.backbone.spec),
+            str(row.epochs),
+            *(_estimate(row.metrics.get(name), name) for name in measures),
+            _estimate(row.versus_erm.difference, primary, signed=True) if row.versus_erm else "",
+            " ".join(f"[{run.seed}]({run.record})" for run in row.runs),
+            "; ".join(filter(None, [literal(row.distinction), *row.flags])),
+        ]
+        lines.append(_line(cells))
+    return lines
+
+
+def _method(row: Row) -> str:
+    origin = "" if row.method.distribution == "ncbench" else f" ({literal(row.method.distribution)})"
+    return literal(row.method.spec) + origin
+
+
+def _estimate(estimate: Estimate | None, name: str, signed: bool = False) -> str:
+    if estimate is None:
+        return ""
+    width = margin(estimate, name)
+    return shown(estimate.mean, name, signed) + (f" ± {width}" if width else "")
+
+
+def _left_out(left: Sequence[Left]) -> str:
+    lines = [
+        "## Records that do not count",
+        "",
+        _line(["file", "field", "reason", "kind"]),
+        _line([":--"] * 4),
+    ]
+    for item in left:
+        kind = "refused" if item.refused else "excluded"
+        lines.append(_line([literal(item.file), literal(item.field), literal(item.reason), kind]))
+    return "\n".join([*lines, ""])
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"

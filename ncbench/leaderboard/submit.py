@@ -1,0 +1,150 @@
+"""Placing records in the archive, as new files only."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ncbench.contracts.errors import ConfigurationError, NcbenchError, counted
+from ncbench.contracts.files import write_atomically
+from ncbench.leaderboard.build import read_archive
+from ncbench.leaderboard.intake.canonical import canonical, parse_any
+from ncbench.leaderboard.intake.catalogue import Catalogue
+from ncbench.leaderboard.intake.consistency import settle
+from ncbench.leaderboard.intake.entry import SUPERSEDES, Entry, inspect
+from ncbench.leaderboard.intake.files import make_folders, read_file, require_board
+from ncbench.leaderboard.intake.problems import RefusedError
+from ncbench.records.archive import RESULT_FILE
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What became of one run.
+
+    Args:
+        run: Where its record was.
+        path: Of the record in the archive; None if it was refused.
+        new: Whether the file was placed now; False if it was there already, or one of another run with this result.
+        problem: ``field: reason`` if it was refused, else empty.
+        row: Its row on the board: method, dataset and epochs. Empty if it does not count.
+        seeds: How many runs that row has, this one among them.
+    """
+
+    run: Path
+    path: Path | None
+    new: bool
+    problem: str
+    row: str = ""
+    seeds: int = 0
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    run: Path
+    data: bytes
+    entry: Entry
+
+
+def submit(board: Path, runs: Sequence[Path], supersedes: str | None = None) -> list[Submission]:
+    """Place the records that count; the others are refused, each with its reason.
+
+    Args:
+        board: The leaderboard folder.
+        runs: Run folders, or their ``result.json``.
+        supersedes: SHA-256 of the record that the only run corrects; written into the new record.
+
+    Returns:
+        One outcome a run, in the order given.
+
+    Raises:
+        ConfigurationError: The folder is no leaderboard, or several runs are to supersede one record.
+        NcbenchError: A file cannot be written.
+    """
+    require_board(board)
+    if supersedes is not None and len(runs) != 1:
+        raise ConfigurationError("--supersedes corrects one record, so give exactly one run with it.")
+    catalogue = Catalogue.installed()
+    candidates: dict[Path, _Candidate] = {}
+    refused: dict[Path, str] = {}
+    for run in runs:
+        try:
+            candidates[run] = _read_candidate(run, catalogue, supersedes)
+        except RefusedError as error:
+            refused[run] = str(error)
+
+    archive = read_archive(board, catalogue, {candidate.entry.dataset.name for candidate in candidates.values()})
+    present = {entry.path: entry.path for entry in archive.entries}
+    present |= _made_again(candidates.values(), settle(archive.entries)[0])
+    new = {candidate.entry.path: candidate.entry for candidate in candidates.values()}
+    counting, problems = settle([*archive.entries, *(entry for path, entry in new.items() if path not in present)])
+    reasons = {problem.file: f"{problem.field or 'the whole'}: {problem.reason}" for problem in problems}
+    seeds = Counter(entry.configuration for entry in counting)
+    rows = {
+        entry.path: (
+            f"{entry.method.spec} on {entry.dataset.spec}, {counted(entry.epochs, 'epoch')}",
+            seeds[entry.configuration],
+        )
+        for entry in counting
+    }
+
+    outcomes = []
+    for run in runs:
+        candidate = candidates.get(run)
+        if candidate is None:
+            outcomes.append(Submission(run, None, False, refused[run]))
+        elif candidate.entry.path in present:
+            there = present[candidate.entry.path]
+            row, number = rows.get(there, ("", 0))
+            outcomes.append(Submission(run, board / there, False, "", row, number))
+        elif candidate.entry.path not in rows:
+            outcomes.append(Submission(run, None, False, reasons[candidate.entry.path]))
+        else:
+            placed = _place(board, candidate)
+            present[candidate.entry.path] = candidate.entry.path
+            outcomes.append(Submission(run, placed, True, "", *rows[candidate.entry.path]))
+    return outcomes
+
+
+def _made_again(candidates: Iterable[_Candidate], counted: Sequence[Entry]) -> dict[str, str]:
+    """Return the candidates that only repeat a record: path -> that of the record with the same seed and accuracies."""
+    known = {(entry.configuration, entry.seed): entry for entry in counted}
+    found = {}
+    for entry in (candidate.entry for candidate in candidates):
+        earlier = known.get((entry.configuration, entry.seed))
+        if earlier is not None and entry.supersedes is None and entry.accuracies == earlier.accuracies:
+            found[entry.path] = earlier.path
+    return found
+
+
+def _read_candidate(run: Path, catalogue: Catalogue, supersedes: str | None) -> _Candidate:
+    content = parse_any(read_file(run / RESULT_FILE if run.is_dir() else run))
+    if supersedes is not None and isinstance(content, dict):
+        content[SUPERSEDES] = supersedes
+    try:
+        data = canonical(content)
+    except (ValueError, RecursionError) as error:
+        raise RefusedError("", f"it is not JSON ({error})") from None
+    entry = inspect(data, catalogue)
+    if entry.exclusion is not None:
+        raise RefusedError(entry.exclusion.field, entry.exclusion.reason)
+    return _Candidate(run, data, entry)
+
+
+def _place(board: Path, candidate: _Candidate) -> Path:
+    """Write a new file; nothing that exists is touched, and no link is followed.
+
+    Raises:
+        NcbenchError: The file cannot be written, or a folder on the way is a link.
+    """
+    target = board / candidate.entry.path
+    try:
+        make_folders(board, candidate.entry.path)
+        if os.path.lexists(target):
+            raise NcbenchError(f"{target} exists and is not the record that belongs there; see 'leaderboard check'.")
+        write_atomically(target, candidate.data)
+    except OSError as error:
+        raise NcbenchError(f"{target} cannot be written ({error.strerror}).") from error
+    return target

@@ -1,0 +1,88 @@
+"""What the pages draw of a history: a few accuracies and collapse measures over epochs, thinned.
+
+Unlike a row's accuracies these numbers cannot be recomputed; they are the record's own word.
+"""
+
+from __future__ import annotations
+
+import bisect
+import functools
+import math
+from array import array
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ncbench.records.record import Record, Split
+
+ACCURACIES = ("aligned_accuracy", "conflicting_accuracy", "worst_group_accuracy")
+"""Drawn of the test split, beside the primary metric."""
+
+COLLAPSE = ("nc1", "bias_nc1", "nc2_norm_cv", "nc2_angle_std", "nc3_self_duality")
+"""Drawn of the training split."""
+
+POINTS = 32
+"""Most points a curve keeps: one every nine pixels of a chart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """One metric of one run.
+
+    Args:
+        epochs: Where it was measured, increasing; at most :data:`POINTS` of them, denser in the beginning.
+        values: The metric there. An array, since an archive has many thousand curves.
+    """
+
+    epochs: tuple[int, ...]
+    values: array[float]
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What is drawn of one run.
+
+    Args:
+        curves: Metric -> its curve.
+        epochs: How many epochs the run has, over all stages.
+        stages: The first epoch of every stage but the first.
+    """
+
+    curves: Mapping[str, Curve]
+    epochs: int
+    stages: tuple[int, ...]
+
+
+def read_history(record: Record) -> History:
+    """Return what is drawn of a record whose epochs count up from 1."""
+    curves: dict[str, Curve] = {}
+    drawn: tuple[tuple[Split, tuple[str, ...]], ...] = (
+        ("test", (record.primary_metric, *ACCURACIES)),
+        ("train", COLLAPSE),
+    )
+    for split, names in drawn:
+        measured = {
+            epoch.epoch: numbers
+            for epoch in record.history
+            if (numbers := epoch.metrics.get(split)) and not numbers.keys().isdisjoint(names)
+        }
+        together = _thinned(tuple(measured))
+        for name in names:
+            epochs = together
+            if any(name not in measured[epoch] for epoch in together):
+                epochs = _thinned(tuple(epoch for epoch, numbers in measured.items() if name in numbers))
+            if epochs:
+                curves[name] = Curve(epochs, array("d", [measured[epoch][name] for epoch in epochs]))
+    stages = [epoch.stage for epoch in record.history]
+    starts = [number for number in range(2, len(stages) + 1) if stages[number - 1] != stages[number - 2]]
+    return History(curves, len(stages), tuple(starts[:POINTS]))
+
+
+@functools.lru_cache(maxsize=256)  # the runs of an archive share a few lists of epochs
+def _thinned(epochs: tuple[int, ...]) -> tuple[int, ...]:
+    """Return at most :data:`POINTS` epochs, the first and the last among them, evenly spaced in their logarithm."""
+    if len(epochs) <= POINTS:
+        return epochs
+    first, last = math.log(epochs[0]), math.log(epochs[-1])
+    wanted = (math.exp(first + (last - first) * step / (POINTS - 1)) for step in range(POINTS))
+    positions = {min(bisect.bisect_left(epochs, target - 0.5), len(epochs) - 1) for target in wanted}
+    return tuple(epochs[position] for position in sorted(positions | {0, len(epochs) - 1}))

@@ -1,0 +1,148 @@
+"""Picture of a few classes: means, classifier rows and features beside their ideals, in two and three dimensions."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ncbench.contracts.errors import ConfigurationError
+from ncbench.pictures.style import COLOURS, save_figure, shared_style, title
+
+if TYPE_CHECKING:
+    import torch
+
+    from ncbench.features.snapshot import Snapshot
+    from ncbench.pictures.simplex_view import View
+
+_MEAN: Any = {"marker": "o", "markersize": 9, "markeredgecolor": "black", "linestyle": "-", "linewidth": 2}
+_ROW: Any = {"marker": "s", "markersize": 7, "markeredgecolor": "black", "linestyle": "--", "linewidth": 1.5}
+_IDEALS: tuple[Any, ...] = (
+    {"marker": "*", "markersize": 15, "markerfacecolor": "none", "color": "0.35", "linestyle": ":"},
+    {"marker": "h", "markersize": 13, "markerfacecolor": "none", "color": "0.15", "linestyle": "-.", "linewidth": 1},
+    {"marker": "D", "markersize": 11, "markerfacecolor": "none", "color": "black", "linestyle": "--", "linewidth": 1},
+)
+_IMAGE: Any = {"marker": "o", "s": 9, "alpha": 0.35, "linewidths": 0}
+_CONFLICTING: Any = {"marker": "^", "s": 20, "alpha": 0.9, "linewidths": 0.4, "edgecolors": "black"}
+
+
+def plot_frame(snapshot: Snapshot, heading: str, folder: Path, frame: str = "") -> list[Path]:
+    """Draw the classes of the sample, centred at their mean and projected on the span of their means.
+
+    Three classes make a triangle and four a tetrahedron if the simplex ETF is what they form; where class counts are
+    not about equal, what they make in SELI is drawn too, and what they make in another frame to which the classifier is
+    frozen. Two, where there are no more or their means lie on a line, are drawn along that line and across it, in the
+    direction in which the features spread most.
+
+    Args:
+        snapshot: What the run left.
+        heading: Which run it is.
+        folder: Where ``frame.png`` and ``frame.svg`` go; created if needed.
+        frame: Name of the configuration to which the classifier is frozen; empty if it is learned.
+
+    Returns:
+        The two paths.
+
+    Raises:
+        ConfigurationError: Fewer than two classes have images, their means coincide, or the folder cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    views = _views(snapshot, frame)
+    if not views:
+        raise ConfigurationError(
+            "There is no view of classes to draw: fewer than two have images, or their means coincide."
+        )
+    with shared_style():
+        figure = Figure(figsize=(max(5.2 * len(views) + 0.4, 7.9), 6.6), layout="constrained")
+        for position, view in enumerate(views, start=1):
+            projection = "3d" if len(view.axes) == 3 else None
+            _draw(view, figure.add_subplot(1, len(views), position, projection=projection))
+        figure.legend(handles=_signs(views[-1]), loc="outside lower center", ncols=3)
+        figure.suptitle(
+            f"{title(heading)}\nTraining features, class means and classifier rows of a few classes, "
+            "centred at the mean of these classes,\n"
+            "projected on the span of their class means and turned onto the simplex ETF",
+            fontsize=10,
+        )
+        return save_figure(figure, folder, "frame", "--output")
+
+
+def _views(snapshot: Snapshot, frame: str) -> list[View]:
+    """The views that the classes and their means allow: of three and of four classes, else of two."""
+    from ncbench.pictures.simplex_view import look_at
+
+    classes = sorted(set(snapshot.labels.tolist()))
+    sizes = [size for size in (3, 4) if size <= len(classes)]
+    views = [view for size in sizes if (view := look_at(snapshot, classes[:size], frame))]
+    if not views and len(classes) > 1:
+        views = [view for view in [look_at(snapshot, classes[:2], frame)] if view]
+    return views
+
+
+def _draw(view: View, axis: Any) -> None:
+    from matplotlib.lines import Line2D
+
+    in_space = len(view.axes) == 3
+    for position, _ in enumerate(view.classes):
+        colour = COLOURS[position]
+        for _, among, style in _images(view):
+            features = view.features[(view.position == position) & among]
+            axis.scatter(*features.T.numpy(), color=colour, **style, **({"depthshade": False} if in_space else {}))
+    for position, _ in enumerate(view.classes):
+        for vectors, style in ((view.rows, _ROW), (view.means, _MEAN)):
+            if vectors is not None:
+                ends = [(0.0, end) for end in vectors[position].tolist()]
+                axis.plot(*ends, color=COLOURS[position], markevery=[1], **style)
+    for ideal, style in zip(view.ideals.values(), _IDEALS, strict=False):
+        for edge in combinations(ideal.tolist(), 2):
+            axis.plot(*zip(*edge, strict=True), **style)
+    kept = ", ".join(f"{name} {100 * share:.0f} %" for name, share in view.kept.items())
+    axis.set_title(f"Classes {', '.join(map(str, view.classes))}\nsquared length that the projection keeps: {kept}")
+    axis.grid()
+    if in_space:
+        _set_space(view, axis)
+    else:
+        axis.set_xlabel(f"{view.axes[0]}\n(both axes: in root mean square lengths of the class means)")
+        axis.set_ylabel(view.axes[1])
+        axis.set_aspect("equal", adjustable="datalim")
+    handles = [
+        Line2D([], [], color=COLOURS[position], linewidth=5, label=f"class {number}")
+        for position, number in enumerate(view.classes)
+    ]
+    axis.legend(handles=handles, loc="upper left", handlelength=1)
+
+
+def _set_space(view: View, axis: Any) -> None:
+    """Give the three axes one scale, and turn the tetrahedron so that no corner hides another."""
+    drawn = [*view.ideals.values(), view.means, view.features, *([] if view.rows is None else [view.rows])]
+    reach = 1.02 * max(vectors.abs().max().item() for vectors in drawn)
+    for letter, name in zip("xyz", view.axes, strict=True):
+        axis.set(**{f"{letter}label": name, f"{letter}lim": (-reach, reach)})
+    axis.locator_params(nbins=6)
+    axis.set_box_aspect((1, 1, 1))
+    axis.view_init(elev=18, azim=-65)
+
+
+def _images(view: View) -> list[tuple[str, torch.Tensor, Any]]:
+    """The kinds of images: name, (N,) which they are, and the style of their signs."""
+    if view.conflicting is None:
+        return [("training image", view.position >= 0, _IMAGE)]
+    return [
+        ("bias-aligned image", ~view.conflicting, _IMAGE),
+        ("bias-conflicting image", view.conflicting, _CONFLICTING),
+    ]
+
+
+def _signs(view: View) -> list[Any]:
+    """What the signs stand for, whatever their colour."""
+    from matplotlib.lines import Line2D
+
+    handles = [Line2D([], [], color="0.6", **_MEAN, label="class mean (rms length 1)")]
+    if view.rows is not None:
+        handles.append(Line2D([], [], color="0.6", **_ROW, label="classifier row (rms length 1 before projection)"))
+    handles += [Line2D([], [], **style, label=name) for name, style in zip(view.ideals, _IDEALS, strict=False)]
+    for name, _, style in _images(view):
+        outline = {"marker": style["marker"], "markeredgecolor": style.get("edgecolors", "none")}
+        handles.append(Line2D([], [], linestyle="", color="0.5", label=name, **outline))
+    return handles

@@ -1,1 +1,0 @@
-"""Finding plugins: entry points, isolation of broken ones, and where each card came from."""

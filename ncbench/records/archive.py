@@ -1,0 +1,117 @@
+"""Reading and writing records on disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from ncbench.contracts.errors import DataError
+from ncbench.contracts.files import write_atomically
+from ncbench.records.record import Record
+
+RESULT_FILE = "result.json"
+MAX_BYTES = 64 * 2**20  # far above any real record; a file beyond it is refused unread
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A run's record and the folder it lies in."""
+
+    record: Record
+    folder: Path
+
+    @property
+    def path(self) -> Path:
+        """The record's file."""
+        return self.folder / RESULT_FILE
+
+    @property
+    def status(self) -> str:
+        """``completed``, ``diverged``, ``interrupted`` or ``failed``."""
+        return self.record.status
+
+    @property
+    def metrics(self) -> dict[str, dict[str, float]]:
+        """Split -> metric name -> number, at the primary criterion."""
+        return {split: dict(numbers) for split, numbers in self.record.metrics.items()}
+
+
+def load_result(path: str | Path) -> RunResult:
+    """Read a record.
+
+    Args:
+        path: A ``result.json``, or the run folder that holds one.
+
+    Raises:
+        DataError: There is no record, it is not JSON, or it does not fit the schema; the message names the field.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / RESULT_FILE
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise DataError(f"{path} is not a record: {size} bytes is more than the {MAX_BYTES} a record may have.")
+        content = json.loads(path.read_bytes(), parse_constant=_refuse_constant, object_pairs_hook=_refuse_duplicates)
+        return RunResult(Record.model_validate(content), path.parent)
+    except OSError as error:
+        raise DataError(f"There is no record at {path} ({error.strerror}).") from error
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"])) or "the whole"
+        raise DataError(f"{path} is not a valid record: {field}: {first['msg']}.") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is not a valid record: {error}.") from error
+
+
+def load_results(paths: Sequence[Path], warn: Callable[[str], None]) -> list[RunResult]:
+    """Read several records, each once; a run folder without one, as of a run under way, is skipped with a warning.
+
+    Args:
+        paths: Records, run folders, or folders of run folders such as ``runs``.
+        warn: Told of what is skipped.
+
+    Raises:
+        DataError: None of the paths has a record, or one is damaged.
+    """
+    results = {}
+    for path in (found for given in paths for found in _run_folders(given)):
+        file = path / RESULT_FILE if path.is_dir() else path
+        if path.is_dir() and not file.exists():
+            warn(f"Skipped {path}: it has no {RESULT_FILE} yet.")
+        elif file.resolve() not in results:
+            results[file.resolve()] = load_result(path)
+    if not results:
+        raise DataError("None of these folders has a record yet.")
+    return list(results.values())
+
+
+def _run_folders(path: Path) -> list[Path]:
+    """The folders in a folder of run folders, by name; anything else as it is."""
+    if not path.is_dir() or (path / RESULT_FILE).exists() or not any(path.glob(f"*/{RESULT_FILE}")):
+        return [path]
+    return sorted(folder for folder in path.iterdir() if folder.is_dir())
+
+
+def write_result(result: RunResult) -> None:
+    """Write a record atomically into its folder."""
+    text = json.dumps(result.record.model_dump(mode="json", exclude_none=False), indent=1, allow_nan=False)
+    write_atomically(result.path, (text + "\n").encode())
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a number in JSON")
+
+
+def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the key {key!r} appears twice")
+        found[key] = value
+    return found

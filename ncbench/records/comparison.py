@@ -1,0 +1,102 @@
+"""Runs side by side: means over seeds, and the difference to the first configuration on the same data."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from ncbench.contracts.errors import ConfigurationError, unknown_name
+from ncbench.records.archive import RunResult
+from ncbench.records.record import ACCURACIES
+
+
+def label(result: RunResult) -> str:
+    """Return what names a run's configuration: everything but the seed, and whether the data are not the real ones."""
+    record = result.record
+    caveat = f" ({record.dataset.caveat})" if record.dataset.caveat else ""
+    return f"{record.method.spec} / {record.dataset.spec}{caveat} / {record.backbone.spec}"
+
+
+def by_configuration(results: Sequence[RunResult]) -> dict[str, list[RunResult]]:
+    """Group runs that differ in the seed alone, in the order in which they were given."""
+    grouped: dict[tuple[str, str], list[RunResult]] = {}
+    for result in results:
+        grouped.setdefault((label(result), str(sorted(_settings(result).items()))), []).append(result)
+    settings: dict[str, list[dict[str, Any]]] = {}
+    for (text, _), members in grouped.items():
+        settings.setdefault(text, []).append(_settings(members[0]))
+    labelled: dict[str, list[RunResult]] = {}
+    for (text, _), members in grouped.items():  # 1 and 1.0 are written in two ways and are one setting
+        labelled.setdefault(f"{text}{_differences(_settings(members[0]), settings[text])}", []).extend(members)
+    return labelled
+
+
+def by_data(results: Sequence[RunResult]) -> list[dict[str, list[RunResult]]]:
+    """Group configurations by the data they were on: only on the same data is a difference one of configurations."""
+    grouped: dict[tuple[str, str], dict[str, list[RunResult]]] = {}
+    for text, members in by_configuration(results).items():
+        dataset = members[0].record.dataset
+        grouped.setdefault((dataset.spec, dataset.fingerprint), {})[text] = members
+    return list(grouped.values())
+
+
+def _settings(result: RunResult) -> dict[str, Any]:
+    """Return what a run's label does not say: its recipe, and which data it was on, if others than usual."""
+    return {**result.record.recipe, "fingerprint": result.record.dataset.fingerprint[:12]}
+
+
+def _differences(settings: dict[str, Any], others: Sequence[dict[str, Any]]) -> str:
+    """Return what sets settings apart from others of the same label, as `` (epochs=10)``; nothing if they are alone."""
+    keys = sorted({key for other in others for key in {*settings, *other} if settings.get(key) != other.get(key)})
+    return f" ({', '.join(f'{key}={settings.get(key)}' for key in keys)})" if keys else ""
+
+
+def parse_limit(text: str) -> tuple[str, float]:
+    """Read ``METRIC:POINTS``.
+
+    Raises:
+        ConfigurationError: The text has another form.
+    """
+    metric, colon, points = text.partition(":")
+    try:
+        value = float(points)
+    except ValueError:
+        value = math.nan
+    if not colon or not metric or not value >= 0:
+        raise ConfigurationError(f"{text!r} is not of the form METRIC:POINTS, as in --fail worst_group_accuracy:1.5.")
+    return metric, value
+
+
+def shortfalls(results: Sequence[RunResult], limits: Sequence[tuple[str, float]]) -> list[str]:
+    """Return one line for each configuration that is further below the first on its data than a limit allows.
+
+    Raises:
+        ConfigurationError: A limit names no accuracy that the runs have, or a configuration is alone on its data.
+    """
+    lines = []
+    for grouped in by_data(results):
+        (reference_label, reference), *others = grouped.items()
+        for metric, points in limits:
+            base = values_of(reference, metric)
+            if not base or metric not in ACCURACIES:
+                known = [name for name in ACCURACIES if name in reference[0].metrics.get("test", {})]
+                raise unknown_name("test accuracy", metric, known)
+            if not others:
+                raise ConfigurationError(
+                    f"--fail has nothing to compare {reference_label} with: no other configuration is on the same data."
+                )
+            for text, members in others:
+                values = values_of(members, metric)
+                drop = 100 * (statistics.fmean(base) - statistics.fmean(values)) if values else math.inf
+                if drop > points:
+                    lines.append(
+                        f"{text}: {metric} is {drop:.2f} points below {reference_label}; {points:g} are allowed."
+                    )
+    return lines
+
+
+def values_of(members: Sequence[RunResult], name: str, split: str = "test") -> list[float]:
+    """Return a metric of those of some runs that have it."""
+    return [member.metrics[split][name] for member in members if name in member.metrics.get(split, {})]

@@ -1,1 +1,0 @@
-"""The record of a run, the archive of records, and how they are shown."""

@@ -1,0 +1,1 @@
+"""Readers of layouts on disk that several datasets share."""

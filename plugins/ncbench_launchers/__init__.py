@@ -1,0 +1,23 @@
+"""Sweeps: the runs a suite names, made where a launcher makes them. The built-in launcher is this machine.
+
+This module is a plugin like any other; it imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ncbench.contracts.cards import LauncherCard
+from ncbench.contracts.hookspecs import hookimpl
+
+
+@hookimpl
+def ncbench_launchers() -> Iterable[LauncherCard]:
+    """Return the cards of the built-in launchers."""
+    return [
+        LauncherCard(
+            name="local",
+            summary="Processes on this machine, as many as its cores or GPUs and its memory allow",
+            factory="ncbench_launchers.local:Local",
+        )
+    ]

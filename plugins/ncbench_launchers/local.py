@@ -1,0 +1,117 @@
+"""Runs as processes on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import IO
+
+import torch
+
+from ncbench.contracts.launcher import Ended, Job, Launcher, Started
+from ncbench.data.loading.memory import free_memory
+from ncbench.training.run import find_device
+
+POLL_SECONDS = 0.1
+GRACE_SECONDS = 60  # in which an interrupted run writes its record
+BYTES_A_RUN = 2 * 2**30  # what a process with torch and a small dataset takes, with room
+
+
+@dataclass
+class _Process:
+    job: Job
+    slot: int
+    process: subprocess.Popen[bytes]
+    errors: IO[bytes]
+
+    def ended(self) -> Ended:
+        self.errors.seek(0)
+        lines = self.errors.read().decode(errors="replace").strip().splitlines()
+        self.errors.close()
+        return Ended(self.job, self.process.returncode, lines[-1] if lines else "")
+
+
+class Local(Launcher):
+    """One process a run, so that a run that crashes or is killed takes no other with it.
+
+    Left to decide, it makes one run at a time on every GPU or, without GPUs, as many as the machine has cores, but no
+    more than fit into the free memory at 2 GiB each. The cores are shared out evenly between the runs (OMP_NUM_THREADS,
+    unless it is set). Several runs on one GPU take turns on it: small nets gain by that, large ones may not fit.
+
+    Raises:
+        ConfigurationError: There is no such device on this machine.
+    """
+
+    def __init__(self, workers: int, device: str) -> None:
+        super().__init__(workers, device)
+        find_device(device)  # refused once, before anything is prepared, instead of by every run
+
+    def launch(self, jobs: Sequence[Job], arguments: Sequence[str]) -> Generator[Started | Ended, None, None]:
+        """Make the runs; see :meth:`ncbench.contracts.launcher.Launcher.launch`."""
+        devices = self._devices()
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        workers = max(1, min(self.workers or self._fitting(devices, cores), len(jobs)))
+        environment = {"OMP_NUM_THREADS": str(max(1, cores // workers)), **os.environ}
+        waiting, running = list(reversed(jobs)), list[_Process]()
+        try:
+            while waiting or running:
+                while waiting and len(running) < workers:
+                    job = waiting.pop()
+                    slot = min(set(range(workers)) - {other.slot for other in running})
+                    running.append(self._start(job, slot, devices[slot % len(devices)], arguments, environment))
+                    yield Started(job)
+                time.sleep(POLL_SECONDS)
+                for process in [process for process in running if process.process.poll() is not None]:
+                    running.remove(process)
+                    yield process.ended()
+        finally:
+            _interrupt(running)
+
+    def _devices(self) -> list[str]:
+        if self.device == "auto" and torch.cuda.is_available():
+            return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+        return [self.device]
+
+    def _fitting(self, devices: Sequence[str], cores: int) -> int:
+        if devices[0].startswith("cuda"):
+            return len(devices)
+        return min(cores, free_memory(torch.device("cpu")) // BYTES_A_RUN)
+
+    def _start(
+        self, job: Job, slot: int, device: str, arguments: Sequence[str], environment: dict[str, str]
+    ) -> _Process:
+        # -P: a folder the user happens to stand in must not shadow an import.
+        command = [sys.executable, "-P", "-m", "ncbench", "run", *job.arguments(), *arguments]
+        errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed when the run has ended)
+        # In a session of its own a run does not hear the terminal's Ctrl-C, which would reach it a second time from us.
+        process = subprocess.Popen(  # noqa: S603 (our own command, no shell)
+            [*command, "--device", device, "--quiet"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            env=environment,
+            start_new_session=True,
+        )
+        return _Process(job, slot, process, errors)
+
+
+def _interrupt(running: Sequence[_Process]) -> None:
+    """End runs so that they can be resumed, and wait until they are gone."""
+    for process in running:
+        process.process.terminate()
+    deadline = time.monotonic() + GRACE_SECONDS
+    try:
+        for process in running:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.process.wait(max(0.0, deadline - time.monotonic()))
+    finally:  # also when a second Ctrl-C ends the waiting: no run outlives the sweep
+        for process in running:
+            process.process.kill()
+            process.process.wait()
+            process.errors.close()

@@ -1,0 +1,42 @@
+"""Balancing groups: images drawn, weighted or stressed so that every group counts."""
+
+from __future__ import annotations
+
+from ncbench import MethodCard, Supervision
+
+_IDRISSI = (
+    "Idrissi, Arjovsky, Pezeshki, Lopez-Paz. Simple Data Balancing Achieves Competitive Worst-Group-Accuracy. "
+    "CLeaR 2022."
+)
+
+CARDS = [
+    MethodCard(
+        name="group_dro",
+        summary="Minimises the worst group's loss, with group weights learned by exponentiated ascent",
+        factory="ncbench_methods.balancing.group_dro:GroupDRO",
+        citation="Sagawa, Koh, Hashimoto, Liang. Distributionally Robust Neural Networks for Group Shifts. ICLR 2020.",
+        supervision=Supervision(train="bias"),
+    ),
+    MethodCard(
+        name="reweight",
+        summary="Cross-entropy weighted so that every group (or class) counts the same",
+        factory="ncbench_methods.balancing.reweight:Reweight",
+        citation=_IDRISSI,
+        supervision=Supervision(train="bias"),
+    ),
+    MethodCard(
+        name="resample",
+        summary="Cross-entropy on images drawn so that every group (or class) is seen equally often",
+        factory="ncbench_methods.balancing.resample:Resample",
+        citation=_IDRISSI,
+        supervision=Supervision(train="bias"),
+    ),
+    MethodCard(
+        name="jtt",
+        summary="Just train twice: retrain from scratch with the first model's errors up-weighted",
+        factory="ncbench_methods.balancing.jtt:JTT",
+        citation="Liu, Haghgoo, Chen, Raghunathan, Koh, Sagawa, Liang, Finn. Just Train Twice: Improving Group "
+        "Robustness without Training Group Information. ICML 2021.",
+        supervision=Supervision(),
+    ),
+]

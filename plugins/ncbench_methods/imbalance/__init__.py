@@ -1,0 +1,53 @@
+"""Imbalanced classes: margins, shifts and weights that follow the class counts."""
+
+from __future__ import annotations
+
+from ncbench import MethodCard, Supervision
+
+CARDS = [
+    MethodCard(
+        name="logit_adjustment",
+        summary="Cross-entropy of logits shifted by the logarithm of the class prior",
+        factory="ncbench_methods.imbalance.logit_adjustment:LogitAdjustment",
+        citation="Menon, Jayasumana, Rawat, Jain, Veit, Kumar. Long-tail Learning via Logit Adjustment. ICLR 2021.",
+        supervision=Supervision(),
+    ),
+    MethodCard(
+        name="balanced_softmax",
+        summary="Softmax in which each class weighs as many times as it has training images",
+        factory="ncbench_methods.imbalance.balanced_softmax:BalancedSoftmax",
+        citation="Ren, Yu, Sheng, Ma, Zhao, Yi, Li. Balanced Meta-Softmax for Long-Tailed Visual Recognition. "
+        "NeurIPS 2020.",
+        supervision=Supervision(),
+    ),
+    MethodCard(
+        name="vs_loss",
+        summary="Cross-entropy of logits scaled and shifted by class frequency (vector scaling)",
+        factory="ncbench_methods.imbalance.vs_loss:VSLoss",
+        citation="Kini, Paraskevas, Oymak, Thrampoulidis. Label-Imbalanced and Group-Sensitive Classification "
+        "under Overparameterization. NeurIPS 2021.",
+        supervision=Supervision(),
+    ),
+    MethodCard(
+        name="ldam",
+        summary="Margins that grow as classes get rarer, optionally with deferred re-weighting",
+        factory="ncbench_methods.imbalance.ldam:LDAM",
+        citation="Cao, Wei, Gaidon, Arechiga, Ma. Learning Imbalanced Datasets with Label-Distribution-Aware "
+        "Margin Loss. NeurIPS 2019.",
+        supervision=Supervision(),
+    ),
+    MethodCard(
+        name="focal",
+        summary="Cross-entropy that fades for images that are classified well",
+        factory="ncbench_methods.imbalance.focal:Focal",
+        citation="Lin, Goyal, Girshick, He, Dollar. Focal Loss for Dense Object Detection. ICCV 2017.",
+        supervision=Supervision(),
+    ),
+    MethodCard(
+        name="cb_loss",
+        summary="Cross-entropy weighted by the inverse effective number of each class's images",
+        factory="ncbench_methods.imbalance.cb_loss:CBLoss",
+        citation="Cui, Jia, Lin, Song, Belongie. Class-Balanced Loss Based on Effective Number of Samples. CVPR 2019.",
+        supervision=Supervision(),
+    ),
+]

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ncbench import ConfigurationError
+from ncbench.data.store.open import Store
+from ncbench.data.store.prepare import prepare
+from ncbench_datasets.made.biased_splits import assign_bias, evenly_apart
+from ncbench_datasets.made.colouring import JITTER, MEAN_COLOURS, colour
+
+from .conftest import CARDS
+
+
+def _reference(digits: np.ndarray, aligned: float) -> list[int]:
+    """The published rule, an image at a time."""
+    result = [-1] * len(digits)
+    for digit in range(10):
+        members = [i for i, d in enumerate(digits) if d == digit]
+        shares = [aligned if c == digit else (1 - aligned) / 9 for c in range(10)]
+        ends = [round(len(members) * float(total)) for total in np.cumsum(shares)]
+        for rank, position in enumerate(members):
+            result[position] = next(c for c in range(10) if ends[c] > rank)
+    return result
+
+
+@given(
+    digits=st.lists(st.integers(0, 9), min_size=1, max_size=300),
+    conflict=st.sampled_from([0.005, 0.01, 0.02, 0.05, 0.3, 0.9]),
+)
+@settings(max_examples=80, deadline=None)
+def test_colours_follow_the_published_rule(digits: list[int], conflict: float) -> None:
+    array = np.array(digits, dtype=np.int64)
+    assert assign_bias(array, 1 - conflict, 10).tolist() == _reference(array, 1 - conflict)
+
+
+@pytest.mark.parametrize("conflict", [0.005, 0.01, 0.02, 0.05])
+def test_the_share_of_conflicting_images_is_the_one_asked_for(conflict: float) -> None:
+    digits = np.random.default_rng(0).integers(0, 10, 60_000)
+    colours = assign_bias(digits, 1 - conflict, 10)
+    counts = np.zeros((10, 10), dtype=int)
+    np.add.at(counts, (digits, colours), 1)
+    totals = counts.sum(axis=1)
+    assert np.abs(counts.diagonal() - totals * (1 - conflict)).max() <= 1
+    off = counts[~np.eye(10, dtype=bool)].reshape(10, 9)
+    assert np.abs(off - totals[:, None] * conflict / 9).max() <= 1
+
+
+def test_a_colour_is_the_mean_with_jitter_times_the_grey_image() -> None:
+    generator = np.random.default_rng(0)
+    grey = generator.integers(0, 256, (20_000, 2, 2), dtype=np.uint8)
+    grey[:, 0, 0] = 255
+    colours = generator.integers(0, 10, 20_000)
+    for sigma in JITTER:
+        coloured = colour(grey, colours, sigma, seed=0)
+        tint = coloured[:, 0, 0] / 255  # (N, 3), cut off to whole steps
+        mean = np.asarray(MEAN_COLOURS)[colours] / 255
+        inner = (mean > 4 * sigma) & (mean < 1 - 4 * sigma)  # where the clamp takes no part
+        assert np.std((tint - mean)[inner]) == pytest.approx(np.hypot(sigma, 1 / 255 / 12**0.5), rel=0.05)
+        np.testing.assert_allclose(coloured / 255, grey[..., None] / 255 * tint[:, None, None], atol=2 / 255)
+
+
+def test_one_jitter_an_image_and_another_for_every_image() -> None:
+    grey = np.full((50, 3, 3), 255, dtype=np.uint8)
+    coloured = colour(grey, np.zeros(50, dtype=np.int64), 0.05, seed=0)
+    assert (coloured == coloured[:, :1, :1]).all()
+    assert len(np.unique(coloured[:, 0, 0], axis=0)) > 40
+
+
+@given(groups=st.lists(st.integers(0, 3), min_size=1, max_size=200), share=st.floats(0.01, 0.99))
+def test_what_is_set_apart_has_the_distribution_of_the_whole(groups: list[int], share: float) -> None:
+    array = np.array(groups)
+    picked = evenly_apart(array, share)
+    for group in range(4):
+        size = int((array == group).sum())
+        assert abs(int(picked[array == group].sum()) - size * share) <= 0.5 + 1e-6
+
+
+def _ids(store: Store, split: str) -> set[str]:
+    return set(store.splits[split].ids.tolist())
+
+
+def test_colored_digits_needs_nothing() -> None:
+    store = prepare(CARDS["colored_digits"], {})
+    train, test = store.splits["train"], store.splits["test"]
+    assert train.images.shape == (1201, 8, 8, 3)
+    assert test.images.shape == (596, 8, 8, 3)
+    assert train.bias is not None
+    assert test.bias is not None
+    assert (train.target != train.bias).mean() == pytest.approx(0.01, abs=0.001)
+    counts = np.zeros((10, 10), dtype=int)
+    np.add.at(counts, (test.target, test.bias), 1)
+    assert counts.min() >= 5
+    assert counts.max() <= 7
+    assert store.class_names == tuple("0123456789")
+    assert len(store.bias_names) == 10
+
+
+def test_the_validation_split_is_carved_out_of_train() -> None:
+    whole = prepare(CARDS["colored_digits"], {"conflict": 0.1})
+    carved = prepare(CARDS["colored_digits"], {"conflict": 0.1, "val": 0.25})
+    assert _ids(carved, "train") | _ids(carved, "val") == _ids(whole, "train")
+    assert not _ids(carved, "train") & _ids(carved, "val")
+    val = carved.splits["val"]
+    assert len(val) / len(whole.splits["train"]) == pytest.approx(0.25, abs=0.03)
+    assert (val.target != val.bias).mean() == pytest.approx(0.1, abs=0.03)
+    # The same image is the same colour, wherever it is.
+    before = dict(zip(whole.splits["train"].ids.tolist(), whole.splits["train"].images, strict=True))
+    for identifier, image in zip(val.ids.tolist(), val.images, strict=True):
+        np.testing.assert_array_equal(before[identifier], image)
+
+
+@pytest.mark.parametrize("params", [{"conflict": 0}, {"conflict": 1}, {"severity": 6}, {"val": 1}, {"conflcit": 0.1}])
+def test_parameters_out_of_range_are_refused(params: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError):
+        prepare(CARDS["colored_digits"], params)
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(("conflict", "conflicting"), [(0.005, 300), (0.05, 3000)])
+def test_the_real_colored_mnist(conflict: float, conflicting: int, tmp_path: Path) -> None:
+    store = prepare(CARDS["colored_mnist"], {"conflict": conflict})
+    train, test = store.splits["train"], store.splits["test"]
+    assert train.images.shape == (60_000, 28, 28, 3)
+    assert test.images.shape == (10_000, 28, 28, 3)
+    assert train.target[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
+    assert train.bias is not None
+    assert test.bias is not None
+    assert int((train.target != train.bias).sum()) == pytest.approx(conflicting, abs=10)
+    counts = np.zeros((10, 10), dtype=int)
+    np.add.at(counts, (test.target, test.bias), 1)
+    assert np.abs(counts - counts.sum(axis=1, keepdims=True) / 10).max() <= 1
+    # A pixel that is white in the grey image shows the colour.
+    white = train.images[train.target == 0].reshape(-1, 28 * 28, 3).max(axis=1)  # (n, 3)
+    aligned = train.bias[train.target == 0] == 0
+    np.testing.assert_allclose(np.median(white[aligned], axis=0), MEAN_COLOURS[0], atol=3)

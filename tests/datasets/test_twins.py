@@ -1,0 +1,42 @@
+"""The twins of datasets that are too large to be at hand: prepared, verified and learnt from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import ncbench
+from ncbench.contracts.specs import Spec
+from ncbench.data.sources.manifest import load_manifest
+from ncbench.data.store.prepare import locate, prepare
+from ncbench.data.store.verify import verify
+
+from .conftest import CARDS
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "svhn:per_class=16",
+        "stl10:per_class=8",
+        "imagenet:size=32",
+        "inaturalist:size=32",
+        "inaturalist:size=32,version=2019,bias=kingdom",
+        "fgvc_aircraft:size=32",
+    ],
+)
+def test_a_twin_is_prepared_verified_and_learnt_from(text: str, tmp_path: Path) -> None:
+    given = Spec.parse(text)
+    card = CARDS[given.name]
+    params = card.load().Parameters.build(given.parameters, owner=card.name)
+    store = prepare(card, params, synthetic=True)
+    manifest = load_manifest(card.manifest).for_twin()
+    dataset = locate(card, params, manifest, synthetic=True)
+    assert verify(dataset, dataset.params.spec(card.name), manifest) == []
+    settings = {"recipe.epochs": 2, "recipe.batch_size": 8, "recipe.optimizer": "adam", "recipe.lr": 5e-3}
+    settings |= {"recipe.schedule": "constant", "recipe.augmentation": "none"}
+    result = ncbench.run("erm", text, backbone="small_cnn:width=8", set=settings, output=tmp_path, synthetic=True)
+    assert result.status == "completed"
+    assert result.record.dataset.fingerprint == store.fingerprint
+    assert result.metrics["test"]["accuracy"] > 0.4

@@ -1,0 +1,103 @@
+"""Curves over epochs can be read whatever the length of a run."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+import ncbench
+from ncbench.pictures.curves import ACCURACY, NC1, draw
+from ncbench.pictures.style import shared_style
+from ncbench.records.archive import RunResult
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
+    return ncbench.run("erm", set={"recipe.epochs": 1}, output=tmp_path_factory.mktemp("runs"))
+
+
+def of_length(result: RunResult, epochs: int, nc1: tuple[float, float], every: int = 1) -> RunResult:
+    """A run of so many epochs, NC1 between two numbers, its test images classified every so often."""
+    (entry,) = result.record.history
+    history = []
+    for epoch in sorted({1, 2, 3, 10, 100, epochs // 2, epochs} & set(range(1, epochs + 1))):
+        metrics: dict[str, Any] = {"train": {"nc1": nc1[0] if epoch == 1 else nc1[1]}}
+        if epoch % every == 0:
+            metrics["test"] = entry.metrics["test"]
+        history.append(entry.model_copy(update={"epoch": epoch, "metrics": metrics}))
+    return RunResult(result.record.model_copy(update={"history": history}), result.folder)
+
+
+def axes_of(*runs: RunResult) -> tuple[Any, Any]:
+    with shared_style():
+        figure = draw([ACCURACY, NC1], runs)
+        figure.draw_without_rendering()
+    accuracy, nc1 = figure.axes
+    return accuracy, nc1
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 10, 11, 150, 350, 5000, 100_000])
+def test_ticks_do_not_overlap(result: RunResult, epochs: int) -> None:
+    for axis in axes_of(of_length(result, epochs, (0.5, 0.2))):
+        low, high = axis.get_xlim()
+        places = [place for place in axis.get_xticks() if low <= place <= high]
+        labels = [label for label in axis.get_xticklabels() if low <= label.get_position()[0] <= high]
+        assert [label.get_text() for label in labels] == [f"{place:g}" for place in places]
+        assert places[0] == 1
+        assert len(places) > 1 or epochs == 1
+        assert all(place == int(place) for place in places)
+        boxes = [label.get_window_extent() for label in labels]
+        assert all(left.x1 + 2 < right.x0 for left, right in pairwise(boxes))
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 9, 150])
+def test_panels_share_the_epochs_and_keep_every_curve_inside(result: RunResult, epochs: int) -> None:
+    longest = of_length(result, epochs, (0.5, 0.2), every=max(epochs // 2, 1))
+    limits = [axis.get_xlim() for axis in axes_of(longest, of_length(result, 1, (0.5, 0.2)))]
+    assert limits[0] == limits[1]
+    assert limits[0][0] < 1
+    assert epochs < limits[0][1] < 1.3 * epochs + 1
+
+
+@pytest.mark.parametrize(
+    ("nc1", "limits", "ticks"),
+    [
+        ((0.21, 0.11), (0.1, 0.5), ["0.1", "0.2", "0.5"]),
+        ((141.3, 141.3), (100, 200), ["100", "200"]),
+        ((0.1, 0.1), (0.1, 0.2), ["0.1", "0.2"]),
+        ((3e-7, 1.1e-7), (1e-7, 5e-7), None),
+        ((4.0, 0.02), (0.01, 10), None),
+        ((99.0, 3e-9), (1e-9, 100), None),
+    ],
+)
+def test_a_logarithmic_panel_is_no_taller_than_its_curves_need(
+    result: RunResult, nc1: tuple[float, float], limits: tuple[float, float], ticks: list[str] | None
+) -> None:
+    axis = axes_of(of_length(result, 20, nc1))[1]
+    assert axis.get_ylim() == pytest.approx(limits)
+    inside = [
+        label.get_text()
+        for label in axis.get_yticklabels()
+        if 0.99 * limits[0] <= label.get_position()[1] <= 1.01 * limits[1]
+    ]
+    assert len(inside) >= 2
+    assert all(inside)
+    assert ticks is None or inside == ticks
+
+
+def test_the_points_of_one_epoch_can_be_told_apart(result: RunResult) -> None:
+    axis = axes_of(of_length(result, 1, (0.5, 0.5)))[1]
+    (line,) = axis.lines
+    assert line.get_markersize() >= 6
+    assert axis.get_xlim() == (0.5, 1.5)
+
+
+def test_colours_are_different_as_long_as_there_are_enough(result: RunResult) -> None:
+    runs = [
+        RunResult(result.record.model_copy(update={"recipe": {**result.record.recipe, "lr": lr}}), result.folder)
+        for lr in range(12)
+    ]
+    axis = axes_of(*runs)[0]
+    assert len({line.get_color() for line in axis.lines}) == 12
