@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ncbench.contracts.cards import BackboneCard as BackboneCard
     from ncbench.contracts.cards import DatasetCard as DatasetCard
     from ncbench.contracts.cards import LauncherCard as LauncherCard
+    from ncbench.contracts.cards import Measure as Measure
     from ncbench.contracts.cards import MethodCard as MethodCard
     from ncbench.contracts.cards import MetricCard as MetricCard
     from ncbench.contracts.cards import Supervision as Supervision
@@ -61,6 +62,7 @@ _HOME = {
     "Job": "contracts.launcher",
     "Launcher": "contracts.launcher",
     "LauncherCard": "contracts.cards",
+    "Measure": "contracts.cards",
     "Method": "contracts.method",
     "MethodCard": "contracts.cards",
     "Metric": "contracts.metric",

@@ -23,7 +23,6 @@ from ncbench.training.seeding import seed_global_generators
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _TENSORS = frozenset({"logits", "features"})
 _SPLITS = frozenset({"train", "val", "test"})
-_DIRECTIONS = frozenset({"higher", "lower", "neither"})
 _WHEN = frozenset({"always", "scheduled"})
 
 
@@ -37,13 +36,11 @@ def declarations_are_valid(subject: Subject) -> None:
 
 
 def names_are_well_formed(subject: Subject) -> None:
-    """Metrics have lower-case names with underscores and a direction, and no other family has the same ones."""
+    """Metrics have lower-case names with underscores, and no other family has the same ones."""
     metrics = subject.card.metrics
     require(bool(metrics), "the card lists no metrics")
     odd = [name for name in metrics if not _NAME.fullmatch(name)]
     require(not odd, f"not lower-case words joined by underscores: {', '.join(odd)}")
-    lost = [name for name, direction in metrics.items() if direction not in _DIRECTIONS]
-    require(not lost, f"without a direction ({', '.join(sorted(_DIRECTIONS))}): {', '.join(lost)}")
     for family in registry().names("metrics"):
         for registered in registry().cards["metrics"][family]:
             if registered.card != subject.card:

@@ -2,34 +2,190 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from ncbench import MetricCard, hookimpl
+from ncbench import Measure, MetricCard, hookimpl
 
-_OF_FEATURES = (
-    "nc1",
-    "nc1_cdnv",
-    "nc2_norm_cv",
-    "nc2_angle_std",
-    "nc2_angle_mean",
-    "nc2_etf_distance",
-    "nc2_etf_floor",
-    "seli_distance_means",
-)
-_OF_CLASSIFIER = (
-    "nc2_norm_cv_classifier",
-    "nc2_angle_std_classifier",
-    "nc2_angle_mean_classifier",
-    "nc2_etf_distance_classifier",
-    "nc3_self_duality",
-    "nc4_disagreement",
-    "seli_distance_classifier",
-)
+
+def _accuracy(label: str, meaning: str, **others: Any) -> Measure:
+    """Describe a share of images, which tables show."""
+    fields = {"direction": "higher", "unit": "%", "decimals": 2, "shown_in": "tables", **others}
+    return Measure(label=label, meaning=meaning, **fields)
+
+
+def _of_counts(label: str, meaning: str, **others: Any) -> Measure:
+    """Describe an accuracy that follows from the counts of groups."""
+    return _accuracy(label, meaning, from_counts=True, **others)
+
+
+def _height(label: str, meaning: str, **others: Any) -> Measure:
+    """Describe a mean height in the class hierarchy."""
+    fields = {"direction": "lower", "unit": "LCA height", "decimals": 3, "splits": ("val", "test"), **others}
+    return Measure(label=label, meaning=meaning, **{"shown_in": "tables", **fields})
+
+
+def _of_training(label: str, meaning: str, **others: Any) -> Measure:
+    """Describe a measure of training features: neither good nor bad in itself.
+
+    Onto the target collapse accompanies a fit, onto the bias a shortcut.
+    """
+    fields = {"direction": "neither", "splits": ("train",), "shown_in": "record", **others}
+    return Measure(label=label, meaning=meaning, **fields)
+
+
+GROUP: Mapping[str, Measure] = {
+    "accuracy": _of_counts(
+        "accuracy", "The share of all test images that are classified correctly.", shown_in="progress"
+    ),
+    "group_mean_accuracy": _of_counts(
+        "group mean",
+        "Accuracy within each group (a class with a value of the bias attribute), averaged so that every group counts "
+        "once. Elsewhere called unbiased accuracy.",
+        needs_bias=True,
+        shown_in="progress",
+    ),
+    "worst_group_accuracy": _of_counts(
+        "worst group", "Accuracy within the group that has the lowest one.", needs_bias=True, shown_in="progress"
+    ),
+    "aligned_accuracy": _of_counts(
+        "aligned",
+        "Averaged over the groups whose bias value is the one that goes along with their class in training.",
+        needs_bias=True,
+    ),
+    "conflicting_accuracy": _of_counts(
+        "conflicting",
+        "Averaged over the groups whose bias value goes against their class: what a model that follows the shortcut "
+        "gets wrong.",
+        needs_bias=True,
+    ),
+    "adjusted_accuracy": _of_counts(
+        "adjusted",
+        "Groups weighted by their share of the training images: the accuracy on data like those trained on.",
+        needs_bias=True,
+    ),
+    "class_mean_accuracy": _of_counts(
+        "class mean", "Accuracy within each class, averaged so that every class counts once."
+    ),
+    "balanced_error": _of_counts("balanced error", "1 less the class mean.", direction="lower", shown_in="record"),
+}
+
+HIERARCHY: Mapping[str, Measure] = {
+    "mistake_severity": _height(
+        "mistake severity",
+        "How far a wrong prediction is from the true class: the height of their lowest common ancestor (LCA) in the "
+        "class hierarchy, averaged over the images that are classified wrongly.",
+    ),
+    "hierarchical_distance_at_1": _height(
+        "distance@1",
+        "The height of the lowest common ancestor of the true and the predicted class, averaged over all images; a "
+        "right prediction counts 0.",
+    ),
+    **{
+        f"hierarchical_distance_at_{k}": _height(
+            f"distance@{k}", f"The same, averaged over the {k} likeliest classes of each image."
+        )
+        for k in (5, 20)
+    },
+    "crm_accuracy": _accuracy(
+        "CRM accuracy",
+        "The accuracy when the class of the least expected LCA height is predicted in place of the likeliest.",
+        splits=("val", "test"),
+        shown_in="record",
+    ),
+    "crm_mistake_severity": _height(
+        "CRM severity",
+        "The mistake severity when the class of the least expected LCA height is predicted in place of the likeliest.",
+        shown_in="record",
+    ),
+    **{
+        f"level_{depth}_accuracy": _accuracy(
+            f"level {depth}",
+            f"The share of images whose predicted and true class have the same ancestor {depth} below the root.",
+            splits=("val", "test"),
+            shown_in="record",
+        )
+        for depth in range(1, 21)
+    },
+}
+
+CALIBRATION: Mapping[str, Measure] = {
+    name: Measure(label=label, meaning=meaning, direction=direction, splits=("val", "test"), shown_in="record")
+    for name, label, direction, meaning in (
+        ("ece", "ECE", "lower", "Expected calibration error: |accuracy - confidence|, averaged over 15 bins."),
+        ("brier", "Brier score", "lower", "Squared distance of the probabilities to the one-hot target, 0 to 2."),
+        ("auroc", "AUROC", "higher", "Share of pairs of images of two classes that the logits put in the right order."),
+    )
+}
+
+_OF_FEATURES: Mapping[str, Measure] = {
+    "nc1": _of_training(
+        "NC1", "tr(Σ_W Σ_B⁺)/K: spread within classes, relative to that between them", shown_in="tables"
+    ),
+    "nc1_cdnv": _of_training("CDNV", "(v_i + v_j)/(2|μ_i - μ_j|²), mean over pairs of classes"),
+    "nc2_norm_cv": _of_training("NC2 norms", "std/mean of |μ_c - μ_G|: lengths are equal"),
+    "nc2_angle_std": _of_training(
+        "NC2 angles", "std over pairs of cos(μ_c - μ_G, μ_c' - μ_G): angles are equal", shown_in="tables"
+    ),
+    "nc2_angle_mean": _of_training(
+        "NC2 largest angles", "mean over pairs of |cos + 1/(K-1)|: angles are the largest possible"
+    ),
+    "nc2_etf_distance": _of_training("distance to the ETF", "distance of the means' Gram matrix to the ETF's, 0 to 2"),
+    "nc2_etf_floor": _of_training(
+        "least distance to the ETF", "the smallest distance to the ETF that d dimensions allow; 0 unless K > d + 1"
+    ),
+    "seli_distance_means": _of_training(
+        "distance to SELI", "distance of the means' Gram matrix to SELI's for these counts, 0 to 2"
+    ),
+}
+
+_OF_CLASSIFIER: Mapping[str, Measure] = {
+    "nc2_norm_cv_classifier": _of_training("NC2 norms, classifier", "std/mean of |w_c|"),
+    "nc2_angle_std_classifier": _of_training("NC2 angles, classifier", "std over pairs of cos(w_c, w_c')"),
+    "nc2_angle_mean_classifier": _of_training(
+        "NC2 largest angles, classifier", "mean over pairs of |cos + 1/(K-1)| of the rows w_c"
+    ),
+    "nc2_etf_distance_classifier": _of_training(
+        "distance to the ETF, classifier", "distance of the rows' Gram matrix to the ETF's, 0 to 2"
+    ),
+    "nc3_self_duality": _of_training("NC3", "‖W/‖W‖ - M/‖M‖‖², M the rows μ_c - μ_G", shown_in="tables"),
+    "nc4_disagreement": _of_training(
+        "NC4", "share of images on which the classifier and the nearest class mean differ", shown_in="tables"
+    ),
+    "seli_distance_classifier": _of_training(
+        "distance to SELI, classifier", "distance of the rows' Gram matrix to SELI's for these counts, 0 to 2"
+    ),
+}
+
+
+def _onto_bias(name: str, measure: Measure) -> Measure:
+    """Describe a measure of features in which the bias attribute stands in the target's place."""
+    return _of_training(
+        f"{measure.label} of the bias",
+        f"{measure.meaning}, for the bias attribute in the target's place",
+        needs_bias=True,
+        shown_in="tables" if name == "nc1" else "record",
+    )
+
+
+COLLAPSE: Mapping[str, Measure] = {
+    each: described
+    for name, measure in _OF_FEATURES.items()
+    for each, described in ((name, measure), (f"bias_{name}", _onto_bias(name, measure)))
+} | dict(_OF_CLASSIFIER)
+
+FRAME: Mapping[str, Measure] = {
+    "frame_fidelity_mean": _of_training(
+        "frame fidelity", "mean of cos(μ_i, μ_j) - cos(w_i, w_j) over pairs of classes"
+    ),
+    "frame_fidelity_std": _of_training("frame fidelity, std", "std over pairs of cos(μ_i, μ_j) - cos(w_i, w_j)"),
+    "frame_fidelity_deviation": _of_training("frame deviation", "mean over pairs of |cos(μ_i, μ_j) - cos(w_i, w_j)|"),
+}
 
 
 @hookimpl
 def ncbench_metrics() -> Iterable[MetricCard]:
-    """Return the cards of the built-in metric families."""
+    """Return the cards of the built-in metric families, in the order in which tables show them."""
     return [
         MetricCard(
             name="group",
@@ -37,34 +193,7 @@ def ncbench_metrics() -> Iterable[MetricCard]:
             factory="ncbench_metrics.group:GroupMetrics",
             citation="Sagawa, Koh, Hashimoto, Liang. Distributionally Robust Neural Networks for Group Shifts. "
             "ICLR 2020.",
-            metrics={
-                "accuracy": "higher",
-                "group_mean_accuracy": "higher",
-                "worst_group_accuracy": "higher",
-                "aligned_accuracy": "higher",
-                "conflicting_accuracy": "higher",
-                "adjusted_accuracy": "higher",
-                "class_mean_accuracy": "higher",
-                "balanced_error": "lower",
-            },
-        ),
-        MetricCard(
-            name="calibration",
-            summary="Expected calibration error (15 bins), Brier score, and AUROC for two classes",
-            factory="ncbench_metrics.calibration:CalibrationMetrics",
-            citation="Guo, Pleiss, Sun, Weinberger. On Calibration of Modern Neural Networks. ICML 2017.",
-            metrics={"ece": "lower", "brier": "lower", "auroc": "higher"},
-        ),
-        MetricCard(
-            name="collapse",
-            summary="Neural collapse of the training features, onto the target and onto the bias attribute",
-            factory="ncbench_metrics.collapse:CollapseMetrics",
-            citation="Papyan, Han, Donoho. Prevalence of Neural Collapse during the Terminal Phase of Deep Learning "
-            "Training. PNAS 2020.",
-            # Neither good nor bad in itself: onto the target it accompanies a fit, onto the bias a shortcut.
-            metrics=dict.fromkeys(
-                [*_OF_FEATURES, *_OF_CLASSIFIER, *(f"bias_{name}" for name in _OF_FEATURES)], "neither"
-            ),
+            metrics=GROUP,
         ),
         MetricCard(
             name="hierarchy",
@@ -72,15 +201,22 @@ def ncbench_metrics() -> Iterable[MetricCard]:
             factory="ncbench_metrics.hierarchy:HierarchyMetrics",
             citation="Bertinetto, Mueller, Tertikas, Samangooei, Lord. Making Better Mistakes: Leveraging Class "
             "Hierarchies with Deep Networks. CVPR 2020.",
-            metrics={
-                "mistake_severity": "lower",
-                "hierarchical_distance_at_1": "lower",
-                "hierarchical_distance_at_5": "lower",
-                "hierarchical_distance_at_20": "lower",
-                "crm_accuracy": "higher",
-                "crm_mistake_severity": "lower",
-                **{f"level_{depth}_accuracy": "higher" for depth in range(1, 21)},
-            },
+            metrics=HIERARCHY,
+        ),
+        MetricCard(
+            name="calibration",
+            summary="Expected calibration error (15 bins), Brier score, and AUROC for two classes",
+            factory="ncbench_metrics.calibration:CalibrationMetrics",
+            citation="Guo, Pleiss, Sun, Weinberger. On Calibration of Modern Neural Networks. ICML 2017.",
+            metrics=CALIBRATION,
+        ),
+        MetricCard(
+            name="collapse",
+            summary="Neural collapse of the training features, onto the target and onto the bias attribute",
+            factory="ncbench_metrics.collapse:CollapseMetrics",
+            citation="Papyan, Han, Donoho. Prevalence of Neural Collapse during the Terminal Phase of Deep Learning "
+            "Training. PNAS 2020.",
+            metrics=COLLAPSE,
         ),
         MetricCard(
             name="frame",
@@ -88,6 +224,6 @@ def ncbench_metrics() -> Iterable[MetricCard]:
             factory="ncbench_metrics.frame:FrameMetrics",
             citation="Liang, Davis. Inducing Neural Collapse to a Fixed Hierarchy-Aware Frame for Reducing Mistake "
             "Severity. ICCV 2023.",
-            metrics=dict.fromkeys(["frame_fidelity_mean", "frame_fidelity_std", "frame_fidelity_deviation"], "neither"),
+            metrics=FRAME,
         ),
     ]

@@ -60,7 +60,6 @@ def test_a_planted_fault_in_a_metric_fails_the_check_that_is_meant_for_it(name: 
     ("metrics", "reason"),
     [
         ({"Confidence": "neither"}, "lower-case"),
-        ({"confidence": "up"}, "direction"),
         ({"accuracy": "higher"}, "the family 'group'"),
     ],
 )

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from ncbench import BackboneCard, MethodCard, PluginError, Supervision
+from ncbench import BackboneCard, Measure, MethodCard, MetricCard, PluginError, Supervision
 
 
 @pytest.mark.parametrize(
@@ -34,3 +36,54 @@ def test_supervision_covers_what_it_declares() -> None:
     assert train.covers(none)
     assert not none.covers(train)
     assert not train.covers(both)
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"label": " "}, "label of a measure"),
+        ({"meaning": "two\nlines"}, "meaning of the measure 'mine' must be one line"),
+        ({"direction": "up"}, "direction of the measure 'mine' must be among higher, lower, neither, not 'up'"),
+        ({"unit": "percent"}, "unit of the measure 'mine' must be among %, LCA height, nothing"),
+        ({"splits": "test"}, "splits of the measure 'mine' must be among train, val, test"),
+        ({"splits": ()}, "splits"),
+        ({"splits": ("test", "probe")}, "splits"),
+        ({"decimals": -1}, "decimals of the measure 'mine' must be among None, 0 to 12"),
+        ({"decimals": True}, "decimals"),
+        ({"shown_in": "nowhere"}, "shown_in"),
+    ],
+)
+def test_malformed_measures_are_refused_in_one_line(changes: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(PluginError, match=complaint) as refused:
+        Measure(**{"label": "mine", "direction": "higher", **changes})
+    assert "\n" not in str(refused.value)
+
+
+def metric_card(metrics: Any) -> MetricCard:
+    return MetricCard(name="mine", summary="One line.", factory="package.module:Class", metrics=metrics)
+
+
+def test_a_direction_alone_describes_a_metric() -> None:
+    card = metric_card({"margin_mean": "higher", "spread": Measure(label="spread of margins", direction="neither")})
+    assert card.metrics["margin_mean"] == Measure(label="margin mean", direction="higher")
+    assert card.metrics["spread"].label == "spread of margins"
+
+
+@pytest.mark.parametrize("metrics", [["margin_mean"], {"margin_mean": 1}, {"margin_mean": "up"}])
+def test_metrics_in_another_form_are_refused(metrics: Any) -> None:
+    with pytest.raises(PluginError, match=r"mine|margin mean"):
+        metric_card(metrics)
+
+
+@pytest.mark.parametrize(
+    ("fields", "value", "plain", "signed"),
+    [
+        ({}, 0.123456, "0.1235", "+0.1235"),
+        ({"decimals": 3}, 2.0, "2.000", "+2.000"),
+        ({"unit": "%", "decimals": 2}, 0.98765, "98.77", "+98.77"),
+        ({"unit": "%", "decimals": 2}, -0.01, "-1.00", "-1.00"),
+    ],
+)
+def test_how_a_value_is_shown(fields: dict[str, Any], value: float, plain: str, signed: str) -> None:
+    measure = Measure(label="mine", direction="higher", **fields)
+    assert (measure.text(value), measure.text(value, signed=True)) == (plain, signed)

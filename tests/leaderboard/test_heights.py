@@ -53,7 +53,7 @@ def test_the_board_says_which_way_a_measure_is_better_and_whether_it_was_recompu
     assert (measures["mistake_severity"]["better"], measures["mistake_severity"]["unit"]) == ("lower", "LCA height")
     assert not measures["mistake_severity"]["recomputed"]
     assert (measures["accuracy"]["better"], measures["accuracy"]["unit"]) == ("higher", "fraction")
-    directions = {name: way for card in ncbench_metrics() for name, way in card.metrics.items()}
+    directions = {name: number.direction for card in ncbench_metrics() for name, number in card.metrics.items()}
     assert {name: measure.better for name, measure in MEASURES.items()} == {name: directions[name] for name in MEASURES}
 
 
