@@ -46,7 +46,9 @@ if TYPE_CHECKING:
     from ncbench.contracts.task import Batch as Batch
     from ncbench.contracts.task import SplitView as SplitView
     from ncbench.contracts.task import Task as Task
+    from ncbench.data.loading.memory import free_memory as free_memory
     from ncbench.records.archive import load_result as load_result
+    from ncbench.training.run import find_device as find_device
     from ncbench.training.run import run as run
 
 _HOME = {
@@ -78,6 +80,8 @@ _HOME = {
     "Supervision": "contracts.cards",
     "SupervisionError": "contracts.errors",
     "Task": "contracts.task",
+    "find_device": "training.run",
+    "free_memory": "data.loading.memory",
     "hookimpl": "contracts.hookspecs",
     "load_result": "records.archive",
     "name_offenders": "contracts.errors",

@@ -14,9 +14,7 @@ from typing import IO
 
 import torch
 
-from ncbench.contracts.launcher import Ended, Job, Launcher, Started
-from ncbench.data.loading.memory import free_memory
-from ncbench.training.run import find_device
+from ncbench import Ended, Job, Launcher, Started, find_device, free_memory
 
 POLL_SECONDS = 0.1
 GRACE_SECONDS = 60  # in which an interrupted run writes its record
