@@ -1,9 +1,13 @@
-"""Writing files so that nothing half-written is ever left where it could be taken for whole."""
+"""Writing files so that nothing half-written is taken for whole, and no two processes write at once."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from ncbench.contracts.errors import ConfigurationError
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -18,3 +22,31 @@ def write_atomically(path: Path, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def locked(path: Path, doing: str, say: Callable[[str], None] | None = None) -> Iterator[None]:
+    """Hold a lock file for as long as the block runs; the file itself stays behind.
+
+    Args:
+        path: The lock file, in a folder that exists.
+        doing: What the holder of the lock does, as in ``"working on runs/erm"``.
+        say: Told in one line that another process holds the lock, before it is waited for; None to refuse instead.
+
+    Raises:
+        ConfigurationError: Another process holds the lock, and `say` is None.
+    """
+    from filelock import FileLock, Timeout  # here: importing it takes longer than all of the command line
+
+    lock = FileLock(path)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        if say is None:
+            raise ConfigurationError(f"Another process is {doing}; wait until it is done.") from None
+        say(f"Another process is {doing}; waiting for it.")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()

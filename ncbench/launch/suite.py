@@ -14,6 +14,7 @@ import pydantic
 import yaml
 from pydantic import Field
 
+from ncbench.contracts.documents import Part
 from ncbench.contracts.errors import ConfigurationError, name_offenders
 from ncbench.contracts.launcher import Job
 from ncbench.contracts.specs import Scalar, Spec
@@ -24,11 +25,7 @@ DIGITS = 3  # significant ones of a drawn number: nobody tunes more, and specs s
 _Values = Annotated[tuple[Scalar, ...], Field(min_length=1)]
 
 
-class _Part(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Uniform(_Part):
+class Uniform(Part):
     """Numbers drawn evenly between two bounds."""
 
     uniform: tuple[float, float]
@@ -38,7 +35,7 @@ class Uniform(_Part):
         return _rounded(generator.uniform(*self.uniform))
 
 
-class LogUniform(_Part):
+class LogUniform(Part):
     """Positive numbers whose logarithm is drawn evenly between two bounds."""
 
     log_uniform: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
@@ -49,7 +46,7 @@ class LogUniform(_Part):
         return _rounded(math.exp(generator.uniform(math.log(low), math.log(high))))
 
 
-class Search(_Part):
+class Search(Part):
     """Random search: every method and dataset of the block gets the same number of draws.
 
     Args:
@@ -72,7 +69,7 @@ class Search(_Part):
             }
 
 
-class Block(_Part):
+class Block(Part):
     """All combinations of methods, datasets, settings and seeds.
 
     Settings are named as on the command line, ``recipe.KEY``, or ``method.KEY`` for a parameter of every method here.
@@ -111,7 +108,7 @@ class Member:
     job: Job
 
 
-class Suite(_Part):
+class Suite(Part):
     """A suite.
 
     Args:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
+from ncbench.contracts.documents import Part
 from ncbench.contracts.errors import counted
 
 Status = Literal["completed", "diverged", "interrupted", "failed"]
@@ -31,18 +32,14 @@ ACCURACIES = (
 """Metrics that follow from the integer counts of groups and where higher is better, in the order they are shown."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class PluginPart(_Part):
+class PluginPart(Part):
     """The distribution that brought a card, and its version."""
 
     distribution: Name
     version: Name
 
 
-class SupervisionPart(_Part):
+class SupervisionPart(Part):
     """The labels beyond the target that the run used, model selection included."""
 
     train: Literal["none", "bias"]
@@ -50,7 +47,7 @@ class SupervisionPart(_Part):
     hierarchy: bool
 
 
-class MethodPart(_Part):
+class MethodPart(Part):
     """The method: canonical spec, every parameter, what it declared."""
 
     name: Name
@@ -60,7 +57,7 @@ class MethodPart(_Part):
     plugin: PluginPart
 
 
-class DatasetPart(_Part):
+class DatasetPart(Part):
     """The dataset: canonical spec, every parameter, and the SHA-256 of its pixels and labels.
 
     `mismatch` says how the data differ from what the dataset's manifest promises, a phrase each; it is empty if they
@@ -84,7 +81,7 @@ class DatasetPart(_Part):
         return f"data differ from the released: {counted(count, 'difference')}" if count else ""
 
 
-class BackbonePart(_Part):
+class BackbonePart(Part):
     """The backbone: canonical spec and every parameter."""
 
     name: Name
@@ -93,7 +90,7 @@ class BackbonePart(_Part):
     plugin: PluginPart
 
 
-class Group(_Part):
+class Group(Part):
     """One cell (target, bias) of a split; bias is null where the attribute is unknown."""
 
     target: Count
@@ -108,14 +105,14 @@ class Group(_Part):
         return self
 
 
-class Selected(_Part):
+class Selected(Part):
     """The epoch one criterion chose, and the metrics of its model as they stood at that epoch."""
 
     epoch: Count
     metrics: dict[Split, Numbers]
 
 
-class Epoch(_Part):
+class Epoch(Part):
     """One epoch of the history: losses are means over the epoch's images, null if not finite."""
 
     epoch: Annotated[int, Field(ge=1)]

@@ -14,18 +14,17 @@ import shutil
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import filelock
 import torch
 
 import ncbench
 from ncbench.contracts.errors import ConfigurationError, DataError, NcbenchError, counted
-from ncbench.contracts.files import write_atomically
+from ncbench.contracts.files import locked, write_atomically
 from ncbench.data.store.open import Store
 from ncbench.data.store.prepare import prepare
 from ncbench.discovery.registry import registry
@@ -115,7 +114,7 @@ def run(
         raise ConfigurationError("--resume goes on with a run and --force discards it; give one of them.")
     torch_device = find_device(device)
     folder = writable_folder(Path(output) / configuration.run_id)
-    with _locked(folder):
+    with locked(folder / LOCK_FILE, f"working on {folder}"):
         finished = None if force else _finished(folder, resume)
         if finished is not None:
             warn("This run is finished already; here is its record. --force runs it anew.")
@@ -348,19 +347,6 @@ def _explain_write_error(error: OSError, folder: Path) -> NcbenchError:
     if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
         return NcbenchError(f"There is no space left for {where}. Free some and go on with --resume.")
     return ConfigurationError(f"{where} cannot be written ({error.strerror or error}). Choose another --output.")
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    lock = filelock.FileLock(folder / LOCK_FILE)
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        raise ConfigurationError(f"Another process is working on {folder}; wait for it or change the seed.") from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _finished(folder: Path, resume: bool) -> RunResult | None:

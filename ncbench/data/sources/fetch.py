@@ -7,7 +7,6 @@ next time.
 
 from __future__ import annotations
 
-import contextlib
 import email.utils
 import hashlib
 import http.client
@@ -19,15 +18,14 @@ import ssl
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 import ncbench
 from ncbench.contracts.errors import DataError
+from ncbench.contracts.files import locked
 from ncbench.data.sources.manifest import HttpFile, HttpSource, HubSource, Manifest, ManualSource
 from ncbench.data.sources.unpack import ArchiveError, unpack
 
@@ -99,7 +97,7 @@ def fetch(
         for source in automatic:
             partial = root / ".ncbench-partial" / manifest.name
             partial.mkdir(parents=True, exist_ok=True)
-            with _locked(partial.with_name(f"{manifest.name}.lock"), say):
+            with locked(partial.with_name(f"{manifest.name}.lock"), f"fetching {manifest.name}", say):
                 try:
                     if isinstance(source, HttpSource):
                         _fetch_http(source, root, partial, say, progress, patience or Patience())
@@ -307,20 +305,6 @@ def _fetch_hub(source: HubSource, root: Path, partial: Path, say: Callable[[str]
     target.parent.mkdir(parents=True, exist_ok=True)
     folder.replace(target)
     say(f"{target} is here.")
-
-
-@contextlib.contextmanager
-def _locked(path: Path, say: Callable[[str], None]) -> Iterator[None]:
-    lock = FileLock(path)
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        say("Another process is fetching this dataset; waiting for it.")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _size(path: Path) -> int:

@@ -17,6 +17,7 @@ import yaml
 from pydantic import Field
 
 from ncbench.contracts.cards import NAME
+from ncbench.contracts.documents import Part
 from ncbench.contracts.errors import DataError, name_offenders
 from ncbench.contracts.specs import Scalar
 
@@ -39,18 +40,14 @@ RelativePath = Annotated[str, pydantic.AfterValidator(_inside)]
 Url = Annotated[str, Field(pattern=r"^https?://")]
 
 
-class _Part(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Licence(_Part):
+class Licence(Part):
     """The terms the data come under; `url` is where they are stated."""
 
     name: str
     url: str
 
 
-class Extraction(_Part):
+class Extraction(Part):
     """How a downloaded archive is unpacked.
 
     Args:
@@ -64,7 +61,7 @@ class Extraction(_Part):
     folder: RelativePath | None = None
 
 
-class HttpFile(_Part):
+class HttpFile(Part):
     """One file to download.
 
     Args:
@@ -82,7 +79,7 @@ class HttpFile(_Part):
     extract: Extraction | None = None
 
 
-class HttpSource(_Part):
+class HttpSource(Part):
     """Files served over http(s); all of them make up the dataset."""
 
     kind: Literal["http"]
@@ -98,7 +95,7 @@ class HttpSource(_Part):
         return self
 
 
-class HubSource(_Part):
+class HubSource(Part):
     """A dataset repository on the Hugging Face hub.
 
     Args:
@@ -115,14 +112,14 @@ class HubSource(_Part):
     patterns: tuple[str, ...] = ()
 
 
-class ManualSource(_Part):
+class ManualSource(Part):
     """What a person has to do to get the data: one paragraph, shown as it is."""
 
     kind: Literal["manual"]
     instructions: str
 
 
-class SourceFile(_Part):
+class SourceFile(Part):
     """A source file whose content is known.
 
     Args:
@@ -139,7 +136,7 @@ class SourceFile(_Part):
 SplitName = Literal["train", "val", "test"]
 
 
-class SplitCounts(_Part):
+class SplitCounts(Part):
     """What a split must contain.
 
     Args:
@@ -153,7 +150,7 @@ class SplitCounts(_Part):
     groups: tuple[tuple[int, ...], ...] | None = None
 
 
-class Lookalike(_Part):
+class Lookalike(Part):
     """Data that circulate as the dataset, in its layout, and are not what was released.
 
     Args:
@@ -165,7 +162,7 @@ class Lookalike(_Part):
     counts: Mapping[SplitName, SplitCounts] = Field(min_length=1)
 
 
-class Manifest(_Part):
+class Manifest(Part):
     """What ncbench knows of a dataset without having it.
 
     Args:

@@ -16,16 +16,16 @@ import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from ncbench.contracts.dataset import Dataset
 from ncbench.contracts.errors import DataError
+from ncbench.contracts.files import locked
 from ncbench.contracts.specs import Spec
 from ncbench.data.sources.files import signature
 from ncbench.data.sources.manifest import Manifest
@@ -119,7 +119,7 @@ def open_store(
     if store is None:
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            with _locked(folder, say):
+            with locked(folder.with_name(f".{folder.name}.lock"), f"preparing {folder}", say):
                 store = _load_unchanged(folder, identity, dataset)  # another process may have built it meanwhile
                 if store is None:
                     if folder.exists():
@@ -188,20 +188,6 @@ def store_folder(spec: Spec, root: Path | None) -> Path:
     digest = hashlib.sha256(f"{spec}\n{where}".encode()).hexdigest()[:12]
     readable = re.sub(r"[^\w.=-]+", "-", str(spec).partition(":")[2])[:60]
     return cache_folder() / "stores" / spec.name / (f"{readable}-{digest}" if readable else digest)
-
-
-@contextlib.contextmanager
-def _locked(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
-    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        say(f"Another process is preparing {folder}; waiting for it.")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _load_unchanged(folder: Path, identity: Mapping[str, Any], dataset: Dataset) -> Store | None:

@@ -9,11 +9,10 @@ from inspect import getattr_static
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from ncbench.contracts.cards import DatasetCard
 from ncbench.contracts.dataset import Dataset
 from ncbench.contracts.errors import ConfigurationError, DataError
+from ncbench.contracts.files import locked
 from ncbench.contracts.specs import Parameters
 from ncbench.data.sources.manifest import Manifest, load_manifest
 from ncbench.data.sources.roots import cache_folder, how_to_get, roots_with, unwritable
@@ -108,15 +107,15 @@ def twin_root(card: DatasetCard, kind: type[Dataset], report: Callable[[str], No
     Raises:
         DataError: The dataset has no twin, or the cache folder cannot be written to.
     """
+    say = report or (lambda line: None)
     # A twin is named after the code that draws it, so that a changed generator draws a new one.
     root = cache_folder() / "synthetic" / f"{card.name}-{code_digest(kind)[:12]}"
     if kind.folder is None or not (root / kind.folder).is_dir():
         try:
             root.mkdir(parents=True, exist_ok=True)
-            with FileLock(root.with_name(f".{root.name}.lock")):
+            with locked(root.with_name(f".{root.name}.lock"), f"writing {root}", say):
                 if kind.folder is None or not (root / kind.folder).is_dir():
-                    if report is not None:
-                        report(f"Writing the synthetic twin of {card.name} to {root}.")
+                    say(f"Writing the synthetic twin of {card.name} to {root}.")
                     write_twin(kind, root)
         except OSError as error:
             raise unwritable(cache_folder(), error) from error

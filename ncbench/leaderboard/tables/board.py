@@ -9,14 +9,12 @@ from __future__ import annotations
 import json
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import Field, JsonValue
+
+from ncbench.contracts.documents import Part
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Measure(_Part):
+class Measure(Part):
     """What the numbers of one name are."""
 
     name: str
@@ -29,7 +27,7 @@ class Measure(_Part):
     recomputed: bool = Field(description="from the counts of each record; else it is what the record states")
 
 
-class Estimate(_Part):
+class Estimate(Part):
     """A mean over seeds, in its measure's unit, with its 95% interval of Student's t; none below three seeds."""
 
     mean: float
@@ -38,14 +36,14 @@ class Estimate(_Part):
     seeds: int
 
 
-class Paired(_Part):
+class Paired(Part):
     """The mean difference to a baseline row over the seeds both have run, as a fraction."""
 
     baseline: str = Field(description="id of the row compared with")
     difference: Estimate
 
 
-class Source(_Part):
+class Source(Part):
     """One run of a row: its seed, its record's path relative to this file, and its measures on the test split."""
 
     seed: int
@@ -53,7 +51,7 @@ class Source(_Part):
     metrics: dict[str, float]
 
 
-class Plugin(_Part):
+class Plugin(Part):
     """A method, dataset or backbone: its canonical spec, and the distribution and versions it came in."""
 
     name: str
@@ -62,7 +60,7 @@ class Plugin(_Part):
     versions: list[str]
 
 
-class Row(_Part):
+class Row(Part):
     """One configuration: its runs differ in the seed alone."""
 
     id: str = Field(description="first 12 digits of the SHA-256 of the configuration")
@@ -80,7 +78,7 @@ class Row(_Part):
     runs: list[Source]
 
 
-class Comparable(_Part):
+class Comparable(Part):
     """The labels that rows used and the rule that chose their epoch; ranks compare nothing across these."""
 
     train: Literal["none", "bias"]
@@ -95,7 +93,7 @@ class Section(Comparable):
     rows: list[Row]
 
 
-class DatasetTable(_Part):
+class DatasetTable(Part):
     """All that was run on one dataset with one set of parameters."""
 
     dataset: Plugin
@@ -105,7 +103,7 @@ class DatasetTable(_Part):
     sections: list[Section]
 
 
-class Block(_Part):
+class Block(Part):
     """A dataset on which the methods of an overview are compared, and what they have in common there."""
 
     dataset: str = Field(description="canonical spec")
@@ -113,7 +111,7 @@ class Block(_Part):
     epochs: int
 
 
-class MeanRank(_Part):
+class MeanRank(Part):
     """A method's ranks among the methods of an overview, 1 is best."""
 
     method: str
@@ -123,7 +121,7 @@ class MeanRank(_Part):
     rows: list[str] = Field(description="ids of the rows compared, one a block")
 
 
-class RankTest(_Part):
+class RankTest(Part):
     """Friedman's test of equal mean ranks, and Nemenyi's critical difference at the 5% level."""
 
     statistic: float
@@ -143,7 +141,7 @@ class Overview(Comparable):
     test: RankTest | None = Field(description="null for fewer than three methods or three blocks")
 
 
-class MethodSummary(_Part):
+class MethodSummary(Part):
     """What the card of a built-in method says of it."""
 
     name: str
@@ -151,7 +149,7 @@ class MethodSummary(_Part):
     citation: str
 
 
-class ReportedNumber(_Part):
+class ReportedNumber(Part):
     """A number as its source gives it, in per cent."""
 
     dataset: str = Field(description="canonical spec")
@@ -161,7 +159,7 @@ class ReportedNumber(_Part):
     seeds: int | None = Field(description="null if the source does not say")
 
 
-class ReportedTable(_Part):
+class ReportedTable(Part):
     """Numbers of one source and one protocol, not of this archive: shown beside ours, never ranked."""
 
     label: str = Field(description="the source, short enough for a heading")
@@ -172,7 +170,7 @@ class ReportedTable(_Part):
     numbers: list[ReportedNumber]
 
 
-class Left(_Part):
+class Left(Part):
     """A file that does not count, and why. `refused`: it is wrong by itself; else it cannot be compared."""
 
     file: str
@@ -181,7 +179,7 @@ class Left(_Part):
     refused: bool
 
 
-class Board(_Part):
+class Board(Part):
     """The leaderboard."""
 
     schema_version: Literal[1] = 1

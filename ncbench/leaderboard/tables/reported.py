@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 import pydantic
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from ncbench.contracts.documents import Part
 from ncbench.contracts.errors import ConfigurationError, NcbenchError, name_offenders
 from ncbench.contracts.specs import Spec
 from ncbench.leaderboard.intake.files import is_folder_name, read_file
@@ -52,11 +53,7 @@ Text = Annotated[str, Field(min_length=1, max_length=500), pydantic.AfterValidat
 Percent = Annotated[float, Field(ge=0, le=100)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Number(_Part):
+class Number(Part):
     """One number in per cent, with what its source gives after ± and its seeds, where these are its own."""
 
     value: Percent
@@ -64,7 +61,7 @@ class Number(_Part):
     seeds: Annotated[int, Field(ge=1)] | None = None
 
 
-class Table(_Part):
+class Table(Part):
     """The numbers of one source and one protocol.
 
     Args:
