@@ -14,11 +14,11 @@ import click
 
 from ncbench.cli.terminal import wrapped
 from ncbench.contracts.errors import ConfigurationError, DataError, NcbenchError, counted
-from ncbench.contracts.specs import Spec
 
 if TYPE_CHECKING:
     from ncbench.contracts.cards import DatasetCard
     from ncbench.contracts.dataset import Dataset
+    from ncbench.contracts.specs import Spec
 
 _data_root = click.option(
     "--data-root",
@@ -69,8 +69,7 @@ def info(dataset: str, data_root: Path | None, as_json: bool) -> None:
     """Say what a DATASET is, where it comes from, and whether it is here."""
     from ncbench.data.sources.manifest import load_manifest
 
-    spec = Spec.parse(dataset)
-    card = _card(spec)
+    card, spec = _named(dataset)
     kind = _kind(card)
     manifest = load_manifest(card.manifest)
     params = kind.Parameters.build(spec.parameters, owner=card.name)
@@ -111,21 +110,21 @@ def info(dataset: str, data_root: Path | None, as_json: bool) -> None:
             click.echo(wrapped(f"{label:<{width}}  {text}", indent=width + 2))
 
 
-@data.command()
+@data.command("fetch")
 @click.argument("dataset")
 @_data_root
-def fetch(dataset: str, data_root: Path | None) -> None:
+def fetch_sources(dataset: str, data_root: Path | None) -> None:
     """Download a DATASET's sources into --data-root, else into the cache folder, where they are found.
 
     Goes on where it was cut off, tries the mirrors in order, and verifies every checksum. $NCBENCH_DATA is often a
     shared collection, so nothing is written there unless --data-root names it.
     """
-    from ncbench.data.sources import fetch as download
+    from ncbench.data.sources.fetch import fetch
     from ncbench.data.sources.files import wrong_files
     from ncbench.data.sources.manifest import load_manifest
     from ncbench.data.sources.roots import data_roots
 
-    card = _card(Spec.parse(dataset))
+    card, _ = _named(dataset)
     if _kind(card).folder is None:
         click.echo(f"{card.name} is embedded: there is nothing to fetch.")
         return
@@ -138,7 +137,7 @@ def fetch(dataset: str, data_root: Path | None) -> None:
         _report(f"Files in {status['where']} are not the published ones.")
     click.echo(f"{manifest.title}. Licence: {manifest.licence.name} ({manifest.licence.url})", err=True)
     root = data_root or data_roots()[-1]
-    download.fetch(manifest, root, report=_report, progress=_progress())
+    fetch(manifest, root, report=_report, progress=_progress())
     status = _status(card.name, data_root)
     if status["sources"] != "present":
         raise DataError(f"{card.name} was fetched, but is not complete: {status['reason']}")
@@ -150,21 +149,21 @@ def fetch(dataset: str, data_root: Path | None) -> None:
     click.echo(f"{card.name} is here: {status['where']}. Next: ncbench data prepare {dataset}")
 
 
-@data.command()
+@data.command("prepare")
 @click.argument("dataset")
 @_data_root
 @_synthetic
 @_allow_mismatch
-def prepare(dataset: str, data_root: Path | None, synthetic: bool, allow_mismatch: bool) -> None:
+def prepare_store(dataset: str, data_root: Path | None, synthetic: bool, allow_mismatch: bool) -> None:
     """Decode a DATASET once into its store, as the first run on it would.
 
     Goes on where it was cut off.
     """
-    from ncbench.data.store.prepare import prepare as prepare_store
+    from ncbench.data.store.prepare import prepare
 
-    spec = Spec.parse(dataset)
-    store = prepare_store(
-        _card(spec),
+    card, spec = _named(dataset)
+    store = prepare(
+        card,
         spec.parameters,
         data_root=data_root,
         synthetic=synthetic,
@@ -178,23 +177,22 @@ def prepare(dataset: str, data_root: Path | None, synthetic: bool, allow_mismatc
         click.echo(f"mismatch    {difference}")
 
 
-@data.command()
+@data.command("verify")
 @click.argument("dataset")
 @_data_root
 @_synthetic
-def verify(dataset: str, data_root: Path | None, synthetic: bool) -> None:
+def verify_sources(dataset: str, data_root: Path | None, synthetic: bool) -> None:
     """Re-read a DATASET from its sources, and its store: list every bad file and every count that differs."""
     from ncbench.data.sources.manifest import load_manifest
     from ncbench.data.store.prepare import locate
-    from ncbench.data.store.verify import verify as find_problems
+    from ncbench.data.store.verify import verify
 
-    spec = Spec.parse(dataset)
-    card = _card(spec)
+    card, spec = _named(dataset)
     manifest = load_manifest(card.manifest)
     found = locate(card, spec.parameters, manifest, data_root=data_root, synthetic=synthetic, report=_report)
     if synthetic:
         manifest = manifest.for_twin()
-    problems = find_problems(found, found.params.spec(card.name), manifest, _report)
+    problems = verify(found, found.params.spec(card.name), manifest, _report)
     for problem in problems:
         click.echo(problem)
     if problems:
@@ -212,8 +210,7 @@ def synthesize(dataset: str, folder: Path) -> None:
     """Write a twin of a DATASET into FOLDER, a data root: the real layout with generated images."""
     from ncbench.data.store.prepare import write_twin
 
-    spec = Spec.parse(dataset)
-    card = _card(spec)
+    card, spec = _named(dataset)
     kind = _kind(card)
     kind.Parameters.build(spec.parameters, owner=card.name)  # a twin serves all of them, but no wrong one
     if kind.folder is None:
@@ -229,11 +226,13 @@ def synthesize(dataset: str, folder: Path) -> None:
     )
 
 
-def _card(spec: Spec) -> DatasetCard:
+def _named(text: str) -> tuple[DatasetCard, Spec]:
+    """Return the card of the dataset that a spec names, and the spec."""
+    from ncbench.contracts.specs import Spec
     from ncbench.discovery.registry import registry
 
-    card: DatasetCard = registry().find("datasets", spec.name).card
-    return card
+    spec = Spec.parse(text)
+    return registry().find("datasets", spec.name).card, spec
 
 
 def _kind(card: DatasetCard) -> type[Dataset]:
@@ -252,7 +251,7 @@ def _status(name: str, data_root: Path | None) -> dict[str, Any]:
     row: dict[str, Any] = {"name": name, "sources": "missing", "where": None, "reason": None, "next": f"{about} why"}
     to_load = ""  # where the manifest knows it
     try:
-        card = _card(Spec(name))
+        card, _ = _named(name)
         kind, manifest = _kind(card), load_manifest(card.manifest)
         size = sum(file.bytes for source in manifest.sources[:1] if source.kind == "http" for file in source.files)
         to_load = f" ({_megabytes(size)})" if size else ""

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 
 from ncbench import DataError
-from ncbench.data.sources.fetch import Patience, fetch
+from ncbench.data.sources.download import RetryPolicy
+from ncbench.data.sources.fetch import fetch
 from ncbench.data.sources.manifest import Manifest
 
 from .conftest import Server, _Handler, make_manifest
 
-QUICK = Patience(timeout=1, pause=0.01, longest=0.05)
+QUICK = RetryPolicy(timeout=1, pause=0.01, longest=0.05)
 CONTENT = bytes(range(256)) * 2000  # 512 kB
 
 
@@ -38,7 +39,7 @@ def root(tmp_path: Path) -> Path:
 def test_a_file_is_fetched_and_placed(server: Server, root: Path) -> None:
     server.files["/data"] = CONTENT
     seen: list[tuple[str, int, int]] = []
-    fetch(_manifest(server.url("/data")), root, progress=lambda *step: seen.append(step), patience=QUICK)
+    fetch(_manifest(server.url("/data")), root, progress=lambda *step: seen.append(step), policy=QUICK)
     assert (root / "toy" / "data.bin").read_bytes() == CONTENT
     assert seen[-1] == ("toy/data.bin", len(CONTENT), len(CONTENT))
     assert not (root / ".ncbench-partial" / "toy").exists()
@@ -47,7 +48,7 @@ def test_a_file_is_fetched_and_placed(server: Server, root: Path) -> None:
 def test_what_is_here_is_not_fetched_again(server: Server, root: Path) -> None:
     (root / "toy").mkdir(parents=True)
     (root / "toy" / "data.bin").write_bytes(CONTENT)
-    fetch(_manifest(server.url("/data")), root, patience=QUICK)
+    fetch(_manifest(server.url("/data")), root, policy=QUICK)
     assert server.requests == []
 
 
@@ -55,7 +56,7 @@ def test_a_damaged_file_is_replaced(server: Server, root: Path) -> None:
     server.files["/data"] = CONTENT
     (root / "toy").mkdir(parents=True)
     (root / "toy" / "data.bin").write_bytes(CONTENT[:-1] + b"!")
-    fetch(_manifest(server.url("/data")), root, patience=QUICK)
+    fetch(_manifest(server.url("/data")), root, policy=QUICK)
     assert (root / "toy" / "data.bin").read_bytes() == CONTENT
 
 
@@ -73,7 +74,7 @@ def test_what_was_cut_off_is_gone_on_with(server: Server, root: Path) -> None:
         return True
 
     server.rules["/data"] = cut
-    fetch(_manifest(server.url("/data")), root, patience=QUICK)
+    fetch(_manifest(server.url("/data")), root, policy=QUICK)
     assert (root / "toy" / "data.bin").read_bytes() == CONTENT
     first, second = server.requests
     assert first[1] is None
@@ -88,9 +89,9 @@ def test_an_interrupted_fetch_is_gone_on_with_the_next_time(server: Server, root
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fetch(_manifest(server.url("/data")), root, progress=interrupt, patience=QUICK)
+        fetch(_manifest(server.url("/data")), root, progress=interrupt, policy=QUICK)
     assert not (root / "toy").exists()
-    fetch(_manifest(server.url("/data")), root, patience=QUICK)
+    fetch(_manifest(server.url("/data")), root, policy=QUICK)
     assert (root / "toy" / "data.bin").read_bytes() == CONTENT
     assert server.requests[1][1] is not None
 
@@ -108,13 +109,13 @@ def test_a_server_that_ignores_ranges_sends_all_again(server: Server, root: Path
         return True
 
     server.rules["/data"] = cut_then_whole
-    fetch(_manifest(server.url("/data")), root, patience=QUICK)
+    fetch(_manifest(server.url("/data")), root, policy=QUICK)
     assert (root / "toy" / "data.bin").read_bytes() == CONTENT
 
 
 def test_mirrors_are_tried_in_order(server: Server, root: Path) -> None:
     server.files["/good"] = CONTENT
-    fetch(_manifest(server.url("/gone"), server.url("/good"), server.url("/never")), root, patience=QUICK)
+    fetch(_manifest(server.url("/gone"), server.url("/good"), server.url("/never")), root, policy=QUICK)
     assert [path for path, _ in server.requests] == ["/gone", "/good"]
 
 
@@ -122,18 +123,18 @@ def test_mirrors_are_tried_in_order(server: Server, root: Path) -> None:
 def test_wrong_bytes_are_discarded(server: Server, root: Path, wrong: bytes) -> None:
     server.files["/wrong"] = wrong
     with pytest.raises(DataError, match="/wrong") as caught:
-        fetch(_manifest(server.url("/wrong")), root, patience=QUICK)
+        fetch(_manifest(server.url("/wrong")), root, policy=QUICK)
     assert "\n" not in str(caught.value)
     assert not (root / "toy").exists()
     server.files["/good"] = CONTENT
-    fetch(_manifest(server.url("/wrong"), server.url("/good")), root, patience=QUICK)
+    fetch(_manifest(server.url("/wrong"), server.url("/good")), root, policy=QUICK)
     assert (root / "toy" / "data.bin").read_bytes() == CONTENT
 
 
 def test_wrong_bytes_of_the_right_size_leave_nothing(server: Server, root: Path) -> None:
     server.files["/wrong"] = CONTENT[:-1] + b"!"
     with pytest.raises(DataError, match="sha256 differs"):
-        fetch(_manifest(server.url("/wrong")), root, patience=QUICK)
+        fetch(_manifest(server.url("/wrong")), root, policy=QUICK)
     assert _nothing_is_left(root)
 
 
@@ -147,7 +148,7 @@ def test_redirects_are_followed(server: Server, root: Path) -> None:
         return True
 
     server.rules["/old"] = moved
-    fetch(_manifest(server.url("/old")), root, patience=QUICK)
+    fetch(_manifest(server.url("/old")), root, policy=QUICK)
     assert (root / "toy" / "data.bin").read_bytes() == CONTENT
 
 
@@ -163,7 +164,7 @@ def test_a_redirect_to_a_local_file_is_not_followed(server: Server, root: Path, 
 
     server.rules["/old"] = moved
     with pytest.raises(DataError):
-        fetch(_manifest(server.url("/old")), root, patience=QUICK)
+        fetch(_manifest(server.url("/old")), root, policy=QUICK)
     assert not (root / "toy").exists()
 
 
@@ -183,7 +184,7 @@ def test_a_busy_server_is_asked_again(server: Server, root: Path, status: int, l
 
     server.rules["/data"] = busy
     started = time.monotonic()
-    fetch(_manifest(server.url("/data")), root, patience=QUICK)
+    fetch(_manifest(server.url("/data")), root, policy=QUICK)
     assert len(server.requests) == 3
     assert time.monotonic() - started < 60
 
@@ -199,7 +200,7 @@ def test_a_slow_server_is_waited_for(server: Server, root: Path) -> None:
         return True
 
     server.rules["/slow"] = slow
-    fetch(_manifest(server.url("/slow")), root, patience=QUICK)
+    fetch(_manifest(server.url("/slow")), root, policy=QUICK)
     assert len(server.requests) == 1
 
 
@@ -211,20 +212,63 @@ def test_a_server_that_falls_silent_is_given_up(server: Server, root: Path) -> N
         return True
 
     server.rules["/silent"] = silent
-    patience = Patience(timeout=0.1, pause=0.001, longest=0.01)
-    fetch(_manifest(server.url("/silent"), server.url("/good")), root, patience=patience)
+    policy = RetryPolicy(timeout=0.1, pause=0.001, longest=0.01)
+    fetch(_manifest(server.url("/silent"), server.url("/good")), root, policy=policy)
     assert (root / "toy" / "data.bin").read_bytes() == CONTENT
+
+
+def test_a_server_that_drips_is_given_up(server: Server, root: Path) -> None:
+    server.files["/good"] = CONTENT
+    ended: list[str] = []
+
+    def drip(handler: _Handler) -> bool:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(CONTENT)))
+        handler.end_headers()
+        for position in range(1000):
+            try:
+                handler.wfile.write(CONTENT[position : position + 1])
+            except OSError:
+                ended.append("the client went away")
+                return True
+            time.sleep(0.02)
+        ended.append("the client waited")
+        return True
+
+    server.rules["/drip"] = drip
+    said: list[str] = []
+    policy = RetryPolicy(timeout=0.2, pause=0.001, longest=0.01)
+    fetch(_manifest(server.url("/drip"), server.url("/good")), root, report=said.append, policy=policy)
+    assert (root / "toy" / "data.bin").read_bytes() == CONTENT
+    assert any("less than a kilobyte a second" in line for line in said)
+    assert [path for path, _ in server.requests] == ["/drip", "/good"]
+    while not ended:
+        time.sleep(0.01)
+    assert ended == ["the client went away"]
+
+
+def test_what_a_server_says_is_shown_without_control_characters(server: Server, root: Path) -> None:
+    def rude(handler: _Handler) -> bool:
+        handler.send_response(404, "gone\x1b[2J\x07\x9b31m away")
+        handler.end_headers()
+        return True
+
+    server.rules["/rude"] = rude
+    said: list[str] = []
+    with pytest.raises(DataError, match="the server answered 404 gone") as caught:
+        fetch(_manifest(server.url("/rude")), root, report=said.append, policy=QUICK)
+    assert all(line.isprintable() for line in (*said, str(caught.value)))
 
 
 def test_a_part_that_does_not_belong_is_thrown_away(server: Server, root: Path) -> None:
     server.files["/data"] = CONTENT[:100]  # shorter than what is here: 416
-    partial = root / ".ncbench-partial" / "toy" / "toy" / "data.bin"
+    partial = root / ".ncbench-partial" / "toy" / "toy" / "data.bin.part"
     partial.parent.mkdir(parents=True)
     partial.write_bytes(b"x" * 1000)
     with pytest.raises(DataError):
-        fetch(_manifest(server.url("/data")), root, patience=QUICK)
+        fetch(_manifest(server.url("/data")), root, policy=QUICK)
     server.files["/data"] = CONTENT
-    fetch(_manifest(server.url("/data")), root, patience=QUICK)
+    fetch(_manifest(server.url("/data")), root, policy=QUICK)
     assert (root / "toy" / "data.bin").read_bytes() == CONTENT
 
 
@@ -237,17 +281,17 @@ def test_nothing_is_placed_before_everything_is_here(server: Server, root: Path)
     ]
     manifest = make_manifest(sources=[{"kind": "http", "files": files}])
     with pytest.raises(DataError, match="/b: the server answered 404"):
-        fetch(manifest, root, patience=QUICK)
+        fetch(manifest, root, policy=QUICK)
     assert not (root / "toy").exists()
     server.files["/b"] = CONTENT
-    fetch(manifest, root, patience=QUICK)
+    fetch(manifest, root, policy=QUICK)
     assert [path for path, _ in server.requests] == ["/a", "/b", "/b"]
 
 
 def test_a_disk_that_is_too_small_is_noticed_first(server: Server, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 90, 10))
     with pytest.raises(DataError, match="MB free"):
-        fetch(_manifest(server.url("/data")), root, patience=QUICK)
+        fetch(_manifest(server.url("/data")), root, policy=QUICK)
     assert server.requests == []
 
 
@@ -255,14 +299,14 @@ def test_a_root_that_cannot_be_written_to(server: Server, tmp_path: Path) -> Non
     blocked = tmp_path / "file"
     blocked.write_text("")
     with pytest.raises(DataError, match="--data-root"):
-        fetch(_manifest(server.url("/data")), blocked / "root", patience=QUICK)
+        fetch(_manifest(server.url("/data")), blocked / "root", policy=QUICK)
 
 
 def test_the_next_source_is_tried_and_manual_instructions_come_last(server: Server, root: Path) -> None:
     http = _manifest(server.url("/gone")).sources[0].model_dump()
     manual = {"kind": "manual", "instructions": "write a letter."}
     with pytest.raises(DataError, match=r"404.*by hand: write a letter"):
-        fetch(make_manifest(sources=[manual, http]), root, patience=QUICK)
+        fetch(make_manifest(sources=[manual, http]), root, policy=QUICK)
 
 
 def test_what_is_got_by_hand_leaves_no_trace(root: Path) -> None:
@@ -307,8 +351,8 @@ def test_the_hub_is_asked_for_the_pinned_revision(root: Path, monkeypatch: pytes
 
 
 def test_a_hub_that_fails_leaves_nothing_to_be_taken_for_whole(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "huggingface_hub", _Hub(RuntimeError("no\nroute")))
-    with pytest.raises(DataError, match="someone/toy: no route"):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", _Hub(RuntimeError("no\n\x1b[31mroute")))
+    with pytest.raises(DataError, match=r"someone/toy: no \[31mroute"):
         fetch(make_manifest(sources=[HUB]), root)
     assert not (root / "toy").exists()
 

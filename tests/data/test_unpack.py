@@ -16,12 +16,13 @@ import pydantic
 import pytest
 
 from ncbench import DataError
-from ncbench.data.sources.fetch import UNPACKED, Patience, fetch
+from ncbench.data.sources.download import RetryPolicy
+from ncbench.data.sources.fetch import UNPACKED, fetch
 from ncbench.data.sources.manifest import Manifest
 
 from .conftest import Server, make_manifest
 
-QUICK = Patience(timeout=1, pause=0.01, longest=0.05)
+QUICK = RetryPolicy(timeout=1, pause=0.01, longest=0.05)
 FILES = {"images/a.png": b"a" * 5000, "images/deep/b.png": b"b" * 3000, "notes.txt": b"notes"}
 SIZE = sum(map(len, FILES.values()))
 
@@ -84,21 +85,21 @@ def root(tmp_path: Path) -> Path:
 def test_an_archive_becomes_a_folder(server: Server, root: Path, kind: str, content: bytes) -> None:
     seen: list[tuple[str, int, int]] = []
     manifest = serving(server, content, kind)
-    fetch(manifest, root, progress=lambda *step: seen.append(step), patience=QUICK)
+    fetch(manifest, root, progress=lambda *step: seen.append(step), policy=QUICK)
     assert content_of(root / "toy" / "data") == FILES
     assert seen[-1] == ("toy/data", SIZE, SIZE)
     assert not (root / ".ncbench-partial" / "toy").exists()
     before = len(server.requests)
-    fetch(manifest, root, patience=QUICK)
+    fetch(manifest, root, policy=QUICK)
     assert len(server.requests) == before
 
 
 @pytest.mark.parametrize(("kind", "content"), [("zip", zipped()), ("tar", tarred())])
 def test_one_folder_of_an_archive(server: Server, root: Path, kind: str, content: bytes) -> None:
-    fetch(serving(server, content, kind, folder="images"), root, patience=QUICK)
+    fetch(serving(server, content, kind, folder="images"), root, policy=QUICK)
     assert set(content_of(root / "toy" / "data")) == {"a.png", "deep/b.png"}
     with pytest.raises(DataError, match="it holds no files in 'pictures'"):
-        fetch(serving(server, content, kind, folder="pictures"), root / "other", patience=QUICK)
+        fetch(serving(server, content, kind, folder="pictures"), root / "other", policy=QUICK)
 
 
 def test_the_folder_a_tar_was_started_in_is_no_offender(server: Server, root: Path) -> None:
@@ -107,7 +108,7 @@ def test_the_folder_a_tar_was_started_in_is_no_offender(server: Server, root: Pa
         entry.type = tarfile.DIRTYPE
         archive.addfile(entry)
 
-    fetch(serving(server, tarred({"./a": b"a"}, started), "tar"), root, patience=QUICK)
+    fetch(serving(server, tarred({"./a": b"a"}, started), "tar"), root, policy=QUICK)
     assert content_of(root / "toy" / "data") == {"a": b"a"}
 
 
@@ -137,18 +138,18 @@ def _zip_entry(name: str, mode: int = 0, flags: int = 0) -> Callable[[zipfile.Zi
         ("tar", tarred(edit=_tar_entry("../climbs")), "'../climbs' (outside of the folder)"),
         ("tar", tarred(edit=_tar_entry("images/../../climbs")), "climbs' (outside of the folder)"),
         ("tar", tarred(edit=_tar_entry("images\\climbs")), "climbs' (outside of the folder)"),
-        ("tar", tarred(edit=_tar_entry("soft", tarfile.SYMTYPE, "/etc/passwd")), "'soft' (a link)"),
-        ("tar", tarred(edit=_tar_entry("inner", tarfile.SYMTYPE, "notes.txt")), "'inner' (a link)"),
-        ("tar", tarred(edit=_tar_entry("hard", tarfile.LNKTYPE, "notes.txt")), "'hard' (a link)"),
-        ("tar", tarred(edit=_tar_entry("pipe", tarfile.FIFOTYPE)), "'pipe' (a device)"),
-        ("tar", tarred(edit=_tar_entry("tape", tarfile.CHRTYPE)), "'tape' (a device)"),
+        ("tar", tarred(edit=_tar_entry("soft", tarfile.SYMTYPE, "/etc/passwd")), "'soft' (a link or a device)"),
+        ("tar", tarred(edit=_tar_entry("inner", tarfile.SYMTYPE, "notes.txt")), "'inner' (a link or a device)"),
+        ("tar", tarred(edit=_tar_entry("hard", tarfile.LNKTYPE, "notes.txt")), "'hard' (a link or a device)"),
+        ("tar", tarred(edit=_tar_entry("pipe", tarfile.FIFOTYPE)), "'pipe' (a link or a device)"),
+        ("tar", tarred(edit=_tar_entry("tape", tarfile.CHRTYPE)), "'tape' (a link or a device)"),
         ("tar", tarred(edit=_tar_entry("./notes.txt")), "'notes.txt' (twice)"),
         ("tar", tarred(edit=_tar_entry("notes.txt/within")), "'notes.txt/within' (a file in a file)"),
         ("zip", zipped(edit=_zip_entry("/absolute")), "'/absolute' (outside of the folder)"),
         ("zip", zipped(edit=_zip_entry("../climbs")), "'../climbs' (outside of the folder)"),
         ("zip", zipped(edit=_zip_entry("C:/drive")), "'C:/drive' (outside of the folder)"),
-        ("zip", zipped(edit=_zip_entry("soft", stat.S_IFLNK | 0o777)), "'soft' (a link)"),
-        ("zip", zipped(edit=_zip_entry("tape", stat.S_IFCHR | 0o600)), "'tape' (a device)"),
+        ("zip", zipped(edit=_zip_entry("soft", stat.S_IFLNK | 0o777)), "'soft' (a link or a device)"),
+        ("zip", zipped(edit=_zip_entry("tape", stat.S_IFCHR | 0o600)), "'tape' (a link or a device)"),
         ("zip", zipped(edit=_zip_entry("secret", flags=1)), "'secret' (encrypted)"),
     ],
 )
@@ -156,7 +157,7 @@ def test_members_that_could_do_harm_are_refused_and_nothing_is_unpacked(
     server: Server, root: Path, kind: str, content: bytes, reason: str
 ) -> None:
     with pytest.raises(DataError) as caught:
-        fetch(serving(server, content, kind), root, patience=QUICK)
+        fetch(serving(server, content, kind), root, policy=QUICK)
     assert reason in str(caught.value)
     assert "\n" not in str(caught.value)
     left = {path.name for path in root.parent.rglob("*") if not path.is_dir()}
@@ -166,7 +167,7 @@ def test_members_that_could_do_harm_are_refused_and_nothing_is_unpacked(
 def test_every_refused_member_is_counted(server: Server, root: Path) -> None:
     content = tarred({f"../climbs_{number:02d}": b"" for number in range(25)})
     with pytest.raises(DataError) as caught:
-        fetch(serving(server, content, "tar"), root, patience=QUICK)
+        fetch(serving(server, content, "tar"), root, policy=QUICK)
     assert str(caught.value).count("climbs_") == 20
     assert "and 5 more" in str(caught.value)
 
@@ -174,7 +175,7 @@ def test_every_refused_member_is_counted(server: Server, root: Path) -> None:
 @pytest.mark.parametrize(("kind", "content"), [("zip", zipped()), ("tar", tarred())])
 def test_an_archive_larger_than_announced_is_refused(server: Server, root: Path, kind: str, content: bytes) -> None:
     with pytest.raises(DataError, match=f"{SIZE} bytes, more than the {SIZE - 1} that were announced"):
-        fetch(serving(server, content, kind, size=SIZE - 1), root, patience=QUICK)
+        fetch(serving(server, content, kind, size=SIZE - 1), root, policy=QUICK)
     assert not (root / "toy").exists()
 
 
@@ -184,7 +185,7 @@ def test_a_member_that_understates_its_size_is_refused(server: Server, root: Pat
     lying = honest.replace((1_000_000).to_bytes(4, "little"), (5000).to_bytes(4, "little"))
     assert lying != honest
     with pytest.raises(DataError, match="cannot be unpacked"):
-        fetch(serving(server, lying, "zip", size=5000), root, patience=QUICK)
+        fetch(serving(server, lying, "zip", size=5000), root, policy=QUICK)
     assert not (root / "toy").exists()
 
 
@@ -199,7 +200,7 @@ def test_damaged_archives_are_refused(server: Server, root: Path) -> None:
         ("tar", tarred({"a": zlib.compress(bytes(5000)) * 100})[:-60]),
     ):
         with pytest.raises(DataError, match="cannot be unpacked: it is damaged or no"):
-            fetch(serving(server, content, kind, size=1 << 20), root, patience=QUICK)
+            fetch(serving(server, content, kind, size=1 << 20), root, policy=QUICK)
         assert not (root / "toy").exists()
 
 
@@ -211,9 +212,9 @@ def test_an_interrupted_unpacking_begins_again_without_the_download(server: Serv
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fetch(manifest, root, progress=interrupt, patience=QUICK)
+        fetch(manifest, root, progress=interrupt, policy=QUICK)
     assert not (root / "toy").exists()
-    fetch(manifest, root, patience=QUICK)
+    fetch(manifest, root, policy=QUICK)
     assert content_of(root / "toy" / "data") == FILES
     assert len(server.requests) == 1
 
@@ -223,13 +224,13 @@ def test_a_folder_that_is_there_is_left_alone(server: Server, root: Path) -> Non
     (root / "toy" / "data").mkdir(parents=True)
     (root / "toy" / "data" / "mine.txt").write_text("mine")
     with pytest.raises(DataError, match="move it away"):
-        fetch(manifest, root, patience=QUICK)
+        fetch(manifest, root, policy=QUICK)
     assert server.requests == []
     (root / "toy" / "data" / "mine.txt").unlink()
-    fetch(manifest, root, patience=QUICK)
+    fetch(manifest, root, policy=QUICK)
     (root / "toy" / "data" / "notes.txt").write_text("cut")
     with pytest.raises(DataError, match="is not whole"):
-        fetch(manifest, root, patience=QUICK)
+        fetch(manifest, root, policy=QUICK)
 
 
 def test_the_disk_must_hold_the_archive_and_its_content(
@@ -241,7 +242,7 @@ def test_the_disk_must_hold_the_archive_and_its_content(
     free = len(content) + SIZE - 1
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10 * free, 9 * free, free))
     with pytest.raises(DataError, match="fetched and unpacked"):
-        fetch(serving(server, content, "zip"), root, patience=QUICK)
+        fetch(serving(server, content, "zip"), root, policy=QUICK)
     assert server.requests == []
 
 
