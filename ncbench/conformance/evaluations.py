@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ncbench.conformance.problem import make_hierarchy
+from ncbench.contracts.groups import group_counts
 from ncbench.contracts.metric import Evaluation
 
 FEATURES = 6
@@ -126,9 +127,7 @@ def _evaluation(
 
 def _count(target: Tensor, bias: Tensor | None, num_classes: int, num_bias: int) -> np.ndarray:
     """Return the images of each group: (K, B) int64, (K, 1) where the attribute is unknown."""
-    columns = 1 if bias is None else num_bias
-    group = target if bias is None else target * columns + bias
-    return torch.bincount(group, minlength=num_classes * columns).reshape(num_classes, columns).numpy()
+    return group_counts(target.numpy(), None if bias is None else bias.numpy(), num_classes, num_bias)
 
 
 def _not_finite(evaluation: Evaluation) -> Evaluation:

@@ -60,6 +60,8 @@ class MethodPart(Part):
 class DatasetPart(Part):
     """The dataset: canonical spec, every parameter, and the SHA-256 of its pixels and labels.
 
+    `aligned_bias` is, for each class, the bias value that goes along with it in training; null where none does, and
+    missing in the records written before it was there.
     `mismatch` says how the data differ from what the dataset's manifest promises, a phrase each; it is empty if they
     don't, as in the records written before it was there.
     """
@@ -70,6 +72,7 @@ class DatasetPart(Part):
     synthetic: bool
     fingerprint: Name
     mismatch: list[Phrase] = Field(default_factory=list, max_length=100)
+    aligned_bias: list[Count] | None = None
     plugin: PluginPart
 
     @property

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ncbench.contracts.errors import NcbenchError, described
+from ncbench.contracts.groups import group_counts
 from ncbench.contracts.method import Method
 from ncbench.contracts.metric import Evaluation, Metric
 from ncbench.data.loading.loader import Loader
@@ -179,13 +180,6 @@ class Evaluator:
 
 
 _WITHOUT_IT = "Put it right, uninstall its package, or leave it out with NCBENCH_PLUGINS."
-
-
-def group_counts(target: np.ndarray, bias: np.ndarray | None, num_classes: int, num_bias: int) -> np.ndarray:
-    """Return how many entries each group (y, a) has: (K, B) int64, or (K, 1) where `bias` is None."""
-    if bias is None:
-        return np.bincount(target, minlength=num_classes).reshape(num_classes, 1)
-    return np.bincount(target * num_bias + bias, minlength=num_classes * num_bias).reshape(num_classes, num_bias)
 
 
 def _finite(numbers: Iterable[tuple[str, float]]) -> dict[str, float]:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ncbench.contracts.errors import PluginError
+from ncbench.contracts.groups import group_counts
 from ncbench.contracts.method import Method
 from ncbench.contracts.task import Batch, SplitView, Task, derived_seed, seeded_generator, withheld
 from ncbench.data.loading.loader import Loader
@@ -24,7 +25,7 @@ from ncbench.data.store.open import Store
 from ncbench.features.snapshot import Snapshot, take_snapshot
 from ncbench.training.checkpoints import load_latest_checkpoint, save_checkpoint
 from ncbench.training.configuration import Configuration, load_metrics
-from ncbench.training.evaluation import EvaluatedSplit, Evaluator, SplitResult, group_counts
+from ncbench.training.evaluation import EvaluatedSplit, Evaluator, SplitResult
 from ncbench.training.interrupts import Interrupts
 from ncbench.training.seeding import seed_global_generators
 from ncbench.training.selection import Best, available_criteria, check_criterion, improved

@@ -248,6 +248,7 @@ class _Session:
                     "synthetic": configuration.synthetic,
                     "fingerprint": store.fingerprint,
                     "mismatch": list(store.mismatch),
+                    "aligned_bias": None if store.aligned_bias is None else list(store.aligned_bias),
                 },
                 "backbone": configuration.backbone.describe(),
                 "seed": configuration.seed,

@@ -67,6 +67,7 @@ GROUP: Mapping[str, Measure] = {
     "class_mean_accuracy": _of_counts(
         "class mean", "Accuracy within each class, averaged so that every class counts once."
     ),
+    "worst_class_accuracy": _of_counts("worst class", "Accuracy within the class that has the lowest one."),
     "balanced_error": _of_counts("balanced error", "1 less the class mean.", direction="lower", shown_in="record"),
 }
 

@@ -57,6 +57,9 @@ def test_every_metric_is_its_definition(case):
         "worst_group_accuracy": min(cells.values()),
     }
     expected["balanced_error"] = 1 - expected["class_mean_accuracy"]
+    expected["worst_class_accuracy"] = recall_score(
+        case["target"], case["predicted"], average=None, labels=sorted(set(case["target"]))
+    ).min()
     for name, kind in (("aligned_accuracy", True), ("conflicting_accuracy", False)):
         of_kind = [value for (y, a), value in cells.items() if (a == case["aligned_bias"][y]) is kind]
         if of_kind:
@@ -106,7 +109,7 @@ def test_repeating_the_images_of_one_cell_leaves_the_group_metrics(case, times):
     order = list(range(len(case["target"]))) + chosen * (times - 1)
     repeated = case | {key: [case[key][i] for i in order] for key in ("target", "predicted", "bias")}
     before, after = compute(make_evaluation(**case)), compute(make_evaluation(**repeated))
-    for name in before.keys() - {"accuracy", "class_mean_accuracy", "balanced_error"}:
+    for name in before.keys() - {"accuracy", "class_mean_accuracy", "worst_class_accuracy", "balanced_error"}:
         assert after[name] == pytest.approx(before[name])
 
 
@@ -134,6 +137,7 @@ def test_by_hand(evaluation):
         {
             "accuracy": 4 / 7,
             "class_mean_accuracy": (3 / 4 + 1 / 3) / 2,
+            "worst_class_accuracy": 1 / 3,
             "balanced_error": 1 - (3 / 4 + 1 / 3) / 2,
             "group_mean_accuracy": (3 / 4 + 0 + 1 / 2) / 3,
             "worst_group_accuracy": 0.0,
@@ -146,7 +150,9 @@ def test_by_hand(evaluation):
 
 def test_without_bias_labels_accuracy_and_class_means_stay(evaluation):
     metrics = compute(evaluation([0, 0, 1], [0, 1, 1], None, 2, 0))
-    assert metrics == pytest.approx({"accuracy": 2 / 3, "class_mean_accuracy": 0.75, "balanced_error": 0.25})
+    assert metrics == pytest.approx(
+        {"accuracy": 2 / 3, "class_mean_accuracy": 0.75, "worst_class_accuracy": 0.5, "balanced_error": 0.25}
+    )
     # Known in training, unknown on this split: the same.
     train = np.array([[5, 1], [1, 5]])
     assert compute(evaluation([0, 0, 1], [0, 1, 1], None, 2, 2, train_count=train, aligned_bias=[0, 1])) == metrics
@@ -182,9 +188,11 @@ def test_the_card_lists_exactly_what_can_be_computed(evaluation):
     assert all(isinstance(value, float) for value in metrics.values())
 
 
-def test_counting_by_hand_is_what_the_runner_counts():
-    from ncbench.training.evaluation import group_counts
+def test_counting_by_hand_is_what_is_counted():
+    from ncbench.contracts.groups import group_counts
 
     target, bias = np.array([0, 2, 2, 1]), np.array([1, 0, 0, 1])
     assert np.array_equal(group_counts(target, bias, 3, 2), count_cells(target, bias, 3, 2))
     assert np.array_equal(group_counts(target, None, 3, 2), count_cells(target, None, 3, 2))
+    wide = np.full(3, 200, dtype=np.uint8)  # 200 * 201 + 200 fits in no byte
+    assert group_counts(wide, wide, 201, 201)[200, 200] == 3

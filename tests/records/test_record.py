@@ -4,10 +4,12 @@ import json
 from importlib import resources
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import ncbench
 from ncbench import DataError, load_result
+from ncbench.contracts.groups import accuracies
 from ncbench.records.record import Record
 
 
@@ -51,6 +53,38 @@ def test_a_record_that_is_not_one_names_the_field(
         load_result(changed)
     assert str(changed) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_accuracies_follow_from_the_counts_and_the_alignment_in_the_record(
+    result: ncbench.records.archive.RunResult,
+) -> None:
+    record = result.record
+    assert record.dataset.aligned_bias == list(range(10))
+    tables = {
+        split: [np.array([getattr(group, name) for group in groups]).reshape(10, 10) for name in ("count", "correct")]
+        for split, groups in record.groups.items()
+    }
+    for split, (count, correct) in tables.items():
+        found = accuracies(
+            count,
+            correct,
+            bias_known=True,
+            aligned_bias=record.dataset.aligned_bias,
+            train_count=tables["train"][0],
+        )
+        assert found == {name: record.metrics[split][name] for name in found}
+        assert {"worst_class_accuracy", "conflicting_accuracy", "adjusted_accuracy"} <= found.keys()
+
+
+def test_a_record_of_before_says_nothing_of_the_alignment(
+    result: ncbench.records.archive.RunResult, tmp_path: Path
+) -> None:
+    content = json.loads(result.path.read_text())
+    del content["dataset"]["aligned_bias"]
+    for numbers in content["metrics"].values():
+        del numbers["worst_class_accuracy"]
+    (tmp_path / "result.json").write_text(json.dumps(content))
+    assert load_result(tmp_path).record.dataset.aligned_bias is None
 
 
 def test_a_missing_record_says_where_it_was_looked_for(tmp_path: Path) -> None:

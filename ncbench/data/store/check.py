@@ -10,6 +10,7 @@ import numpy as np
 
 from ncbench.contracts.dataset import Dataset, Split
 from ncbench.contracts.errors import DataError, name_offenders
+from ncbench.contracts.groups import group_counts
 from ncbench.data.sources.manifest import Manifest, SplitCounts, SplitName
 from ncbench.data.sources.roots import how_to_get
 
@@ -124,15 +125,10 @@ def _differences(
             if len(known) < len(parts):
                 problems.append(f"{split}: expected groups (y, a), found no bias attribute")
                 continue
-            groups = _group_counts(target, np.concatenate(known))
+            bias = np.concatenate(known)
+            groups = group_counts(target, bias, int(target.max(initial=0)) + 1, int(bias.max(initial=0)) + 1)
             problems += _table_problem(split, "group (y, a)", np.array(expected.groups), groups)
     return problems
-
-
-def _group_counts(target: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    counts = np.zeros((int(target.max(initial=0)) + 1, int(bias.max(initial=0)) + 1), dtype=np.int64)
-    np.add.at(counts, (target, bias), 1)
-    return counts
 
 
 def _table_problem(split: str, cell: str, expected: np.ndarray, found: np.ndarray) -> list[str]:

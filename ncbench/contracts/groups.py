@@ -1,0 +1,106 @@
+"""Groups: the cells (y, a) of target and bias attribute, their counts, and the accuracies that follow from counts.
+
+A table of counts is (K, B): a row a class, a column a value of the bias attribute; (K, 1) where the attribute is
+unknown. Runs, records, the leaderboard and the conformance kit compute every accuracy here, so that the same integers
+give the same number wherever they are read. This module imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def group_counts(target: np.ndarray, bias: np.ndarray | None, num_classes: int, num_bias: int) -> np.ndarray:
+    """Return how many images each group (y, a) has: (K, B) int64, or (K, 1) where `bias` is None.
+
+    Args:
+        target: (N,) integer, 0..K-1.
+        bias: (N,) integer, 0..B-1, or None where the attribute is unknown.
+        num_classes: K.
+        num_bias: B; of no matter where `bias` is None.
+    """
+    columns = 1 if bias is None else num_bias
+    group = target.astype(np.int64)  # narrow integers would overflow
+    if bias is not None:
+        group = group * columns + bias
+    counts: np.ndarray = np.bincount(group, minlength=num_classes * columns)
+    return counts.reshape(num_classes, columns)
+
+
+def aligned_groups(aligned_bias: Sequence[int], num_bias: int) -> np.ndarray:
+    """Return which groups are aligned: (K, B) bool; every other group is a conflicting one.
+
+    Args:
+        aligned_bias: For each class the bias value that goes along with it in training, 0..B-1.
+        num_bias: B.
+    """
+    return np.arange(num_bias) == np.asarray(aligned_bias)[:, None]
+
+
+def accuracies(
+    count: np.ndarray,
+    correct: np.ndarray,
+    *,
+    bias_known: bool,
+    aligned_bias: Sequence[int] | None = None,
+    train_count: np.ndarray | None = None,
+) -> dict[str, float]:
+    """Return every accuracy that follows from the counts of a split, as fractions in [0, 1].
+
+    The accuracy of a group is correct / count.
+
+    - `accuracy`: every image weighs the same.
+    - `class_mean_accuracy`: mean over the classes that have images of the class's accuracy (macro recall);
+      `balanced_error` is 1 minus it, and `worst_class_accuracy` the smallest of them.
+    - `group_mean_accuracy`: mean over the groups that have images; the literature's "unbiased accuracy", and the
+      "adjusted accuracy" of SubpopBench (Yang et al., ICML 2023).
+    - `worst_group_accuracy`: the smallest accuracy of a group that has images (Sagawa et al., ICLR 2020).
+    - `aligned_accuracy`, `conflicting_accuracy`: mean over the aligned, and over the conflicting, groups that have
+      images.
+    - `adjusted_accuracy`: the groups weighted by their share of the training images (Sagawa et al., ICLR 2020).
+      Training groups without an image in this split drop out, and the other shares are scaled up to add to 1.
+
+    What is not defined is left out: everything on a split without images; what needs groups where the bias attribute is
+    unknown; the aligned and conflicting ones without an alignment, or without an image of that kind;
+    `adjusted_accuracy` where the attribute is unknown in training or no training group has images here. A class without
+    images does not count as one that is always wrong.
+
+    Args:
+        count: (K, B) integer, images a group; (K, 1) where the bias attribute is unknown.
+        correct: The same of correctly classified images.
+        bias_known: Whether the bias attribute of these images is known.
+        aligned_bias: For each class the bias value that goes along with it in training; None if not defined.
+        train_count: (K, B) integer, training images a group; None where the attribute is unknown.
+    """
+    if count.sum() == 0:
+        return {}
+    of_class = _shares(correct.sum(axis=1), count.sum(axis=1))
+    found = {
+        "accuracy": correct.sum() / count.sum(),
+        "class_mean_accuracy": of_class.mean(),
+        "worst_class_accuracy": of_class.min(),
+        "balanced_error": 1 - of_class.mean(),
+    }
+    if bias_known:
+        of_group = _shares(correct, count)
+        found["group_mean_accuracy"] = of_group.mean()
+        found["worst_group_accuracy"] = of_group.min()
+        if aligned_bias is not None:
+            aligned = aligned_groups(aligned_bias, count.shape[1])
+            for name, cells in (("aligned_accuracy", aligned), ("conflicting_accuracy", ~aligned)):
+                if count[cells].any():
+                    found[name] = _shares(correct[cells], count[cells]).mean()
+        filled = count > 0
+        if train_count is not None and train_count[filled].any():
+            share = train_count[filled] / train_count[filled].sum()
+            found["adjusted_accuracy"] = (share * correct[filled] / count[filled]).sum()
+    return {name: float(value) for name, value in found.items()}
+
+
+def _shares(correct: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """Return correct / count of the entries with a count, as one row."""
+    filled = count > 0
+    shares: np.ndarray = correct[filled] / count[filled]
+    return shares
