@@ -31,7 +31,7 @@ from ncbench.contracts.specs import Spec
 from ncbench.data.sources.manifest import load_manifest
 from ncbench.data.store.build import framing_of
 from ncbench.data.store.check import check_splits
-from ncbench.data.store.decode_pool import decode_in_order
+from ncbench.data.store.decode import decode_in_order
 from ncbench.data.store.open import Store, open_store
 from ncbench.data.store.prepare import write_twin
 from ncbench.discovery.registry import registry

@@ -15,7 +15,6 @@ import pytest
 
 from ncbench import DataError, Dataset
 from ncbench.data.sources.manifest import load_manifest
-from ncbench.data.store import decode_pool
 from ncbench.data.store.open import Store, damaged_splits, open_store
 from ncbench.data.store.prepare import write_twin
 from ncbench.data.store.verify import verify
@@ -139,8 +138,7 @@ class Patient:
 
 
 @pytest.fixture
-def patient(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Patient:
-    monkeypatch.setattr(decode_pool, "_cores", lambda: 1)  # no processes for a hundred small images
+def patient(request: pytest.FixtureRequest, tmp_path: Path) -> Patient:
     return Patient(request.param, tmp_path / "root")
 
 

@@ -2,10 +2,9 @@ from __future__ import annotations
 
 import importlib.util
 import io
-import os
-import signal
 import sys
 import textwrap
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,9 +18,7 @@ from PIL import Image
 
 from ncbench import DataError
 from ncbench.data.store import decode as decode_module
-from ncbench.data.store import decode_pool
-from ncbench.data.store.decode import Framing, decode
-from ncbench.data.store.decode_pool import decode_in_order
+from ncbench.data.store.decode import Framing, decode, decode_in_order
 
 RAMP = np.linspace(0, 255, 64, dtype=np.uint8).reshape(8, 8)
 
@@ -208,39 +205,41 @@ def test_what_lies_inside_other_files_is_decoded_as_files_are(tmp_path: Path) ->
         np.testing.assert_array_equal(images[good], expected[good])
 
 
-def test_a_worker_that_dies_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    paths = [tmp_path / f"{number}.png" for number in range(200)]
-    for path in paths:
-        Image.new("RGB", (4, 4)).save(path)
-    inner = decode_pool._Worker.decode
+def test_leaving_early_ends_the_threads(tmp_path: Path) -> None:
+    def decoding() -> list[str]:
+        return [thread.name for thread in threading.enumerate() if thread.name.startswith("ncbench-decode")]
 
-    def dies(self: decode_pool._Worker, chunk: list[Path]) -> object:
-        if chunk[0].name == "64.png":
-            os.kill(self.process.pid, signal.SIGKILL)
-        return inner(self, chunk)
-
-    monkeypatch.setattr(decode_pool._Worker, "decode", dies)
-    with pytest.raises(DataError, match="ended unexpectedly"):
-        list(decode_in_order(paths, Framing((4, 4)), workers=2))
-
-
-def test_leaving_early_ends_the_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    paths = [tmp_path / f"{number}.png" for number in range(200)]
-    for path in paths:
-        Image.new("RGB", (4, 4)).save(path)
-    crew: list[decode_pool._Worker] = []
-    inner = decode_pool._Worker.__init__
-
-    def noted(self: decode_pool._Worker, framing: Framing) -> None:
-        inner(self, framing)
-        crew.append(self)
-
-    monkeypatch.setattr(decode_pool._Worker, "__init__", noted)
+    paths = [_save(tmp_path / f"{number}.png", Image.new("RGB", (4, 4))) for number in range(200)]
     chunks = decode_in_order(paths, Framing((4, 4)), workers=2)
     next(chunks)
+    assert len(decoding()) == 2
     chunks.close()  # type: ignore[attr-defined]
-    assert len(crew) == 2
-    assert all(worker.process.poll() is not None for worker in crew)
+    assert decoding() == []
+
+
+def test_no_more_than_a_few_chunks_are_read_ahead(tmp_path: Path) -> None:
+    content = _save(tmp_path / "image.png", Image.new("RGB", (4, 4))).read_bytes()
+    read: list[str] = []
+
+    class Counted(Inside):
+        def read_bytes(self) -> bytes:
+            read.append(self.place)
+            return super().read_bytes()
+
+    chunks = decode_in_order([Counted(content, str(n)) for n in range(2000)], Framing((4, 4)), workers=2)
+    next(chunks)
+    assert len(read) <= 5 * decode_module.CHUNK
+    assert sum(len(images) for images, _ in chunks) == 2000 - decode_module.CHUNK
+
+
+def test_a_file_that_cannot_be_opened_around_the_images_is_one_error(tmp_path: Path) -> None:
+    class Torn(Inside):
+        def read_bytes(self) -> bytes:
+            raise DataError("the file around it is damaged")
+
+    paths = [_save(tmp_path / f"{number}.png", Image.new("RGB", (4, 4))) for number in range(40)]
+    with pytest.raises(DataError, match="the file around it"):
+        list(decode_in_order([*paths, Torn(b"", "row 0")], Framing((4, 4)), workers=2))
 
 
 @pytest.fixture

@@ -18,8 +18,9 @@ from PIL import Image
 
 from ncbench import DataError, Parameters, PluginError
 from ncbench.contracts.specs import Spec
-from ncbench.data.store import decode_pool, write
+from ncbench.data.store import decode as decode_module
 from ncbench.data.store import open as store_module
+from ncbench.data.store import write
 from ncbench.data.store.decode import Framing, decode
 from ncbench.data.store.open import Store, open_store
 from ncbench.data.store.verify import verify
@@ -154,6 +155,20 @@ def test_a_damaged_store_is_rebuilt(toy_root: Path, damage: str) -> None:
     assert second.fingerprint == first.fingerprint
     np.testing.assert_array_equal(second.splits["train"].images, whole)
     assert second.splits["train"].ids[3] == "train/dog_0"
+
+
+def test_a_store_follows_the_declared_version_and_not_the_code(toy_root: Path) -> None:
+    class Commented(Toy):
+        def source_files(self) -> Sequence[Path]:
+            return list(super().source_files())  # another class, of other code
+
+    built = (open_toy(toy_root).folder / "meta.json").stat().st_mtime_ns
+    again = open_store(Commented(Parameters(), toy_root), TOY, make_manifest())
+    assert (again.folder / "meta.json").stat().st_mtime_ns == built
+    newer = open_toy(toy_root, version="2")
+    assert newer.folder == again.folder
+    assert (newer.folder / "meta.json").stat().st_mtime_ns != built
+    assert newer.fingerprint == again.fingerprint
 
 
 def test_parameters_and_roots_have_stores_of_their_own(toy_root: Path, tmp_path: Path) -> None:
@@ -416,9 +431,9 @@ class Interrupted:
         self.calls = 0
         self.stop: int | None = None
         monkeypatch.setattr(write, "_SECURED_BYTES", 1)
-        monkeypatch.setattr(decode_pool, "CHUNK", 1)
-        monkeypatch.setattr(decode_pool, "_cores", lambda: 1)
-        monkeypatch.setattr(decode_pool, "decode", self)
+        monkeypatch.setattr(decode_module, "CHUNK", 1)
+        monkeypatch.setattr(decode_module, "_cores", lambda: 1)
+        monkeypatch.setattr(decode_module, "decode", self)
 
     def __call__(self, file: Path | bytes, framing: Framing) -> np.ndarray:
         if self.calls == self.stop:
@@ -504,7 +519,7 @@ def test_processes_that_prepare_the_same_store_do_not_harm_each_other(toy_root: 
 
 
 def test_preparing_needs_no_main_guard(toy_root: Path, tmp_path: Path) -> None:
-    # With enough files for worker processes, a plain script must not be run again by them.
+    # With enough files for many tasks, a plain script must not be run again by whoever decodes them.
     Toy.write(toy_root, number=130)
     script = tmp_path / "script.py"
     script.write_text(

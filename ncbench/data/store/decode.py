@@ -4,7 +4,8 @@ JPEG files are decoded by torchcodec where it is installed and works (0.16 is th
 successors of torchvision's, which are deprecated from 0.29 on). Everything else is Pillow's: telling formats apart and
 refusing images of absurd size, all other formats and modes, and fitting to size.
 
-Decoding runs in worker processes that import this module, so it imports no pydantic, and torch with torchcodec only.
+Many files are decoded by threads: both decoders release the interpreter lock, so on two cores threads are as fast as
+processes (1.0 to 1.1 of a pool's rate, JPEG files of 500 x 375 pixels, Pillow 13), and nothing has to be sent back.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ import contextlib
 import functools
 import importlib.util
 import io
-from collections.abc import Callable
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -21,6 +25,10 @@ from pathlib import Path
 import numpy as np
 import PIL
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ncbench.contracts.dataset import ImageFile
+
+CHUNK = 16  # files a task: 2.4 MB of images at 224 px, and few enough to keep every core busy at the end
 
 # What datasets come in. Pillow knows more formats, among them one that is a program to be run by another one (EPS).
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
@@ -75,6 +83,51 @@ def _torchcodec() -> Callable[[bytes], np.ndarray] | None:
     except Exception:  # an older version, or one built for another torch: it fails in many ways
         return None
     return decode_content if works else None
+
+
+def decode_in_order(
+    files: Sequence[ImageFile], framing: Framing, workers: int | None = None
+) -> Iterator[tuple[np.ndarray, list[str]]]:
+    """Decode files in threads; yield them a chunk at a time, in order. A few chunks are in memory at a time.
+
+    Args:
+        files: N files.
+        framing: How every image is fitted to one size (H, W).
+        workers: Threads; None for one a core.
+
+    Yields:
+        (n, H, W, 3) uint8 images, and n reasons, "" where the file was good. A bad file's image is left blank.
+
+    Raises:
+        DataError: The file around an image is damaged.
+    """
+    workers = workers or _cores()
+    pending: deque[Future[tuple[np.ndarray, list[str]]]] = deque()
+    threads = ThreadPoolExecutor(workers, thread_name_prefix="ncbench-decode")
+    try:
+        for start in range(0, len(files), CHUNK):
+            pending.append(threads.submit(_decode_chunk, files[start : start + CHUNK], framing))
+            if len(pending) > 2 * workers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:  # also where whoever reads this leaves early, or Ctrl-C ends it
+        threads.shutdown(cancel_futures=True)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _decode_chunk(files: Sequence[ImageFile], framing: Framing) -> tuple[np.ndarray, list[str]]:
+    images = np.zeros((len(files), *framing.size, 3), dtype=np.uint8)
+    reasons = [""] * len(files)
+    for position, file in enumerate(files):
+        try:
+            images[position] = decode(file if isinstance(file, Path) else file.read_bytes(), framing)
+        except ValueError as error:
+            reasons[position] = str(error) or "it cannot be decoded"
+    return images, reasons
 
 
 def decode(file: Path | bytes, framing: Framing) -> np.ndarray:

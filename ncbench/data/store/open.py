@@ -32,7 +32,6 @@ from ncbench.data.sources.manifest import Manifest
 from ncbench.data.sources.roots import cache_folder, unwritable
 from ncbench.data.store.build import array_stamps, build, framing_of, seal
 from ncbench.data.store.check import SPLITS, not_as_promised
-from ncbench.data.store.code import code_digest
 from ncbench.data.store.decode import Framing, decoder
 from ncbench.data.store.imbalance import RULE, imbalance_of
 from ncbench.data.store.write import labels_sha256, split_sha256
@@ -168,18 +167,17 @@ def _identity(dataset: Dataset, spec: Spec, manifest: Manifest) -> dict[str, Any
     promises = manifest.counting(dataset.counts_hold(dataset.params)).model_dump_json(
         include={"counts", "files", "lookalikes"}
     )
-    identity = {
+    framing = framing_of(dataset)
+    return {
         "format": FORMAT,
         "spec": str(spec),
         "version": manifest.version,
         "promises": hashlib.sha256(promises.encode()).hexdigest(),
-        "code": code_digest(type(dataset)),
         "sources": signature(dataset.source_files(), _root(dataset)),
         "image_size": list(dataset.image_size),
+        "framing": None if framing == Framing(framing.size) else [framing.shorter_side, framing.cut_bottom],
+        "imbalance": None if imbalance_of(dataset) is None else RULE,
     }
-    if (framing := framing_of(dataset)) != Framing(dataset.image_size):
-        identity["framing"] = [framing.shorter_side, framing.cut_bottom]
-    return identity if imbalance_of(dataset) is None else {**identity, "imbalance": RULE}
 
 
 def store_folder(spec: Spec, root: Path | None) -> Path:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from inspect import getattr_static
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from ncbench.contracts.cards import DatasetCard
 from ncbench.contracts.dataset import Dataset
@@ -16,7 +17,6 @@ from ncbench.contracts.files import locked
 from ncbench.contracts.specs import Parameters
 from ncbench.data.sources.manifest import Manifest, load_manifest
 from ncbench.data.sources.roots import cache_folder, how_to_get, roots_with, unwritable
-from ncbench.data.store.code import code_digest
 from ncbench.data.store.open import Store, open_store
 
 
@@ -102,14 +102,14 @@ def _has_twin(kind: type[Dataset]) -> bool:
 
 
 def twin_root(card: DatasetCard, kind: type[Dataset], report: Callable[[str], None] | None = None) -> Path:
-    """Return the data root of a dataset's synthetic twin, written on first use.
+    """Return the data root of a dataset's synthetic twin, written on the first use of its manifest's version.
 
     Raises:
         DataError: The dataset has no twin, or the cache folder cannot be written to.
     """
     say = report or (lambda line: None)
-    # A twin is named after the code that draws it, so that a changed generator draws a new one.
-    root = cache_folder() / "synthetic" / f"{card.name}-{code_digest(kind)[:12]}"
+    version = quote(load_manifest(card.manifest).version, safe="")
+    root = cache_folder() / "synthetic" / f"{card.name}-{version}"
     if kind.folder is None or not (root / kind.folder).is_dir():
         try:
             root.mkdir(parents=True, exist_ok=True)

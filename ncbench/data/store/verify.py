@@ -13,8 +13,7 @@ from ncbench.data.sources.files import signature, wrong_files
 from ncbench.data.sources.manifest import Manifest
 from ncbench.data.store.build import framing_of
 from ncbench.data.store.check import check_splits, count_differences
-from ncbench.data.store.decode import Framing
-from ncbench.data.store.decode_pool import decode_in_order
+from ncbench.data.store.decode import Framing, decode_in_order
 from ncbench.data.store.imbalance import thinned
 from ncbench.data.store.open import StoredSplit, damaged_splits, stored
 

@@ -21,8 +21,7 @@ import numpy as np
 
 from ncbench.contracts.dataset import ImageFile, Split
 from ncbench.contracts.files import write_atomically
-from ncbench.data.store.decode import Framing
-from ncbench.data.store.decode_pool import decode_in_order
+from ncbench.data.store.decode import Framing, decode_in_order
 
 PROGRESS = ".progress.json"
 
