@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from ncbench.contracts.method import require_bias_labels as require_bias_labels
     from ncbench.contracts.metric import Evaluation as Evaluation
     from ncbench.contracts.metric import Metric as Metric
-    from ncbench.contracts.specs import Parameters as Parameters
+    from ncbench.contracts.parameters import Parameters as Parameters
     from ncbench.contracts.task import Batch as Batch
     from ncbench.contracts.task import SplitView as SplitView
     from ncbench.contracts.task import Task as Task
@@ -70,7 +70,7 @@ _HOME = {
     "Metric": "contracts.metric",
     "MetricCard": "contracts.cards",
     "NcbenchError": "contracts.errors",
-    "Parameters": "contracts.specs",
+    "Parameters": "contracts.parameters",
     "PluginError": "contracts.errors",
     "Published": "contracts.method",
     "Split": "contracts.dataset",

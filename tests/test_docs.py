@@ -40,7 +40,7 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
-@pytest.mark.parametrize("module", ["contracts.specs"])
+@pytest.mark.parametrize("module", ["contracts.parameters"])
 def test_docstring_examples_run(module: str) -> None:
     result = doctest.testmod(importlib.import_module(f"ncbench.{module}"))
     assert result.attempted

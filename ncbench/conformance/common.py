@@ -17,7 +17,8 @@ from ncbench.contracts.dataset import Dataset
 from ncbench.contracts.errors import ConfigurationError, PluginError
 from ncbench.contracts.method import Backbone, Method
 from ncbench.contracts.metric import Metric
-from ncbench.contracts.specs import Parameters, Spec
+from ncbench.contracts.parameters import Parameters
+from ncbench.contracts.specs import Spec
 from ncbench.discovery.registry import registry
 
 BASES: Mapping[str, type] = {"method": Method, "dataset": Dataset, "metric": Metric, "backbone": Backbone}

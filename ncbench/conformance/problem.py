@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ncbench.contracts.cards import Supervision
 from ncbench.contracts.errors import SupervisionError
 from ncbench.contracts.method import Backbone
-from ncbench.contracts.specs import Parameters
+from ncbench.contracts.parameters import Parameters
 from ncbench.contracts.task import Batch, SplitView, Task, withheld
 from ncbench.geometry import Hierarchy
 

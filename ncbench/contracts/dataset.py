@@ -13,7 +13,7 @@ from pydantic import Field
 from pydantic_core import PydanticCustomError
 
 from ncbench.contracts.errors import DataError
-from ncbench.contracts.specs import Parameters
+from ncbench.contracts.parameters import Parameters
 
 if TYPE_CHECKING:
     from ncbench.geometry import Hierarchy

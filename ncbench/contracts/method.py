@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ncbench.contracts.cards import Supervision
 from ncbench.contracts.errors import ConfigurationError
-from ncbench.contracts.specs import Parameters
+from ncbench.contracts.parameters import Parameters
 from ncbench.contracts.task import Batch, SplitView, Task
 
 

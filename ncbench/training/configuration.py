@@ -12,7 +12,8 @@ from ncbench.contracts.cards import Supervision
 from ncbench.contracts.errors import ConfigurationError, PluginError, unknown_name
 from ncbench.contracts.method import Backbone, Method
 from ncbench.contracts.metric import Metric
-from ncbench.contracts.specs import Parameters, Spec, parse_scalar
+from ncbench.contracts.parameters import Parameters
+from ncbench.contracts.specs import Spec, parse_scalar
 from ncbench.data.sources.manifest import Manifest, load_manifest
 from ncbench.discovery.registry import Registered, registry
 from ncbench.training.recipe import Recipe

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 
 from ncbench.contracts.method import Method
-from ncbench.contracts.specs import Parameters
+from ncbench.contracts.parameters import Parameters
 
 
 class Recipe(Parameters):

@@ -14,7 +14,7 @@ from ncbench.contracts.cards import DatasetCard
 from ncbench.contracts.dataset import Dataset
 from ncbench.contracts.errors import ConfigurationError, DataError
 from ncbench.contracts.files import locked
-from ncbench.contracts.specs import Parameters
+from ncbench.contracts.parameters import Parameters
 from ncbench.data.sources.manifest import Manifest, load_manifest
 from ncbench.data.sources.roots import cache_folder, how_to_get, roots_with, unwritable
 from ncbench.data.store.open import Store, open_store
