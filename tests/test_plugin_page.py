@@ -15,8 +15,8 @@ import yaml
 
 import ncbench
 from ncbench import ConfigurationError, DataError, Evaluation, conformance
-from ncbench.cli.comparison import print_comparison
-from ncbench.cli.table import print_result
+from ncbench.cli.tables.comparison import print_comparison
+from ncbench.cli.tables.result import print_result
 from ncbench.conformance.evaluations import splits_of_every_kind
 from ncbench.contracts import hookspecs
 from ncbench.data.sources.manifest import (

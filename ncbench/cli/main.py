@@ -28,15 +28,15 @@ def cli() -> None:
 
 def built_in_commands() -> list[click.Command]:
     """Return the commands that come with ncbench."""
-    from ncbench.cli.collapse import collapse
-    from ncbench.cli.compare import compare
-    from ncbench.cli.data import data
-    from ncbench.cli.leaderboard import leaderboard
-    from ncbench.cli.listing import list_cards
-    from ncbench.cli.plot import plot
-    from ncbench.cli.plugins import plugins
-    from ncbench.cli.run import run
-    from ncbench.cli.sweep import sweep
+    from ncbench.cli.commands.collapse import collapse
+    from ncbench.cli.commands.compare import compare
+    from ncbench.cli.commands.data import data
+    from ncbench.cli.commands.leaderboard import leaderboard
+    from ncbench.cli.commands.listing import list_cards
+    from ncbench.cli.commands.plot import plot
+    from ncbench.cli.commands.plugins import plugins
+    from ncbench.cli.commands.run import run
+    from ncbench.cli.commands.sweep import sweep
 
     return [run, sweep, list_cards, data, plugins, compare, plot, collapse, leaderboard]
 

@@ -7,8 +7,8 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from ncbench.cli.data import info
-from ncbench.cli.listing import list_cards
+from ncbench.cli.commands.data import info
+from ncbench.cli.commands.listing import list_cards
 from ncbench.discovery.registry import KINDS
 
 

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ncbench import DataError, NcbenchError
-from ncbench.cli.data import data
+from ncbench.cli.commands.data import data
 from ncbench.data.sources import manifest as manifest_module
 
 from .conftest import Server
@@ -227,7 +227,9 @@ def test_fetch_of_what_is_embedded_or_got_by_hand(tmp_path: Path) -> None:
 
 
 def test_help_imports_nothing_heavy() -> None:
-    code = "import sys, ncbench.cli.data; print([m for m in ('torch', 'numpy', 'pydantic') if m in sys.modules])"
+    code = (
+        "import sys, ncbench.cli.commands.data; print([m for m in ('torch', 'numpy', 'pydantic') if m in sys.modules])"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ)
     )

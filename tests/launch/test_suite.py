@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from ncbench import ConfigurationError
-from ncbench.cli.run import run
+from ncbench.cli.commands.run import run
 from ncbench.launch.suite import load_suite
 from ncbench.training.configuration import parse_settings, resolve
 

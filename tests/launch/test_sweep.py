@@ -19,7 +19,7 @@ import yaml
 from rich.console import Console
 
 from ncbench import load_result
-from ncbench.cli.sweep import table
+from ncbench.cli.commands.sweep import table
 from ncbench.launch.suite import load_suite
 from ncbench.launch.sweep import Sweep
 from ncbench_launchers.local import Local

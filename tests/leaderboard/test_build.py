@@ -255,7 +255,7 @@ def test_a_validation_rule_must_report_the_epoch_it_chooses(board: Path) -> None
 
 def test_neither_build_nor_help_imports_what_is_heavy() -> None:
     code = (
-        "import sys, ncbench.cli.leaderboard, ncbench.leaderboard.check, ncbench.leaderboard.submit;"
+        "import sys, ncbench.cli.commands.leaderboard, ncbench.leaderboard.check, ncbench.leaderboard.submit;"
         "from ncbench.leaderboard.intake.catalogue import Catalogue; Catalogue.built_in();"
         "heavy = {'torch', 'numpy', 'matplotlib', 'sklearn', 'scipy', 'jinja2'};"
         "print(sorted(heavy & sys.modules.keys()))"

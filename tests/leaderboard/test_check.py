@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from ncbench.cli.leaderboard import leaderboard
+from ncbench.cli.commands.leaderboard import leaderboard
 from ncbench.contracts.errors import ConfigurationError, DataError, NcbenchError
 from ncbench.leaderboard.build import build
 from ncbench.leaderboard.check import check

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from ncbench.cli.leaderboard import leaderboard
+from ncbench.cli.commands.leaderboard import leaderboard
 from ncbench.contracts.errors import ConfigurationError
 from ncbench.contracts.specs import Spec
 from ncbench.discovery.registry import registry

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from ncbench.cli.leaderboard import leaderboard
+from ncbench.cli.commands.leaderboard import leaderboard
 from ncbench.contracts.errors import ConfigurationError, NcbenchError
 from ncbench.leaderboard.build import build
 from ncbench.leaderboard.check import check

@@ -8,8 +8,8 @@ import pytest
 
 import ncbench
 from ncbench import ConfigurationError
-from ncbench.cli.comparison import print_comparison
-from ncbench.cli.table import print_result, worst_group
+from ncbench.cli.tables.comparison import print_comparison
+from ncbench.cli.tables.result import print_result, worst_group
 from ncbench.pictures.curves import heading, plot_curves
 from ncbench.records.archive import RunResult
 from ncbench.records.comparison import by_configuration, parse_limit, shortfalls

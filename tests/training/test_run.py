@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 import ncbench
 from ncbench import ConfigurationError, DataError, load_result
-from ncbench.cli.plot import plot
+from ncbench.cli.commands.plot import plot
 from ncbench.data.sources.manifest import Manifest, load_manifest
 from ncbench.pictures.curves import plot_curves
 from ncbench.records.record import Record

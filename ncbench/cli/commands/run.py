@@ -69,7 +69,7 @@ def run(
     its record.
     """
     from ncbench.cli.progress import make_reporter
-    from ncbench.cli.table import print_result
+    from ncbench.cli.tables.result import print_result
     from ncbench.pictures.curves import plot_curves
     from ncbench.training.configuration import parse_settings
     from ncbench.training.run import run as run_once

@@ -23,7 +23,7 @@ def compare(runs: tuple[Path, ...], limits: tuple[str, ...]) -> int:
     RUN is a run folder, a folder of them, or a result.json. Runs that differ in the seed alone are averaged, and
     differences are to the first configuration on the same data.
     """
-    from ncbench.cli.comparison import print_comparison
+    from ncbench.cli.tables.comparison import print_comparison
     from ncbench.records.archive import load_results
     from ncbench.records.comparison import parse_limit, shortfalls
 

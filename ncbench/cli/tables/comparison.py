@@ -9,7 +9,7 @@ from rich.cells import cell_len
 from rich.markup import escape
 from rich.table import Table
 
-from ncbench.cli.table import COLLAPSE, MISTAKES, plugin_metrics
+from ncbench.cli.tables.result import COLLAPSE, MISTAKES, plugin_metrics
 from ncbench.cli.terminal import text_console
 from ncbench.contracts.errors import counted
 from ncbench.records.archive import RunResult

@@ -1,0 +1,1 @@
+"""What commands print: a run, runs side by side, and the collapse of saved features."""
