@@ -195,7 +195,7 @@ def test_plot_shows_seli_only_for_unequal_counts(cli: Cli, tmp_path: Path, array
 
 
 def test_panels_hold_the_cosines_of_the_ideals(tmp_path: Path) -> None:
-    from ncbench.features.collapse_report import measure_saved
+    from ncbench.features.collapse import measure_saved
     from ncbench.features.saved import read_features
     from ncbench.pictures.grams import panels
 

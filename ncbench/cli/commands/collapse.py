@@ -13,33 +13,31 @@ import click
 @click.option("--labels", default="labels", show_default=True, metavar="NAME", help="Array of classes, (N,) integers.")
 @click.option("--weight", metavar="NAME", help="Array of classifier rows, (K, d); default: weight, if there is one.")
 @click.option("--bias", metavar="NAME", help="Array of the classifier's bias, (K,); default: bias, if there is one.")
-@click.option("--json", "as_text", is_flag=True, help="Print JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--plot", type=click.Path(path_type=Path), metavar="FOLDER", help="Write grams.png and grams.svg there.")
 def collapse(
-    file: Path, features: str, labels: str, weight: str | None, bias: str | None, as_text: bool, plot: Path | None
+    file: Path, features: str, labels: str, weight: str | None, bias: str | None, as_json: bool, plot: Path | None
 ) -> None:
     """Measure neural collapse of saved features.
 
     FILE is a .npz or .safetensors file of arrays, or a .parquet table with a list column of features and an integer
-    column of labels. Every measure is 0 for a collapsed net, or as small as the
-    dimensions allow. Without a classifier, what needs one is left out.
+    column of labels. Every measure is 0 for a collapsed net, or as small as the dimensions allow. Without a classifier,
+    what needs one is left out.
     """
     import json
 
-    from ncbench.features import collapse_report
+    from ncbench.cli.tables.collapse import lines, to_json
+    from ncbench.features.collapse import measure_saved
     from ncbench.features.saved import ArrayNames, read_features
 
-    saved = read_features(file, ArrayNames(features, labels, weight, bias))
-    report = collapse_report.measure_saved(saved, file)
+    report = measure_saved(read_features(file, ArrayNames(features, labels, weight, bias)), file)
     paths: list[Path] = []
     if plot is not None:
         from ncbench.pictures.grams import plot_grams
 
         paths = plot_grams(report.vectors, report.measures, file.name, plot, "--plot")
-    if as_text:
-        click.echo(json.dumps({**collapse_report.as_json(report), "plots": [str(path) for path in paths]}, indent=2))
+    if as_json:
+        click.echo(json.dumps({**to_json(report), "plots": [str(path) for path in paths]}, indent=2))
         return
-    for line in collapse_report.lines(report):
+    for line in (*lines(report), *paths):
         click.echo(line)
-    for path in paths:
-        click.echo(path)
