@@ -32,7 +32,7 @@ from ncbench.data.sources.manifest import (
 )
 from ncbench.data.store.prepare import prepare
 from ncbench.discovery import registry as discovery
-from ncbench.discovery.scaffold import LIBRARIES
+from ncbench.discovery.scaffold import STARTS
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE = (DOCS / "writing-a-plugin.md").read_text(encoding="utf-8")
@@ -138,7 +138,7 @@ def test_the_tables_name_every_hook_of_cards_and_every_field_of_an_evaluation() 
     table = PAGE.split("| field of `Evaluation` |")[1].split("\n\n")[0]
     fields = [name for row in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", row.split("|")[1])]
     assert sorted(fields) == sorted(field.name for field in dataclasses.fields(Evaluation))
-    assert {"dataset", "metric", "backbone"} <= LIBRARIES.keys()  # what `plugins new` writes, by the page
+    assert {"dataset", "metric", "backbone"} <= STARTS.keys()  # what `plugins new` writes, by the page
 
 
 def test_the_metric_is_the_formula() -> None:

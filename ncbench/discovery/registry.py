@@ -8,9 +8,11 @@ and ``NCBENCH_STRICT=1``, which makes any broken plugin fatal.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -139,7 +141,8 @@ def registry() -> Registry:
             entry_point.dist.version if entry_point.dist else "unknown",
         )
         try:
-            cards = _load(entry_point, plugin, manager)
+            with contextlib.redirect_stdout(sys.stderr):  # where `--json` prints nobody else may
+                cards = _load(entry_point, plugin, manager)
         except (Exception, SystemExit) as error:  # a plugin may fail in any way while it is imported
             manager.unregister(name=str(plugin))
             found.broken.append(Broken(plugin, described(error)))

@@ -9,6 +9,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
 from types import MappingProxyType
@@ -20,22 +21,36 @@ from ncbench.discovery.registry import registry
 LONGEST_NAME = 64  # what the leaderboard's folders take
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 
-LIBRARIES: Mapping[str, str] = MappingProxyType(
+
+@dataclass(frozen=True)
+class Start:
+    """What sets a new package of one kind apart, besides its templates.
+
+    Args:
+        libraries: What it imports besides ncbench, as requirements in TOML.
+        usage: The command that uses the plugin.
+        files: Path in the package -> template, of files that this kind alone has.
+    """
+
+    libraries: str
+    usage: str
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+STARTS: Mapping[str, Start] = MappingProxyType(
     {
-        "method": '"pydantic>=2.7", "torch>=2.6"',
-        "dataset": '"numpy>=1.26"',
-        "metric": '"torch>=2.6"',
-        "backbone": '"pydantic>=2.7", "torch>=2.6"',
+        "method": Start('"pydantic>=2.7", "torch>=2.6"', "ncbench run --method $name --dataset colored_digits"),
+        "dataset": Start(
+            '"numpy>=1.26"', "ncbench run --dataset $name --synthetic", {"src/$module/$name.yaml": "manifest.yaml"}
+        ),
+        "metric": Start('"torch>=2.6"', "ncbench run --method erm --dataset colored_digits --set recipe.epochs=3"),
+        "backbone": Start(
+            '"pydantic>=2.7", "torch>=2.6"', "ncbench run --method erm --dataset colored_digits --backbone $name"
+        ),
     }
 )
-"""The kinds of plugin that can be written, and what each imports besides ncbench."""
+"""The kinds of plugin that can be written."""
 
-_USAGE = {
-    "method": "ncbench run --method $name --dataset colored_digits",
-    "dataset": "ncbench run --dataset $name --synthetic",
-    "metric": "ncbench run --method erm --dataset colored_digits --set recipe.epochs=3",
-    "backbone": "ncbench run --method erm --dataset colored_digits --backbone $name",
-}
 _FILES = {
     "pyproject.toml": "pyproject.toml",
     "README.md": "README.md",
@@ -43,7 +58,6 @@ _FILES = {
     "src/$module/$kind.py": "$kind.py",
     "tests/test_$name.py": "test.py",
 }
-_MANIFEST = {"src/$module/$name.yaml": "manifest.yaml"}
 
 
 def new_package(name: str, kind: str, output: Path) -> Path:
@@ -51,7 +65,7 @@ def new_package(name: str, kind: str, output: Path) -> Path:
 
     Args:
         name: Of the plugin, as users are to type it.
-        kind: One of `LIBRARIES`.
+        kind: One of `STARTS`.
         output: The folder to write it into; created if needed.
 
     Returns:
@@ -70,9 +84,9 @@ def new_package(name: str, kind: str, output: Path) -> Path:
         "distribution": module.replace("_", "-"),
         "class_name": class_name,
         "version": ncbench.__version__,
-        "libraries": LIBRARIES[kind],
+        "libraries": STARTS[kind].libraries,
+        "usage": Template(STARTS[kind].usage).substitute(name=name),
     }
-    values["usage"] = Template(_USAGE[kind]).substitute(values)
     target = output / values["distribution"]
     if target.exists():
         raise ConfigurationError(f"{target} exists already and is left alone: choose another name or --output.")
@@ -81,7 +95,7 @@ def new_package(name: str, kind: str, output: Path) -> Path:
         output.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=output))
         try:
-            for path, template in {**_FILES, **(_MANIFEST if kind == "dataset" else {})}.items():
+            for path, template in {**_FILES, **STARTS[kind].files}.items():
                 content = (templates / f"{Template(template).substitute(values)}.template").read_text(encoding="utf-8")
                 file = partial / Template(path).substitute(values)
                 file.parent.mkdir(parents=True, exist_ok=True)

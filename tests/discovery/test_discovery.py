@@ -92,6 +92,14 @@ def test_a_broken_plugin_is_reported_and_the_rest_goes_on(tmp_path: Path, code: 
     assert "Traceback" not in strict.stderr
 
 
+def test_what_a_plugin_prints_while_it_is_found_goes_to_stderr(tmp_path: Path) -> None:
+    code = METHOD.format(name="theirs", module="loud_one").replace("    factory", "    print('hook')\n    factory")
+    install(tmp_path, "loud-one", "1.0", "print('module')" + code)
+    result = ncbench(tmp_path, "list", "methods", "--json")
+    assert "theirs" in {row["name"] for row in json.loads(result.stdout)}
+    assert result.stderr.splitlines() == ["module", "hook"]
+
+
 def test_two_plugins_with_one_name_are_an_error_that_names_both(tmp_path: Path) -> None:
     install(tmp_path, "one", "1.0", METHOD.format(name="contested", module="one"))
     install(tmp_path, "two", "2.0", METHOD.format(name="contested", module="two"))

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ncbench import ConfigurationError
-from ncbench.discovery.scaffold import LIBRARIES, new_package
+from ncbench.discovery.scaffold import STARTS, new_package
 
 CALLED = {
     "method": "mine",
@@ -38,7 +38,7 @@ def call(*command: str | Path, cwd: Path, **environment: str) -> str:
 
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    assert set(CALLED) == set(LIBRARIES)
+    assert set(CALLED) == set(STARTS)
     folder = tmp_path_factory.mktemp("packages")
     return {kind: new_package(name, kind, folder) for kind, name in CALLED.items()}
 

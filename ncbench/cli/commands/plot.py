@@ -10,8 +10,7 @@ import click
 if TYPE_CHECKING:
     from ncbench.records.archive import RunResult
 
-
-_WAY_ON = {
+_NEXT_STEP = {
     "completed": "An older version made it, or the record was moved alone: run it anew with --force.",
     "diverged": "Try a smaller recipe.lr.",
     "interrupted": "Go on with --resume.",
@@ -78,7 +77,7 @@ def _plot_geometry(results: list[RunResult], folder: Path) -> None:
     else:
         left_out = (
             f"There are no Gram matrices and no view of classes to draw: {result.folder} has no {SNAPSHOT_FILE}, which "
-            f"a run leaves when it completes, and this one is {result.status}. {_WAY_ON[result.status]}"
+            f"a run leaves when it completes, and this one is {result.status}. {_NEXT_STEP[result.status]}"
         )
     if not paths:
         raise ConfigurationError(left_out)

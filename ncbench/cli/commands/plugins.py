@@ -9,8 +9,7 @@ from pathlib import Path
 import click
 
 from ncbench.discovery.registry import registry
-
-KINDS = ("method", "dataset", "metric", "backbone")  # that can be written anew and checked
+from ncbench.discovery.scaffold import STARTS, new_package
 
 
 @click.group(invoke_without_command=True)
@@ -24,7 +23,7 @@ def plugins(context: click.Context, as_json: bool) -> None:
 
 @plugins.command()
 @click.argument("name")
-@click.option("--kind", type=click.Choice(KINDS), default="method", show_default=True, help="What it brings.")
+@click.option("--kind", type=click.Choice(list(STARTS)), default="method", show_default=True, help="What it brings.")
 @click.option(
     "--output",
     default=".",
@@ -35,8 +34,6 @@ def plugins(context: click.Context, as_json: bool) -> None:
 )
 def new(name: str, kind: str, output: Path) -> None:
     """Write a small package that brings a plugin NAME, works, and is yours to edit."""
-    from ncbench.discovery.scaffold import new_package
-
     folder = new_package(name, kind, output)
     click.echo(f"Written: {folder}")
     click.echo(f"Next: pip install -e {folder}, then ncbench plugins check {name}.")
@@ -44,7 +41,7 @@ def new(name: str, kind: str, output: Path) -> None:
 
 @plugins.command()
 @click.argument("name", metavar="NAME")
-@click.option("--kind", type=click.Choice(KINDS), help="Needed where several kinds have the name.")
+@click.option("--kind", type=click.Choice(list(STARTS)), help="Needed where several kinds have the name.")
 def check(name: str, kind: str | None) -> int:
     """Check that the plugin NAME keeps its contract, on tiny data on the CPU; exit with 1 if it does not.
 
