@@ -1,7 +1,4 @@
-"""The command ``ncbench``.
-
-Modules of this package import nothing heavy at the top: ``--help`` and ``list`` must stay fast.
-"""
+"""The command ``ncbench``: its group, what plugins may add, and the exit codes."""
 
 from __future__ import annotations
 

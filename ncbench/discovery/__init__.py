@@ -1,1 +1,1 @@
-"""Finding plugins: entry points, one broken plugin apart from the others, where each comes from, and new packages."""
+"""Finding the installed plugins, whatever one of them does wrong, and writing new ones."""

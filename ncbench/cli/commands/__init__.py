@@ -1,1 +1,1 @@
-"""The commands, one module each; none imports anything heavy before it runs."""
+"""The commands, one module each."""

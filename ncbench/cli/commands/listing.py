@@ -17,35 +17,31 @@ from ncbench.discovery.registry import KINDS, registry
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_cards(kind: str, as_json: bool) -> None:
     """List what is installed."""
-    rows = [
-        {
-            **asdict(registered.card),
-            "plugin": {"distribution": registered.plugin.distribution, "version": registered.plugin.version},
-        }
-        for name in registry().names(kind)
-        for registered in registry().cards[kind][name]
-    ]
+    found = [registered for name in registry().names(kind) for registered in registry().cards[kind][name]]
     if as_json:
+        rows = [
+            {
+                **asdict(registered.card),
+                "plugin": {"distribution": registered.plugin.distribution, "version": registered.plugin.version},
+            }
+            for registered in found
+        ]
         click.echo(json.dumps(rows, indent=1))
         return
-    if not rows:
+    if not found:
         click.echo(f"No {kind} are installed.")
         return
-    width = max(len(row["name"]) for row in rows)
-    for name in registry().names(kind):
-        for registered in registry().cards[kind][name]:
-            card = registered.card
-            note = _note(card)
-            origin = "" if registered.plugin.distribution == "ncbench" else f"  [{registered.plugin.distribution}]"
-            click.echo(wrapped(f"{card.name:<{width}}  {card.summary}{note}{origin}", indent=width + 2))
+    width = max(len(registered.card.name) for registered in found)
+    for registered in found:
+        card, distribution = registered.card, registered.plugin.distribution
+        origin = "" if distribution == "ncbench" else f"  [{distribution}]"
+        click.echo(wrapped(f"{card.name:<{width}}  {card.summary}{_note(card)}{origin}", indent=width + 2))
     if kind == "methods":
-        click.echo()
-        click.echo(
-            wrapped(
-                "(train=bias: uses the bias attribute of training images. hierarchy: needs a dataset with a class "
-                "hierarchy.)"
-            )
+        legend = (
+            "(train=bias: uses the bias attribute of training images. "
+            "hierarchy: needs a dataset with a class hierarchy.)"
         )
+        click.echo(f"\n{wrapped(legend)}")
         click.echo("Parameters and recipe keys: docs/parameters.md, or give a wrong one.")
 
 
