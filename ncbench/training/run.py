@@ -114,7 +114,8 @@ def run(
         raise ConfigurationError("--resume goes on with a run and --force discards it; give one of them.")
     torch_device = find_device(device)
     folder = writable_folder(Path(output) / configuration.run_id)
-    with locked(folder / LOCK_FILE, f"working on {folder}"):
+    interrupts = Interrupts(warn)
+    with interrupts.heard(), locked(folder / LOCK_FILE, f"working on {folder}"):
         finished = None if force else _finished(folder, resume)
         if finished is not None:
             warn("This run is finished already; here is its record. --force runs it anew.")
@@ -147,24 +148,22 @@ def run(
         if torch_device.type == "cuda":
             torch.cuda.init()  # type: ignore[no-untyped-call]  # before it, there are no statistics to reset
             torch.cuda.reset_peak_memory_stats(torch_device)
-        interrupts = Interrupts(warn)
         try:
-            with interrupts.heard():
-                fitted = fit(
-                    configuration,
-                    store,
-                    torch_device,
-                    session.progress,
-                    checkpoints=folder / CHECKPOINTS,
-                    checkpoint_seconds=checkpoint_seconds,
-                    resume=resume,
-                    reporter=_Logging(session, reporter or Silent()),
-                    interrupts=interrupts,
-                )
-                _save_model(fitted, folder / MODEL_FILE)
-                if fitted.geometry is not None:
-                    write_snapshot(fitted.geometry, folder)
-                result = session.end("completed", None, prepared - started, fitted)
+            fitted = fit(
+                configuration,
+                store,
+                torch_device,
+                session.progress,
+                checkpoints=folder / CHECKPOINTS,
+                checkpoint_seconds=checkpoint_seconds,
+                resume=resume,
+                reporter=_Logging(session, reporter or Silent()),
+                interrupts=interrupts,
+            )
+            _save_model(fitted, folder / MODEL_FILE)
+            if fitted.geometry is not None:
+                write_snapshot(fitted.geometry, folder)
+            result = session.end("completed", None, prepared - started, fitted)
         except DivergedError as error:
             result = session.end("diverged", str(error), prepared - started)
         except KeyboardInterrupt:

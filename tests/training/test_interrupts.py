@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM at a moment of the test's choice, in this process."""
+"""Ctrl-C, SIGTERM and SIGUSR1 at a moment of the test's choice, in this process."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from typing import Any
 import pytest
 
 import ncbench
+import ncbench.training.run as run_module
 from ncbench import load_result
+from ncbench.records.archive import RunResult
 from ncbench.training.checkpoints import newest_epoch
 from ncbench.training.evaluation import Evaluator, SplitResult
+from ncbench.training.interrupts import TERMINATING, terminated_as_interrupted
 from ncbench.training.run import Silent
 
 from .conftest import without_times
@@ -53,11 +56,12 @@ class Interrupting(Silent):
 @pytest.fixture(autouse=True)
 def python_s_own_handlers() -> Iterator[None]:
     """Hear Ctrl-C also where the tests run in the background of a shell, which ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler), signal.getsignal(signal.SIGTERM)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    others = {number: signal.getsignal(number) for number in TERMINATING}
     yield
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    assert signal.getsignal(signal.SIGTERM) is before[1]
-    signal.signal(signal.SIGINT, before[0])
+    assert {number: signal.getsignal(number) for number in TERMINATING} == others
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +84,7 @@ def interrupted(output: Path, reporter: Interrupting, **changes: Any) -> tuple[s
 
 
 @pytest.mark.parametrize(
-    ("sent", "epoch", "at_its_end"), [(signal.SIGINT, 2, True), (signal.SIGTERM, 4, False), (signal.SIGINT, 5, False)]
+    ("sent", "epoch", "at_its_end"), [(signal.SIGINT, 2, True), (signal.SIGTERM, 4, False), (signal.SIGUSR1, 5, False)]
 )
 def test_an_interrupt_loses_no_epoch(
     tmp_path: Path, whole: dict[str, Any], sent: signal.Signals, epoch: int, at_its_end: bool
@@ -94,12 +98,50 @@ def test_an_interrupt_loses_no_epoch(
     assert without_times(json.loads(resumed.path.read_text())) == whole
 
 
-def test_a_second_interrupt_ends_at_once_and_says_what_is_lost(tmp_path: Path, whole: dict[str, Any]) -> None:
+def test_a_second_ctrl_c_ends_at_once_and_says_what_is_lost(tmp_path: Path, whole: dict[str, Any]) -> None:
     last_word, done, kept, _ = interrupted(tmp_path, Interrupting(4, [signal.SIGINT, signal.SIGTERM]))
     assert (done, kept) == (3, 1)
     assert "goes on after epoch 1 and repeats 2 finished epochs" in last_word
     resumed = ncbench.run(**OPTIONS, output=tmp_path, resume=True)
     assert without_times(json.loads(resumed.path.read_text())) == whole
+
+
+def test_only_ctrl_c_hastens_a_run_that_is_ending(
+    tmp_path: Path, whole: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    insisting = [signal.SIGUSR1, signal.SIGTERM, signal.SIGTERM, signal.SIGINT]  # sent from the last to the first
+    write = run_module.write_result
+
+    def terminating(result: RunResult) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        write(result)
+
+    monkeypatch.setattr(run_module, "write_result", terminating)
+    last_word, done, kept, told = interrupted(tmp_path, Interrupting(4, insisting))
+    assert done == kept == 4
+    assert last_word == "Interrupted. The same command with --resume goes on after epoch 4."
+    assert len(told) == 1
+    monkeypatch.undo()
+    resumed = ncbench.run(**OPTIONS, output=tmp_path, resume=True)
+    assert without_times(json.loads(resumed.path.read_text())) == whole
+
+
+def test_a_sweep_is_terminated_once() -> None:
+    closed: list[signal.Signals] = []
+
+    def end(first: signal.Signals) -> None:
+        with terminated_as_interrupted():
+            try:
+                os.kill(os.getpid(), first)
+            finally:  # where it ends its runs
+                for number in TERMINATING:
+                    os.kill(os.getpid(), number)
+                closed.append(first)
+
+    for number in TERMINATING:
+        with pytest.raises(KeyboardInterrupt):
+            end(number)
+    assert closed == list(TERMINATING)
 
 
 @pytest.mark.parametrize(("epoch", "kept", "seconds"), [(1, None, SELDOM), (2, 1, SELDOM), (3, 2, 0)])
