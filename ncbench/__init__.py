@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ncbench.contracts.cards import Measure as Measure
     from ncbench.contracts.cards import MethodCard as MethodCard
     from ncbench.contracts.cards import MetricCard as MetricCard
+    from ncbench.contracts.cards import Panel as Panel
     from ncbench.contracts.cards import Supervision as Supervision
     from ncbench.contracts.dataset import Dataset as Dataset
     from ncbench.contracts.dataset import Split as Split
@@ -70,6 +71,7 @@ _HOME = {
     "Metric": "contracts.metric",
     "MetricCard": "contracts.cards",
     "NcbenchError": "contracts.errors",
+    "Panel": "contracts.cards",
     "Parameters": "contracts.parameters",
     "PluginError": "contracts.errors",
     "Published": "contracts.method",

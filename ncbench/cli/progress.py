@@ -12,6 +12,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
+from ncbench.discovery.registry import registry
 from ncbench.training.loop import Reporter
 from ncbench.training.run import Silent
 
@@ -68,8 +69,11 @@ def describe(entry: dict[str, Any]) -> str:
     loss = entry["losses"]["loss"]
     parts = [f"loss {loss:.4f}" if loss is not None else "loss not finite"]
     test = entry["metrics"].get("val") or entry["metrics"].get("test") or {}
-    names = {"accuracy": "accuracy", "group_mean_accuracy": "group mean", "worst_group_accuracy": "worst group"}
-    parts += [f"{label} {100 * test[name]:.1f}" for name, label in names.items() if name in test]
+    parts += [
+        f"{measure.label} {f'{100 * test[name]:.1f}' if measure.unit == '%' else f'{test[name]:.4g}'}"
+        for name, measure in registry().measures().items()
+        if measure.shown_in == "progress" and name in test
+    ]
     return "  ".join(parts)
 
 

@@ -37,7 +37,7 @@ from ncbench.data.store.prepare import write_twin
 from ncbench.discovery.registry import registry
 from ncbench.training.recipe import Recipe
 from ncbench.training.seeding import seed_global_generators
-from ncbench.training.selection import CRITERIA
+from ncbench.training.selection import criteria
 
 
 def manifest_is_valid(subject: Subject) -> None:
@@ -49,9 +49,9 @@ def manifest_is_valid(subject: Subject) -> None:
     except (ConfigurationError, DataError) as error:
         raise ConformanceError(f"the manifest: {error}") from error
     require(manifest.name == subject.card.name, f"the manifest is of {manifest.name!r}")
-    require(manifest.selection in CRITERIA, f"the manifest's selection {manifest.selection!r} is no criterion")
-    metrics = {name for family in registry().cards["metrics"].values() for each in family for name in each.card.metrics}
-    require(manifest.primary_metric in metrics, f"the manifest's primary metric {manifest.primary_metric!r} is unknown")
+    require(manifest.selection in criteria(), f"the manifest's selection {manifest.selection!r} is no criterion")
+    known = manifest.primary_metric in registry().measures()
+    require(known, f"the manifest's primary metric {manifest.primary_metric!r} is unknown")
 
 
 def writes_a_twin(subject: Subject) -> None:

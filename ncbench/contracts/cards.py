@@ -201,18 +201,39 @@ _CHOICES: Mapping[str, Sequence[str]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class Panel:
+    """One set of axes in the picture of a run over its epochs.
+
+    Args:
+        title: What it shows.
+        curves: (metric, what the legend calls it) of each curve, three at most: solid, dashed, dotted.
+        split: Whose numbers are drawn; ``"losses"`` for the terms of the training loss.
+        axis: Label of the y axis, TeX between dollar signs.
+        logarithmic: Whether y is logarithmic.
+    """
+
+    title: str
+    curves: tuple[tuple[str, str], ...]
+    split: Literal["train", "val", "test", "losses"] = "test"
+    axis: str = ""
+    logarithmic: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class MetricCard(Card):
     """A family of metrics; `factory` is a :class:`~ncbench.contracts.metric.Metric`.
 
     Args:
         metrics: Metric name -> what it is. The direction alone, as in ``{"margin_mean": "higher"}``, stands for a
             :class:`Measure` whose label is the name with spaces.
+        panels: How pictures draw them over the epochs. Without any, each metric that is shown has a panel of its own.
 
     Raises:
         PluginError: It describes a metric in another form.
     """
 
     metrics: Mapping[str, Measure]
+    panels: Sequence[Panel] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()

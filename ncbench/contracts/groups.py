@@ -25,8 +25,7 @@ def group_counts(target: np.ndarray, bias: np.ndarray | None, num_classes: int, 
     group = target.astype(np.int64)  # narrow integers would overflow
     if bias is not None:
         group = group * columns + bias
-    counts: np.ndarray = np.bincount(group, minlength=num_classes * columns)
-    return counts.reshape(num_classes, columns)
+    return np.bincount(group, minlength=num_classes * columns).reshape(num_classes, columns)
 
 
 def aligned_groups(aligned_bias: Sequence[int], num_bias: int) -> np.ndarray:
@@ -36,7 +35,8 @@ def aligned_groups(aligned_bias: Sequence[int], num_bias: int) -> np.ndarray:
         aligned_bias: For each class the bias value that goes along with it in training, 0..B-1.
         num_bias: B.
     """
-    return np.arange(num_bias) == np.asarray(aligned_bias)[:, None]
+    aligned: np.ndarray = np.arange(num_bias) == np.asarray(aligned_bias)[:, None]
+    return aligned
 
 
 def accuracies(

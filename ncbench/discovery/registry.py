@@ -21,7 +21,7 @@ from typing import Any
 import pluggy
 
 from ncbench.contracts import hookspecs
-from ncbench.contracts.cards import BackboneCard, Card, DatasetCard, LauncherCard, MethodCard, MetricCard
+from ncbench.contracts.cards import BackboneCard, Card, DatasetCard, LauncherCard, Measure, MethodCard, MetricCard
 from ncbench.contracts.errors import PluginError, described, unknown_name
 
 GROUP = "ncbench"
@@ -98,6 +98,15 @@ class Registry:
         if len(found) > 1:
             raise PluginError(_conflict(kind, name, found))
         return found[0]
+
+    def metric_families(self) -> list[Registered]:
+        """Return the metric families in the order in which they are shown: the built-in ones, then the others."""
+        families = [registered for found in self.cards["metrics"].values() for registered in found]
+        return sorted(families, key=lambda family: family.plugin.distribution != "ncbench")
+
+    def measures(self) -> dict[str, Measure]:
+        """Return what each number of the metric families is, by name, in the order in which they are shown."""
+        return {name: measure for family in self.metric_families() for name, measure in family.card.metrics.items()}
 
     def conflicts(self) -> list[str]:
         """Return one line for each name that two plugins claim."""

@@ -1,14 +1,14 @@
-"""Pictures of runs over their epochs: accuracies and losses, and the measures of neural collapse."""
+"""Pictures of runs over their epochs: the metrics of every family, as its card says, and the training loss."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from ncbench.features.class_vectors import about_equal
+from ncbench.contracts.cards import Panel
+from ncbench.discovery.registry import registry
 from ncbench.pictures.scales import scale_epochs, scale_logarithmically
 from ncbench.pictures.style import COLOURS, plain_text, save_figure, shared_style
 from ncbench.records.archive import RunResult
@@ -18,100 +18,25 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@dataclass(frozen=True)
-class Panel:
-    """One set of axes.
-
-    Args:
-        title: What it shows.
-        curves: (split, metric, line style, label) of each curve; the split ``"losses"`` holds training losses.
-        unit: Label of the y axis.
-        percent: Whether values are shares, shown in per cent.
-        logarithmic: Whether y is logarithmic.
-    """
-
-    title: str
-    curves: tuple[tuple[str, str, str, str], ...]
-    unit: str
-    percent: bool = False
-    logarithmic: bool = False
-
-
-def _of_target_and_bias(metric: str) -> tuple[tuple[str, str, str, str], ...]:
-    return (("train", metric, "-", "of the target"), ("train", f"bias_{metric}", "--", "of the bias"))
-
-
-def _of_means_and_classifier(metric: str) -> tuple[tuple[str, str, str, str], ...]:
-    return (("train", metric, "-", "class means"), ("train", f"{metric}_classifier", "--", "classifier"))
-
-
-GROUP_MEAN = Panel("Group-mean accuracy, test", (("test", "group_mean_accuracy", "-", ""),), "%", percent=True)
-ACCURACY = Panel("Accuracy, test", (("test", "accuracy", "-", ""),), "%", percent=True)  # where groups are unknown
-NC1 = Panel(
-    "NC1: within-class variability, train",
-    _of_target_and_bias("nc1"),
-    r"$\mathrm{tr}(\Sigma_W \Sigma_B^+)\,/\,K$",
-    logarithmic=True,
+LOSS = Panel(
+    title="Training loss", curves=(("loss", ""),), split="losses", axis="mean over the epoch", logarithmic=True
 )
-NC3 = Panel(
-    "NC3: self-duality, train",
-    (("train", "nc3_self_duality", "-", ""),),
-    r"$\Vert W/\Vert W\Vert_F - M/\Vert M\Vert_F\Vert_F^2$",
-)
-NC4 = Panel("NC4: disagreement with nearest mean, train", (("train", "nc4_disagreement", "-", ""),), "share of images")
-PANELS = (
-    GROUP_MEAN,
-    Panel("Worst-group accuracy, test", (("test", "worst_group_accuracy", "-", ""),), "%", percent=True),
-    Panel(
-        "Aligned and conflicting groups, test",
-        (("test", "aligned_accuracy", "-", "aligned"), ("test", "conflicting_accuracy", "--", "conflicting")),
-        "accuracy (%)",
-        percent=True,
-    ),
-    ACCURACY,
-    Panel("Mistake severity, test", (("test", "mistake_severity", "-", ""),), "mean height of the LCA"),
-    Panel("Training loss", (("losses", "loss", "-", ""),), "mean over the epoch", logarithmic=True),
-    NC1,
-    Panel("NC2: equal norms, train", _of_target_and_bias("nc2_norm_cv"), r"std / mean of $\Vert\mu_c - \mu_G\Vert$"),
-    Panel("NC2: equal angles, train", _of_target_and_bias("nc2_angle_std"), "std of cosines"),
-    NC3,
-    NC4,
-)
-COLLAPSE_PANELS = (
-    NC1,
-    Panel(
-        "NC1: class-distance variance (CDNV), train",
-        _of_target_and_bias("nc1_cdnv"),
-        "mean over pairs of classes",
-        logarithmic=True,
-    ),
-    Panel("NC2: equal norms, train", _of_means_and_classifier("nc2_norm_cv"), "std / mean of norms"),
-    Panel("NC2: equal angles, train", _of_means_and_classifier("nc2_angle_std"), "std of cosines"),
-    Panel(
-        "NC2: largest angles, train",
-        _of_means_and_classifier("nc2_angle_mean"),
-        r"mean of $|\cos + 1/(K-1)|$",
-    ),
-    NC3,
-    NC4,
-    Panel(
-        "Angles: means and classifier, train",
-        (("train", "frame_fidelity_deviation", "-", ""),),
-        r"mean of $|\cos(\mu_i, \mu_j) - \cos(w_i, w_j)|$",
-    ),
-    *(
-        Panel(
-            f"{title}: distance to the ideal, train",
-            (
-                ("train", f"nc2_etf_distance{suffix}", "-", "to the simplex ETF"),
-                ("train", f"seli_distance{suffix or '_means'}", "--", "to SELI"),
-                ("train", "nc2_etf_floor", ":", "least to the ETF, of K > d + 1"),
-            ),
-            "of Gram matrices of norm 1",
-        )
-        for title, suffix in (("Class means", ""), ("Classifier", "_classifier"))
-    ),
-)
+DEFAULT = "accuracy"
+"""Drawn on the test split where no metric that needs bias labels is."""
+
+
+def panels_of_cards() -> list[Panel]:
+    """Return the panels of the metric families: those of the test split, the loss, and the others."""
+    panels: list[Panel] = []
+    for family in registry().metric_families():
+        panels += family.card.panels or [
+            Panel(title=f"{measure.label[:1].upper()}{measure.label[1:]}, {split}", curves=((name, ""),), split=split)
+            for name, measure in family.card.metrics.items()
+            if measure.shown_in != "record"
+            for split in sorted(measure.splits, key=("test", "val", "train").index)[:1]
+        ]
+    of_test = [panel for panel in panels if panel.split == "test"]
+    return [*of_test, LOSS, *(panel for panel in panels if panel.split != "test")]
 
 
 def plot_curves(results: Sequence[RunResult], folder: Path) -> list[Path]:
@@ -127,39 +52,11 @@ def plot_curves(results: Sequence[RunResult], folder: Path) -> list[Path]:
     Raises:
         ConfigurationError: The folder cannot be written.
     """
-    panels = list(PANELS)
-    if _has_data(results, GROUP_MEAN):
-        panels.remove(ACCURACY)
-    return _plot(panels, results, folder, "curves")
-
-
-def plot_collapse(results: Sequence[RunResult], folder: Path) -> list[Path]:
-    """Draw one panel a measure of neural collapse over the epochs: ``collapse.png`` and ``collapse.svg``.
-
-    SELI is drawn beside the simplex ETF unless every run's class counts are about equal, and the least distance to the
-    ETF where there are too many classes for the dimensions.
-
-    Args:
-        results: As of :func:`plot_curves`.
-        folder: As of :func:`plot_curves`.
-
-    Returns:
-        The two paths; none if no run has measured collapse.
-
-    Raises:
-        ConfigurationError: The folder cannot be written.
-    """
-    left_out = set()
-    if all(about_equal(_class_counts(result)) for result in results):
-        left_out |= {"seli_distance_means", "seli_distance_classifier"}
-    if not any(value > 0 for result in results for _, value in _points(result, "train", "nc2_etf_floor")):
-        left_out.add("nc2_etf_floor")
-    panels = []
-    for panel in COLLAPSE_PANELS:
-        curves = tuple(curve for curve in panel.curves if curve[1] not in left_out)
-        title = panel.title.replace("the ideal", "the simplex ETF") if len(curves) == 1 else panel.title
-        panels.append(replace(panel, title=title, curves=curves))
-    return _plot(panels, results, folder, "collapse")
+    panels = [panel for panel in panels_of_cards() if _has_data(results, panel)]
+    measures = registry().measures()
+    if any(measures[name].needs_bias for panel in panels if panel.split == "test" for name, _ in panel.curves):
+        panels = [panel for panel in panels if (panel.split, panel.curves[0][0]) != ("test", DEFAULT)]
+    return plot_panels(panels, results, folder, "curves")
 
 
 def heading(result: RunResult) -> str:
@@ -169,8 +66,8 @@ def heading(result: RunResult) -> str:
     return f"{label(result)}, seed {result.record.seed}{epoch}"
 
 
-def _plot(panels: Sequence[Panel], results: Sequence[RunResult], folder: Path, name: str) -> list[Path]:
-    """Draw and save every panel that has data."""
+def plot_panels(panels: Sequence[Panel], results: Sequence[RunResult], folder: Path, name: str) -> list[Path]:
+    """Draw and save every panel that has data, as a PNG and an SVG file; return their paths, none without data."""
     panels = [panel for panel in panels if _has_data(results, panel)]
     if not panels:
         return []
@@ -218,56 +115,51 @@ _SIGNS: Any = {"-": {"marker": "o"}, "--": {"marker": "s", "markerfacecolor": "w
 _TERMINAL: Any = {"linestyle": (0, (5, 3)), "linewidth": 0.8}
 
 
-def _class_counts(result: RunResult) -> list[int]:
-    """Training images of each class that has any; empty if the record does not tell."""
-    counts: dict[int, int] = {}
-    for group in result.record.groups.get("train", []):
-        counts[group.target] = counts.get(group.target, 0) + group.count
-    return [count for count in counts.values() if count]
-
-
-def _points(result: RunResult, split: str, metric: str) -> list[tuple[int, float]]:
-    points = []
+def points(result: RunResult, split: str, metric: str) -> list[tuple[int, float]]:
+    """Return (epoch, value) of a metric, or of a term of the loss, for the epochs that have it."""
+    found = []
     for entry in result.record.history:
         numbers: dict[str, Any] = entry.losses if split == "losses" else dict(entry.metrics).get(split, {})  # type: ignore[call-overload]
         value = numbers.get(metric)
         if value is not None:
-            points.append((entry.epoch, value))
-    return points
+            found.append((entry.epoch, value))
+    return found
 
 
-def _has_points(results: Sequence[RunResult], curve: tuple[str, str, str, str]) -> bool:
-    return any(_points(result, *curve[:2]) for result in results)
+def _has_points(results: Sequence[RunResult], panel: Panel, metric: str) -> bool:
+    return any(points(result, panel.split, metric) for result in results)
 
 
 def _has_data(results: Sequence[RunResult], panel: Panel) -> bool:
-    return any(_has_points(results, curve) for curve in panel.curves)
+    return any(_has_points(results, panel, metric) for metric, _ in panel.curves)
 
 
 def _draw(panel: Panel, axis: Any, grouped: dict[str, list[RunResult]], last: int) -> None:
+    measure = registry().measures().get(panel.curves[0][0])
+    unit = measure.unit if measure is not None else ""
     drawn: list[float] = []
     signed = False
     for position, members in enumerate(grouped.values()):
         colour = COLOURS[position % len(COLOURS)]
         for result in members:
-            for split, metric, line, _ in panel.curves:
-                points = _points(result, split, metric)
-                if not points:
+            for line, (metric, _) in zip(_SIGNS, panel.curves, strict=False):
+                found = points(result, panel.split, metric)
+                if not found:
                     continue
-                epochs, values = zip(*points, strict=True)
+                epochs, values = zip(*found, strict=True)
                 drawn += values
-                scaled = [100 * value if panel.percent else value for value in values]
-                sign = _sign(line, last) if len(points) < _MANY_POINTS else {}
+                scaled = [100 * value if unit == "%" else value for value in values]
+                sign = _sign(line, last) if len(found) < _MANY_POINTS else {}
                 signed = signed or bool(sign)
                 axis.plot(epochs, scaled, line, color=colour, linewidth=1.2, **sign)
             if result.record.terminal_phase_epoch:
                 axis.axvline(result.record.terminal_phase_epoch, **_TERMINAL, color=colour)
     axis.set_title(panel.title)
     axis.set_xlabel("epoch")
-    axis.set_ylabel(panel.unit)
+    axis.set_ylabel(panel.axis or unit)
     axis.grid()
     scale_epochs(axis, last)
-    if panel.percent:
+    if unit == "%":
         axis.set_ylim(-2, 102)
     elif panel.logarithmic and min(drawn) > 0:
         scale_logarithmically(axis, drawn)
@@ -277,10 +169,13 @@ def _draw(panel: Panel, axis: Any, grouped: dict[str, list[RunResult]], last: in
             axis.set_ylim(top=1)
         if min(drawn, default=0) >= 0:
             axis.set_ylim(bottom=-0.02 * axis.get_ylim()[1])  # a curve at 0, the ideal, is seen above the axis
-    labelled = [curve for curve in panel.curves if curve[3]]
-    shown = [curve for curve in labelled if any(_has_points(members, curve) for members in grouped.values())]
+    shown = [
+        (line, text)
+        for line, (metric, text) in zip(_SIGNS, panel.curves, strict=False)
+        if text and any(_has_points(members, panel, metric) for members in grouped.values())
+    ]
     if len(shown) > 1:
-        axis.legend(handles=[_handle(line, text, signed, last) for _, _, line, text in shown], fontsize=8)
+        axis.legend(handles=[_handle(line, text, signed, last) for line, text in shown], fontsize=8)
 
 
 def _sign(line: str, last: int) -> dict[str, Any]:

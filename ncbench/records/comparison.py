@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ncbench.contracts.errors import ConfigurationError, unknown_name
+from ncbench.discovery.registry import registry
 from ncbench.records.archive import RunResult
-from ncbench.records.record import ACCURACIES
 
 
 def label(result: RunResult) -> str:
@@ -70,29 +70,42 @@ def parse_limit(text: str) -> tuple[str, float]:
 
 
 def shortfalls(results: Sequence[RunResult], limits: Sequence[tuple[str, float]]) -> list[str]:
-    """Return one line for each configuration that is further below the first on its data than a limit allows.
+    """Return one line for each configuration that is worse than the first on its data by more than a limit allows.
+
+    Args:
+        results: The runs.
+        limits: (metric of the test split, how much worse it may be) each, in the unit in which the metric is shown.
 
     Raises:
-        ConfigurationError: A limit names no accuracy that the runs have, or a configuration is alone on its data.
+        ConfigurationError: A limit names no metric of the runs of which it is known which direction is better, or a
+            configuration is alone on its data.
     """
+    directed = {name: each for name, each in registry().measures().items() if each.direction != "neither"}
     lines = []
     for grouped in by_data(results):
         (reference_label, reference), *others = grouped.items()
         for metric, points in limits:
             base = values_of(reference, metric)
-            if not base or metric not in ACCURACIES:
-                known = [name for name in ACCURACIES if name in reference[0].metrics.get("test", {})]
-                raise unknown_name("test accuracy", metric, known)
+            measure = directed.get(metric)
+            if not base or measure is None:
+                known = [name for name in directed if name in reference[0].metrics.get("test", {})]
+                raise unknown_name("test metric", metric, known)
             if not others:
                 raise ConfigurationError(
                     f"--fail has nothing to compare {reference_label} with: no other configuration is on the same data."
                 )
             for text, members in others:
                 values = values_of(members, metric)
-                drop = 100 * (statistics.fmean(base) - statistics.fmean(values)) if values else math.inf
-                if drop > points:
+                lower = measure.direction == "lower"
+                worse = math.inf
+                if values:
+                    change = measure.scale * (statistics.fmean(values) - statistics.fmean(base))
+                    worse = change if lower else -change
+                if worse > points:
+                    amount = f"{worse:.2f} points" if measure.unit == "%" else f"{worse:.4g}"
                     lines.append(
-                        f"{text}: {metric} is {drop:.2f} points below {reference_label}; {points:g} are allowed."
+                        f"{text}: {metric} is {amount} {'above' if lower else 'below'} {reference_label}; {points:g} "
+                        "are allowed."
                     )
     return lines
 

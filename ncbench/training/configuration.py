@@ -145,7 +145,7 @@ def resolve(
     dataset_spec, method_spec = Spec.parse(dataset), Spec.parse(method)
     resolved_dataset = _resolve("datasets", dataset_spec, {})
     manifest = load_manifest(resolved_dataset.registered.card.manifest)
-    metrics = [name for found in registry().cards["metrics"].values() for one in found for name in one.card.metrics]
+    metrics = registry().measures()
     if manifest.primary_metric not in metrics:
         raise unknown_name(f"primary metric of {dataset}", manifest.primary_metric, metrics)
 

@@ -111,7 +111,7 @@ def fit(
     recipe, seed = configuration.recipe, configuration.seed
     autocast = autocast_dtype(recipe.precision, device)
     val_bias_known = "val" in store.splits and store.splits["val"].bias is not None
-    criteria = available_criteria("val" in store.splits, val_bias_known)
+    criteria = available_criteria(recipe.selection, "val" in store.splits, val_bias_known)
     check_criterion(recipe.selection, criteria, configuration.dataset.spec)
     evaluator = Evaluator(store, load_metrics(), max(recipe.batch_size, 256), autocast)
 

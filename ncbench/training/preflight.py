@@ -12,7 +12,7 @@ from ncbench.contracts.dataset import Dataset
 from ncbench.contracts.errors import ConfigurationError, DataError
 from ncbench.contracts.task import Task
 from ncbench.training.configuration import Configuration
-from ncbench.training.selection import CRITERIA
+from ncbench.training.selection import find_criterion
 
 _ONLY_DATA_SAY = frozenset({"image_shape", "num_train", "class_counts", "group_counts"})
 
@@ -32,7 +32,7 @@ def refuse_unfit(configuration: Configuration, dataset: Dataset) -> None:
         DataError: Something else that is needed is missing, such as a file of pretrained weights.
     """
     recipe, spec = configuration.recipe, configuration.dataset.spec
-    if CRITERIA[recipe.selection][1] and not dataset.bias_names:
+    if find_criterion(recipe.selection).needs_bias and not dataset.bias_names:
         raise ConfigurationError(
             f"recipe.selection={recipe.selection} needs a validation split with bias labels, which {spec} does not "
             "have. recipe.selection=last needs none."

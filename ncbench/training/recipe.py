@@ -6,10 +6,11 @@ import math
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from ncbench.contracts.method import Method
 from ncbench.contracts.parameters import Parameters
+from ncbench.training.selection import find_criterion
 
 
 class Recipe(Parameters):
@@ -44,9 +45,17 @@ class Recipe(Parameters):
     measure_points: int = Field(
         20, ge=1, description="how many epochs of a stage, log-spaced, also measure the training split"
     )
-    selection: Literal["last", "val_accuracy", "val_group_mean_accuracy", "val_worst_group_accuracy"] = Field(
-        "last", description="the primary criterion: which epoch's model the record's metrics are of"
+    selection: str = Field(
+        "last",
+        description="the primary criterion: which epoch's model the record's metrics are of; last, or val_METRIC for "
+        "the best epoch by a metric of the validation split that has a direction, as val_worst_group_accuracy",
     )
+
+    @field_validator("selection")
+    @classmethod
+    def _is_a_criterion(cls, name: str) -> str:
+        find_criterion(name)
+        return name
 
     def learning_rate(self, epoch: int, epochs: int) -> float:
         """Return the learning rate of one epoch of a stage.

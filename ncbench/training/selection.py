@@ -1,7 +1,8 @@
 """Model selection: which epoch's model stands for the run.
 
-The test split is never used to select. A criterion that needs the bias attribute of validation images counts as
-supervision ``val="bias"``.
+The criterion ``last`` takes the last epoch; ``val_<metric>`` the best one by a metric of the validation split, any
+whose card says which direction is better. The test split is never used to select. A criterion that needs the bias
+attribute of validation images counts as supervision ``val="bias"``.
 """
 
 from __future__ import annotations
@@ -10,15 +11,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ncbench.contracts.cards import Supervision
-from ncbench.contracts.errors import ConfigurationError
+from ncbench.contracts.errors import ConfigurationError, unknown_name
+from ncbench.discovery.registry import registry
 
-CRITERIA: Mapping[str, tuple[str | None, bool]] = {
-    "last": (None, False),
-    "val_accuracy": ("accuracy", False),
-    "val_group_mean_accuracy": ("group_mean_accuracy", True),
-    "val_worst_group_accuracy": ("worst_group_accuracy", True),
-}
-"""Criterion -> (metric of the validation split to maximise, whether it needs bias labels there)."""
+
+@dataclass(frozen=True)
+class Criterion:
+    """How the epoch is chosen.
+
+    Args:
+        metric: Of the validation split, the best of which is taken; None for the last epoch.
+        sign: 1 where higher is better, -1 where lower is.
+        needs_bias: Whether the metric needs bias labels of validation images.
+        always: Whether every run notes its best epoch, and not only one whose primary criterion it is.
+    """
+
+    metric: str | None = None
+    sign: int = 1
+    needs_bias: bool = False
+    always: bool = True
 
 
 @dataclass(frozen=True)
@@ -29,12 +40,39 @@ class Best:
     score: float
 
 
-def available_criteria(has_val: bool, val_bias_known: bool) -> list[str]:
-    """Return the criteria a dataset's splits allow."""
+def criteria() -> dict[str, Criterion]:
+    """Return every criterion there is, by name."""
+    return {"last": Criterion()} | {
+        f"val_{name}": Criterion(
+            metric=name,
+            sign=-1 if measure.direction == "lower" else 1,
+            needs_bias=measure.needs_bias,
+            always=measure.shown_in == "progress",
+        )
+        for name, measure in registry().measures().items()
+        if measure.direction != "neither" and "val" in measure.splits
+    }
+
+
+def find_criterion(name: str) -> Criterion:
+    """Return the criterion of this name.
+
+    Raises:
+        ConfigurationError: There is none.
+    """
+    known = criteria()
+    if name not in known:
+        raise unknown_name("criterion of recipe.selection", name, known)
+    return known[name]
+
+
+def available_criteria(primary: str, has_val: bool, val_bias_known: bool) -> list[str]:
+    """Return the criteria that a run notes the best epoch of: what the dataset's splits allow, the primary one too."""
     return [
         name
-        for name, (metric, needs_bias) in CRITERIA.items()
-        if metric is None or (has_val and (val_bias_known or not needs_bias))
+        for name, criterion in criteria().items()
+        if (criterion.always or name == primary)
+        and (criterion.metric is None or (has_val and (val_bias_known or not criterion.needs_bias)))
     ]
 
 
@@ -47,23 +85,23 @@ def check_criterion(primary: str, available: list[str], dataset: str) -> None:
     if primary not in available:
         raise ConfigurationError(
             f"recipe.selection={primary} needs a validation split"
-            f"{' with bias labels' if CRITERIA[primary][1] else ''}, which {dataset} does not have. "
+            f"{' with bias labels' if find_criterion(primary).needs_bias else ''}, which {dataset} does not have. "
             f"Possible here: {', '.join(available)}."
         )
 
 
 def effective_supervision(declared: Supervision, primary: str) -> Supervision:
     """Return what the run as a whole used: the method's declaration, and what selecting the model needed."""
-    val = "bias" if CRITERIA[primary][1] else declared.val
+    val = "bias" if find_criterion(primary).needs_bias else declared.val
     return Supervision(declared.train, val, declared.hierarchy)
 
 
 def improved(best: Best | None, epoch: int, criterion: str, val_metrics: Mapping[str, float]) -> Best | None:
     """Return the new best if `epoch` is better than the best so far, else None; the earliest of equals stays."""
-    metric, _ = CRITERIA[criterion]
-    if metric is None:
+    rule = find_criterion(criterion)
+    if rule.metric is None:
         return Best(epoch, float(epoch))
-    score = val_metrics.get(metric)
-    if score is None or (best is not None and score <= best.score):
+    score = val_metrics.get(rule.metric)
+    if score is None or (best is not None and rule.sign * score <= rule.sign * best.score):
         return None
     return Best(epoch, score)

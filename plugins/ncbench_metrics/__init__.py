@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ncbench import Measure, MetricCard, hookimpl
+from ncbench import Measure, MetricCard, Panel, hookimpl
 
 
 def _accuracy(label: str, meaning: str, **others: Any) -> Measure:
@@ -184,6 +184,45 @@ FRAME: Mapping[str, Measure] = {
 }
 
 
+def _of_target_and_bias(title: str, metric: str, axis: str, logarithmic: bool = False) -> Panel:
+    curves = ((metric, "of the target"), (f"bias_{metric}", "of the bias"))
+    return Panel(title=f"{title}, train", curves=curves, split="train", axis=axis, logarithmic=logarithmic)
+
+
+GROUP_PANELS = (
+    Panel(title="Group-mean accuracy, test", curves=(("group_mean_accuracy", ""),)),
+    Panel(title="Worst-group accuracy, test", curves=(("worst_group_accuracy", ""),)),
+    Panel(
+        title="Aligned and conflicting groups, test",
+        curves=(("aligned_accuracy", "aligned"), ("conflicting_accuracy", "conflicting")),
+        axis="accuracy (%)",
+    ),
+    Panel(title="Accuracy, test", curves=(("accuracy", ""),)),
+)
+HIERARCHY_PANELS = (
+    Panel(title="Mistake severity, test", curves=(("mistake_severity", ""),), axis="mean height of the LCA"),
+)
+COLLAPSE_PANELS = (
+    _of_target_and_bias(
+        "NC1: within-class variability", "nc1", r"$\mathrm{tr}(\Sigma_W \Sigma_B^+)\,/\,K$", logarithmic=True
+    ),
+    _of_target_and_bias("NC2: equal norms", "nc2_norm_cv", r"std / mean of $\Vert\mu_c - \mu_G\Vert$"),
+    _of_target_and_bias("NC2: equal angles", "nc2_angle_std", "std of cosines"),
+    Panel(
+        title="NC3: self-duality, train",
+        curves=(("nc3_self_duality", ""),),
+        split="train",
+        axis=r"$\Vert W/\Vert W\Vert_F - M/\Vert M\Vert_F\Vert_F^2$",
+    ),
+    Panel(
+        title="NC4: disagreement with nearest mean, train",
+        curves=(("nc4_disagreement", ""),),
+        split="train",
+        axis="share of images",
+    ),
+)
+
+
 @hookimpl
 def ncbench_metrics() -> Iterable[MetricCard]:
     """Return the cards of the built-in metric families, in the order in which tables show them."""
@@ -195,6 +234,7 @@ def ncbench_metrics() -> Iterable[MetricCard]:
             citation="Sagawa, Koh, Hashimoto, Liang. Distributionally Robust Neural Networks for Group Shifts. "
             "ICLR 2020.",
             metrics=GROUP,
+            panels=GROUP_PANELS,
         ),
         MetricCard(
             name="hierarchy",
@@ -203,6 +243,7 @@ def ncbench_metrics() -> Iterable[MetricCard]:
             citation="Bertinetto, Mueller, Tertikas, Samangooei, Lord. Making Better Mistakes: Leveraging Class "
             "Hierarchies with Deep Networks. CVPR 2020.",
             metrics=HIERARCHY,
+            panels=HIERARCHY_PANELS,
         ),
         MetricCard(
             name="calibration",
@@ -218,6 +259,7 @@ def ncbench_metrics() -> Iterable[MetricCard]:
             citation="Papyan, Han, Donoho. Prevalence of Neural Collapse during the Terminal Phase of Deep Learning "
             "Training. PNAS 2020.",
             metrics=COLLAPSE,
+            panels=COLLAPSE_PANELS,
         ),
         MetricCard(
             name="frame",

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import ncbench
-from ncbench.pictures.curves import ACCURACY, NC1, draw
+from ncbench.pictures.curves import draw, panels_of_cards
 from ncbench.pictures.style import shared_style
 from ncbench.records.archive import RunResult
 
@@ -32,7 +32,8 @@ def of_length(result: RunResult, epochs: int, nc1: tuple[float, float], every: i
 
 def axes_of(*runs: RunResult) -> tuple[Any, Any]:
     with shared_style():
-        figure = draw([ACCURACY, NC1], runs)
+        panels = {panel.curves[0][0]: panel for panel in panels_of_cards()}
+        figure = draw([panels["accuracy"], panels["nc1"]], runs)
         figure.draw_without_rendering()
     accuracy, nc1 = figure.axes
     return accuracy, nc1

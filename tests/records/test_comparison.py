@@ -155,8 +155,23 @@ def test_a_shortfall_beyond_the_limit_is_named(results: list[RunResult]) -> None
     assert shortfalls(results, [("accuracy", drop + 0.01)]) == []
     with pytest.raises(ConfigurationError, match="Did you mean 'accuracy'"):
         shortfalls(results, [("acuracy", 1)])
-    with pytest.raises(ConfigurationError, match="'ece'"):  # lower is better, and it has no percentage points
-        shortfalls(results, [("ece", 1)])
+    with pytest.raises(ConfigurationError, match="'nc1'"):  # neither direction is better
+        shortfalls(results, [("nc1", 1)])
+
+
+def test_any_metric_with_a_direction_has_shortfalls(results: list[RunResult]) -> None:
+    def brier(members: list[RunResult]) -> float:
+        return statistics.fmean(result.metrics["test"]["brier"] for result in members)
+
+    good, bad = sorted(by_configuration(results).values(), key=brier)  # lower is better, and it is no percentage
+    gap = brier(bad) - brier(good)
+    (line,) = shortfalls([*good, *bad], [("brier", gap - 1e-4)])
+    assert f"brier is {gap:.4g} above" in line
+    assert shortfalls([*good, *bad], [("brier", gap + 1e-4)]) == []
+    assert shortfalls([*bad, *good], [("brier", 0)]) == []
+    for result in bad:
+        bare = result.record.model_copy(update={"metrics": {"test": {"accuracy": 1.0}}})
+        assert len(shortfalls([*good, RunResult(bare, result.folder)], [("brier", 100)])) == 1
 
 
 @pytest.mark.parametrize("text", ["accuracy", "accuracy:", "accuracy:many", ":3", "accuracy:-1", "accuracy:nan"])

@@ -14,8 +14,8 @@ import click
     "limits",
     multiple=True,
     metavar="METRIC:POINTS",
-    help="Exit with 1 if METRIC on test is more than POINTS percentage points below that of the first configuration "
-    "on the same data.",
+    help="Exit with 1 if METRIC on test is worse than that of the first configuration on the same data by more than "
+    "POINTS: percentage points of an accuracy, the metric's own unit otherwise.",
 )
 def compare(runs: tuple[Path, ...], limits: tuple[str, ...]) -> int:
     """Compare runs side by side.

@@ -170,11 +170,12 @@ def _varying(state: Sweep) -> list[str]:
 
 def _primary(runs: Sequence[Run]) -> str:
     """Return mean and standard deviation of the primary metric over the completed seeds, accuracies in per cent."""
-    from ncbench.records.record import ACCURACIES
+    from ncbench.discovery.registry import registry
 
     records = [run.result.record for run in runs if run.result is not None and run.state == "completed"]
     name = next((record.primary_metric for record in records), "")
-    scale, style = (100, ".1f") if name in ACCURACIES else (1, ".4g")
+    measure = registry().measures().get(name)
+    scale, style = (100, ".1f") if measure is not None and measure.unit == "%" else (1, ".4g")
     # A metric that is undefined, as where a group has no image, is not in the record.
     values = [scale * test[name] for record in records if name in (test := record.metrics.get("test", {}))]
     if not values:

@@ -9,12 +9,12 @@ from rich.cells import cell_len
 from rich.markup import escape
 from rich.table import Table
 
-from ncbench.cli.tables.result import COLLAPSE, MISTAKES, plugin_metrics
+from ncbench.cli.tables.result import shown_measures
 from ncbench.cli.terminal import text_console
+from ncbench.contracts.cards import Measure
 from ncbench.contracts.errors import counted
 from ncbench.records.archive import RunResult
 from ncbench.records.comparison import by_data, values_of
-from ncbench.records.record import ACCURACIES
 
 _GAP = 2  # cells between two columns
 
@@ -59,14 +59,14 @@ def _tables(headings: Sequence[str], configurations: Sequence[Sequence[RunResult
     """Return the table of some configurations, in as many parts as the width asks for; none if none has metrics."""
     names = ["metric"]
     columns = [[heading] for heading in headings]
-    of_plugins = [(split, name, 1, _PLAIN) for name in plugin_metrics() for split in ("test", "train")]
-    for split, name, scale, formats in (*_ROWS, *of_plugins):
-        values = [[scale * value for value in values_of(members, name, split)] for members in configurations]
-        if not any(values):
+    for name, measure in shown_measures().items():
+        split = _compared_split(name, measure, configurations)
+        if split is None:
             continue
-        names.append(f"{name}{' (%)' if scale == 100 else ''}, {split}")
+        values = [[measure.scale * value for value in values_of(members, name, split)] for members in configurations]
+        names.append(f"{name}{' (%)' if measure.unit == '%' else ''}, {split}")
         for position, column in enumerate(columns):
-            column.append(_cell(values[position], values[0] if position else [], formats))
+            column.append(_cell(values[position], values[0] if position else [], _formats(measure)))
     if not names[1:]:
         return []
     parts: list[list[list[str]]] = []
@@ -81,14 +81,17 @@ def _tables(headings: Sequence[str], configurations: Sequence[Sequence[RunResult
     return [_table([names, *part]) for part in parts]
 
 
-# Formats of a mean, of a deviation, and of a difference.
-_POINTS = (".2f", ".2f", "+.2f")
-_PLAIN = (".4g", ".2g", "+.3g")
-_ROWS = [
-    *(("test", name, 100, _POINTS) for name in ACCURACIES),
-    *(("test", name, 1, _PLAIN) for name in MISTAKES),
-    *(("train", name, 1, _PLAIN) for name in COLLAPSE),
-]
+def _compared_split(name: str, measure: Measure, configurations: Sequence[Sequence[RunResult]]) -> str | None:
+    """The split whose numbers are compared: the test split where they are of it, or else that which has any."""
+    splits = [split for split in ("test", "val", "train") if split in measure.splits]
+    return next((split for split in splits if any(values_of(each, name, split) for each in configurations)), None)
+
+
+def _formats(measure: Measure) -> tuple[str, str, str]:
+    """Formats of a mean, of a deviation, and of a difference."""
+    if measure.unit != "%" or measure.decimals is None:
+        return ".4g", ".2g", "+.3g"
+    return f".{measure.decimals}f", f".{measure.decimals}f", f"+.{measure.decimals}f"
 
 
 def _width(column: Sequence[str]) -> int:

@@ -8,27 +8,16 @@ from pathlib import Path
 from rich.table import Table
 
 from ncbench.cli.terminal import text_console
+from ncbench.contracts.cards import Measure
 from ncbench.contracts.errors import name_offenders
 from ncbench.discovery.registry import registry
 from ncbench.records.archive import RunResult
-from ncbench.records.record import ACCURACIES, Group, Record
-
-MISTAKES = (
-    "mistake_severity",
-    "hierarchical_distance_at_1",
-    "hierarchical_distance_at_5",
-    "hierarchical_distance_at_20",
-)
-"""How bad mistakes are, where classes have a hierarchy."""
-COLLAPSE = ("nc1", "bias_nc1", "nc2_angle_std", "nc3_self_duality", "nc4_disagreement")
+from ncbench.records.record import Group, Record
 
 
-def plugin_metrics() -> tuple[str, ...]:
-    """Return the names of the metrics that come from installed packages other than ncbench, sorted."""
-    families = [found for registered in registry().cards["metrics"].values() for found in registered]
-    return tuple(
-        sorted({name for found in families if found.plugin.distribution != "ncbench" for name in found.card.metrics})
-    )
+def shown_measures() -> dict[str, Measure]:
+    """Return the numbers that tables show, in their order."""
+    return {name: measure for name, measure in registry().measures().items() if measure.shown_in != "record"}
 
 
 def print_result(result: RunResult, plots: Sequence[Path]) -> None:
@@ -73,11 +62,15 @@ def _metrics_table(record: Record, splits: Sequence[str]) -> Table:
     for column in table.columns[1:]:
         column.justify = "right"
     numbers: dict[str, dict[str, float]] = {str(split): values for split, values in record.metrics.items()}
-    for name in (*ACCURACIES, *MISTAKES, *COLLAPSE, *plugin_metrics()):
+    for name, measure in shown_measures().items():
         if not any(name in numbers[split] for split in splits):
             continue
-        style = "{:.2%}" if name in ACCURACIES else "{:.4g}"
-        cells = [style.format(numbers[split][name]) if name in numbers[split] else "" for split in splits]
+        cells = [_cell(measure, numbers[split][name]) if name in numbers[split] else "" for split in splits]
         mark = " (primary)" if name == record.primary_metric else ""
         table.add_row(name + mark, *cells)
     return table
+
+
+def _cell(measure: Measure, value: float) -> str:
+    """A share in per cent; anything else in significant digits, since one column has numbers of every size."""
+    return f"{measure.text(value)}%" if measure.unit == "%" else f"{value:.4g}"

@@ -13,7 +13,7 @@ from ncbench.discovery.registry import Registered, registry
 from ncbench.leaderboard.intake.problems import RefusedError
 from ncbench.leaderboard.intake.recompute import Cells
 from ncbench.records.record import Record
-from ncbench.training.selection import CRITERIA, effective_supervision
+from ncbench.training.selection import criteria, effective_supervision
 
 if TYPE_CHECKING:
     from ncbench.contracts.dataset import Dataset
@@ -188,7 +188,7 @@ def _difference(manifest: Manifest, cells: Mapping[str, Cells], thinned: bool) -
 
 def known_selection(selection: str) -> bool:
     """Whether a selection rule is one that never looks at the test split."""
-    return selection in CRITERIA
+    return selection in criteria()
 
 
 def _filled(counts: Mapping[Any, int]) -> dict[Any, int]:

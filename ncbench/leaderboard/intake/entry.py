@@ -30,7 +30,7 @@ from ncbench.leaderboard.intake.problems import RefusedError, plain
 from ncbench.leaderboard.intake.recompute import Cells, read_cells, recomputed_accuracies
 from ncbench.leaderboard.tables.curves import History, read_history
 from ncbench.records.record import ACCURACIES, Epoch, Record
-from ncbench.training.selection import CRITERIA
+from ncbench.training.selection import Criterion, find_criterion
 
 SUPERSEDES = "supersedes"
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -261,7 +261,7 @@ def _recipe_values(record: Record) -> tuple[str, int]:
         raise RefusedError("recipe.selection", "it is not the name of a selection rule")
     if not isinstance(epochs, int) or isinstance(epochs, bool) or epochs < 1:
         raise RefusedError("recipe.epochs", "it is not a number of epochs")
-    if known_selection(selection) and CRITERIA[selection][1] and record.method.supervision.val != "bias":
+    if known_selection(selection) and find_criterion(selection).needs_bias and record.method.supervision.val != "bias":
         raise RefusedError("method.supervision.val", f"selection by {selection} uses bias labels, so it must be 'bias'")
     return selection, epochs
 
@@ -276,24 +276,24 @@ def _check_history(record: Record, selection: str) -> None:
     chosen = record.selection.get(selection)
     if chosen is None:
         raise RefusedError(f"selection.{selection}", "the epoch of the primary criterion is missing")
-    expected = _chosen_epoch(history, CRITERIA[selection][0])
+    expected = _chosen_epoch(history, find_criterion(selection))
     if chosen.epoch != expected:
         raise RefusedError(
             f"selection.{selection}.epoch", f"it is {chosen.epoch}, but by the history the rule chooses {expected}"
         )
 
 
-def _chosen_epoch(history: list[Epoch], metric: str | None) -> int | None:
-    """Return the first epoch of the last stage with the largest validation metric; without a metric, the last one."""
-    if metric is None:
+def _chosen_epoch(history: list[Epoch], criterion: Criterion) -> int | None:
+    """Return the first epoch of the last stage with the best validation metric; without a metric, the last one."""
+    if criterion.metric is None:
         return len(history)
     best: tuple[float, int] | None = None
     for entry in reversed(history):
         if entry.stage != history[-1].stage:
             break
-        score = entry.metrics.get("val", {}).get(metric)
-        if score is not None and (best is None or score >= best[0]):
-            best = (score, entry.epoch)
+        score = entry.metrics.get("val", {}).get(criterion.metric)
+        if score is not None and (best is None or criterion.sign * score >= best[0]):
+            best = (criterion.sign * score, entry.epoch)
     return None if best is None else best[1]
 
 
