@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from ncbench.contracts.task import SplitView as SplitView
     from ncbench.contracts.task import Task as Task
     from ncbench.data.loading.memory import free_memory as free_memory
+    from ncbench.data.sources.roots import cache_folder as cache_folder
     from ncbench.records.archive import load_result as load_result
     from ncbench.training.run import find_device as find_device
     from ncbench.training.run import run as run
@@ -84,6 +85,7 @@ _HOME = {
     "Task": "contracts.task",
     "find_device": "training.run",
     "free_memory": "data.loading.memory",
+    "cache_folder": "data.sources.roots",
     "hookimpl": "contracts.hookspecs",
     "load_result": "records.archive",
     "name_offenders": "contracts.errors",

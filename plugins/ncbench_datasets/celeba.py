@@ -23,9 +23,8 @@ from ncbench_datasets.layouts.celeba_tables import (
     read_partition,
     same_images,
 )
-from ncbench_datasets.layouts.hub_parquet import find_shards
+from ncbench_datasets.layouts.hub_files import find_shards, read_images
 from ncbench_datasets.layouts.listed_images import listed_images
-from ncbench_datasets.layouts.packed_images import read_packed
 from ncbench_datasets.layouts.photographs import PhotographParameters
 from ncbench_datasets.made.twin_pictures import striped_on
 
@@ -143,13 +142,13 @@ class Celeba(Dataset):
     def _packed(self, split: str, paths: Sequence[Path]) -> Split:
         wanted = [self.params.target, self.params.bias]
         if paths[0].parent.name == "data":
-            images, labels = read_packed(paths, "image", ["attributes"])
+            images, labels = read_images(paths, "image", ["attributes"])
             table = labels["attributes"].reshape(len(images), -1)  # (N, 40)
             if table.shape[1] != len(ATTRIBUTES):
                 raise DataError(f"{paths[0]} and what is beside it hold {table.shape[1]} attributes, not 40.")
             labels = {name: table[:, ATTRIBUTES.index(name)] for name in wanted}
         else:
-            images, labels = read_packed(paths, "image", wanted)
+            images, labels = read_images(paths, "image", wanted)
         for name in wanted:
             wrong = np.flatnonzero((labels[name] != 0) & (labels[name] != 1)).tolist()
             if wrong:

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ncbench import DataError, Dataset, Split, name_offenders
-from ncbench_datasets.layouts.hub_parquet import find_shards, read_parquet
-from ncbench_datasets.layouts.mat_file import read_arrays
+from ncbench_datasets.layouts.hub_files import find_shards, read_pictures
 from ncbench_datasets.made.twin_pictures import striped
 
 SIDE = 32
@@ -17,6 +16,7 @@ SPLITS = ("train", "test")
 HUB_FOLDER = "cropped_digits"
 IMAGE_COLUMN = "image"
 LABEL_COLUMN = "label"
+_COMPRESSED = b"\x0f\0\0\0"  # the tag of the first variable, behind a header of 128 bytes
 _ZERO = 10  # the label that a MATLAB file gives to the digit 0
 _TWIN = {"train": 40, "test": 10}  # images of each class
 
@@ -62,7 +62,7 @@ class Svhn(Dataset):
         )
 
     def _read_parquet(self, path: Path) -> tuple[np.ndarray, np.ndarray]:
-        images, labels = read_parquet(path, IMAGE_COLUMN, [LABEL_COLUMN], self.class_names, self.image_size)
+        images, labels = read_pictures(path, IMAGE_COLUMN, [LABEL_COLUMN], self.class_names, self.image_size)
         return images, labels[LABEL_COLUMN]
 
     def _sources(self) -> Mapping[str, Sequence[Path]]:
@@ -103,7 +103,23 @@ def read_mat(path: Path) -> tuple[np.ndarray, np.ndarray]:
         DataError: The file is truncated, damaged or of another format, lacks an array or has one of another shape or
             type, or labels are outside 1..10; all are named.
     """
-    arrays = read_arrays(path, ("X", "y"))
+    from scipy.io import loadmat  # here, since importing it takes a quarter of a second
+
+    try:
+        with path.open("rb") as file:
+            compressed = file.read(132)[128:] == _COMPRESSED
+        # Damage to the header of a variable that is not compressed can crash scipy, and with it the interpreter.
+        content = loadmat(path, appendmat=False) if compressed else {}
+    except Exception as error:  # scipy raises many types on damaged files, zlib's and struct's among them
+        raise DataError(f"{path} is truncated or damaged ({' '.join(str(error).split())}).") from error
+    if not compressed:
+        raise DataError(f"{path} is no MATLAB file of version 5 whose variables are compressed, as published.")
+    arrays = {name: array for name, array in content.items() if getattr(array, "dtype", np.dtype("O")).kind in "iuf"}
+    if missing := [name for name in ("X", "y") if name not in arrays]:
+        raise DataError(
+            f"{path} holds no numeric {'array' if len(missing) == 1 else 'arrays'} {' and '.join(missing)}, but "
+            f"{', '.join(arrays) or 'none'}."
+        )
     images, labels = arrays["X"], arrays["y"]
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[:3] != (SIDE, SIDE, 3):
         raise DataError(f"{path}: X is {images.dtype} {images.shape}, not uint8 ({SIDE}, {SIDE}, 3, N).")

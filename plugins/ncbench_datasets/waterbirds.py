@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from ncbench import DataError, Split, name_offenders
-from ncbench_datasets.layouts.hub_parquet import find_shards
+from ncbench_datasets.layouts.hub_files import find_shards, read_images
 from ncbench_datasets.layouts.listed_images import leads_out, listed_images
-from ncbench_datasets.layouts.packed_images import read_packed
 from ncbench_datasets.layouts.photographs import Photographs
 from ncbench_datasets.made.twin_pictures import striped_on
 
@@ -148,7 +147,7 @@ def read_metadata(path: Path) -> list[_Row]:
 
 
 def _packed(split: str, paths: Sequence[Path]) -> Split:
-    images, labels = read_packed(paths, "image", ("label", "place"))
+    images, labels = read_images(paths, "image", ("label", "place"))
     return Split(images, labels["label"], labels["place"], [f"{split}-{row:05d}" for row in range(len(images))])
 
 

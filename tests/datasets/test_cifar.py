@@ -23,7 +23,7 @@ from ncbench.data.store.prepare import prepare
 from ncbench_datasets.cifar100 import CLASSES, class_tree, superclasses
 from ncbench_datasets.layouts.cifar_files import read_binary
 from ncbench_datasets.layouts.hierarchies import load_hierarchy
-from ncbench_datasets.layouts.hub_parquet import read_parquet, write_parquet
+from ncbench_datasets.layouts.hub_files import read_pictures, write_pictures
 
 from .conftest import CARDS
 
@@ -123,7 +123,7 @@ def test_the_hubs_own_folder_and_several_files_are_found(root: Path) -> None:
     nested.mkdir()
     for number, rows in enumerate((slice(0, 250), slice(250, None))):
         part = {name: values[rows] for name, values in labels.items()}
-        write_parquet(nested / f"train-{number:05d}-of-00002.parquet", "img", images[rows], part)
+        write_pictures(nested / f"train-{number:05d}-of-00002.parquet", "img", images[rows], part)
     (root / "cifar100" / "train-00000-of-00001.parquet").unlink()
     (root / "cifar100" / "test-00000-of-00001.parquet").rename(nested / "test-00000-of-00001.parquet")
     assert _open("cifar100", root).fingerprint == whole.fingerprint
@@ -249,7 +249,7 @@ def test_a_damaged_parquet_file_never_passes_with_another_number_of_rows(
         content = content[: data.draw(st.integers(0, len(content) - 1))]
     path.write_bytes(content)
     try:
-        images, labels = read_parquet(path, "img", LABELS["cifar100"], CLASSES, (32, 32))
+        images, labels = read_pictures(path, "img", LABELS["cifar100"], CLASSES, (32, 32))
         rows, message = {len(images), *map(len, labels.values())}, str(path)
     except DataError as error:
         rows, message = {200}, str(error)
@@ -272,7 +272,7 @@ def test_damaged_images_are_named_with_their_rows(tmp_path: Path) -> None:
     ]
     _write(path, images, {name: np.zeros(7, dtype=np.int64) for name in LABELS["cifar100"]})
     with pytest.raises(DataError) as caught:
-        read_parquet(path, "img", LABELS["cifar100"], CLASSES, (32, 32))
+        read_pictures(path, "img", LABELS["cifar100"], CLASSES, (32, 32))
     message = str(caught.value)
     assert str(path) in message
     assert "6 images that cannot be decoded" in message
@@ -285,7 +285,7 @@ def test_damaged_images_are_named_with_their_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"fine_label": [0, 1]}, "has no column 'coarse_label', but img, fine_label"),
+        ({"fine_label": [0, 1]}, "has no column 'coarse_label', but img; fine_label"),
         ({"fine_label": [0, None], "coarse_label": [4, 1]}, "1 rows without fine_label"),
         ({"fine_label": ["a", "b"], "coarse_label": [4, 1]}, "'fine_label' holds string, not integers"),
     ],
@@ -294,13 +294,13 @@ def test_columns_that_do_not_fit_are_named(columns: Mapping[str, Any], message: 
     image = _encode(np.zeros((32, 32, 3), dtype=np.uint8), "PNG")
     _write(tmp_path / "x.parquet", [image, image], columns)
     with pytest.raises(DataError, match=message):
-        read_parquet(tmp_path / "x.parquet", "img", LABELS["cifar100"], CLASSES, (32, 32))
+        read_pictures(tmp_path / "x.parquet", "img", LABELS["cifar100"], CLASSES, (32, 32))
 
 
 def test_images_that_are_no_bytes_are_refused(tmp_path: Path) -> None:
     pq.write_table(pa.table({"img": [1], "fine_label": [1], "coarse_label": [1]}), tmp_path / "x.parquet")
-    with pytest.raises(DataError, match=r"'img' holds int64, not \{bytes, path\}"):
-        read_parquet(tmp_path / "x.parquet", "img", LABELS["cifar100"], CLASSES, (32, 32))
+    with pytest.raises(DataError, match=r"'img' holds int64, neither \{bytes, path\} nor bytes"):
+        read_pictures(tmp_path / "x.parquet", "img", LABELS["cifar100"], CLASSES, (32, 32))
 
 
 def test_a_file_that_names_other_classes_is_refused(twins: Path, tmp_path: Path) -> None:
@@ -313,7 +313,7 @@ def test_a_file_that_names_other_classes_is_refused(twins: Path, tmp_path: Path)
         path = tmp_path / "x.parquet"
         pq.write_table(table.replace_schema_metadata({"huggingface": json.dumps(info)}), path)
         with pytest.raises(DataError, match=message):
-            read_parquet(path, "img", LABELS["cifar100"], CLASSES, (32, 32))
+            read_pictures(path, "img", LABELS["cifar100"], CLASSES, (32, 32))
 
 
 @pytest.mark.parametrize(
@@ -331,7 +331,7 @@ def test_wrong_labels_are_named(root: Path, column: str, value: int, message: st
         value += 1
         message = message.replace("7", "8")
     labels[column][5] = value
-    write_parquet(path, "img", images, labels)
+    write_pictures(path, "img", images, labels)
     with pytest.raises(DataError, match=message):
         _open("cifar100", root)
 

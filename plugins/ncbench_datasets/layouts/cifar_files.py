@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from ncbench import DataError, Dataset, Split
-from ncbench_datasets.layouts.hub_parquet import find_shards, read_parquet, write_parquet
+from ncbench_datasets.layouts.hub_files import find_shards, read_pictures, write_pictures
 from ncbench_datasets.made.twin_pictures import striped
 
 SIDE = 32
@@ -63,7 +63,7 @@ class Cifar(Dataset):
         splits = {}
         for split, paths in self._sources().items():
             parts = [
-                read_parquet(path, IMAGE_COLUMN, self.labels, self.class_names, self.image_size)
+                read_pictures(path, IMAGE_COLUMN, self.labels, self.class_names, self.image_size)
                 if path.suffix == ".parquet"
                 else read_binary(path, self.labels)
                 for path in paths
@@ -117,7 +117,7 @@ class Cifar(Dataset):
             classes = generator.permutation(np.repeat(np.arange(len(cls.class_names)), number))
             images = np.stack([striped(int(index), len(cls.class_names), generator, SIDE) for index in classes])
             path = root / str(cls.folder) / f"{split}-00000-of-00001.parquet"
-            write_parquet(path, IMAGE_COLUMN, images, {name: values[classes] for name, values in labels.items()})
+            write_pictures(path, IMAGE_COLUMN, images, {name: values[classes] for name, values in labels.items()})
 
 
 def read_binary(path: Path, labels: Sequence[str]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
