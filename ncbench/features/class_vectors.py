@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -63,8 +62,3 @@ def evenly_spaced(count: int, most: int) -> torch.Tensor:
     import torch
 
     return torch.linspace(0, count - 1, min(count, most), dtype=torch.float64).round().long()
-
-
-def about_equal(counts: Sequence[int]) -> bool:
-    """Whether no count is more than a tenth above another: SELI then looks like the simplex ETF (2 % off, at most)."""
-    return not counts or 10 * max(counts) <= 11 * min(counts)

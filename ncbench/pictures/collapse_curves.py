@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ncbench.contracts.cards import Panel
-from ncbench.features.class_vectors import about_equal
 from ncbench.pictures.curves import plot_panels, points
+from ncbench.pictures.ideals import nearly_balanced
 from ncbench.records.archive import RunResult
 
 
@@ -67,7 +67,7 @@ def plot_collapse(results: Sequence[RunResult], folder: Path) -> list[Path]:
         ConfigurationError: The folder cannot be written.
     """
     left_out = set()
-    if all(about_equal(_class_counts(result)) for result in results):
+    if all(nearly_balanced(_class_counts(result)) for result in results):
         left_out |= {"seli_distance_means", "seli_distance_classifier"}
     if not any(value > 0 for result in results for _, value in points(result, "train", "nc2_etf_floor")):
         left_out.add("nc2_etf_floor")

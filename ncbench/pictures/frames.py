@@ -58,7 +58,7 @@ def plot_frame(snapshot: Snapshot, heading: str, folder: Path, frame: str = "") 
         for position, view in enumerate(views, start=1):
             projection = "3d" if len(view.axes) == 3 else None
             _draw(view, figure.add_subplot(1, len(views), position, projection=projection))
-        figure.legend(handles=_signs(views[-1]), loc="outside lower center", ncols=3)
+        figure.legend(handles=_legend(views[-1]), loc="outside lower center", ncols=3)
         figure.suptitle(
             f"{title(heading)}\nTraining features, class means and classifier rows of a few classes, "
             "centred at the mean of these classes,\n"
@@ -86,7 +86,7 @@ def _draw(view: View, axis: Any) -> None:
     in_space = len(view.axes) == 3
     for position, _ in enumerate(view.classes):
         colour = COLOURS[position]
-        for _, among, style in _images(view):
+        for _, among, style in _kinds_of_images(view):
             features = view.features[(view.position == position) & among]
             axis.scatter(*features.T.numpy(), color=colour, **style, **({"depthshade": False} if in_space else {}))
     for position, _ in enumerate(view.classes):
@@ -124,8 +124,8 @@ def _set_space(view: View, axis: Any) -> None:
     axis.view_init(elev=18, azim=-65)
 
 
-def _images(view: View) -> list[tuple[str, torch.Tensor, Any]]:
-    """The kinds of images: name, (N,) which they are, and the style of their signs."""
+def _kinds_of_images(view: View) -> list[tuple[str, torch.Tensor, Any]]:
+    """Name, (N,) which images they are, and the style of their markers."""
     if view.conflicting is None:
         return [("training image", view.position >= 0, _IMAGE)]
     return [
@@ -134,15 +134,15 @@ def _images(view: View) -> list[tuple[str, torch.Tensor, Any]]:
     ]
 
 
-def _signs(view: View) -> list[Any]:
-    """What the signs stand for, whatever their colour."""
+def _legend(view: View) -> list[Any]:
+    """What the markers and lines stand for, whatever their colour."""
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], color="0.6", **_MEAN, label="class mean (rms length 1)")]
     if view.rows is not None:
         handles.append(Line2D([], [], color="0.6", **_ROW, label="classifier row (rms length 1 before projection)"))
     handles += [Line2D([], [], **style, label=name) for name, style in zip(view.ideals, _IDEALS, strict=False)]
-    for name, _, style in _images(view):
+    for name, _, style in _kinds_of_images(view):
         outline = {"marker": style["marker"], "markeredgecolor": style.get("edgecolors", "none")}
         handles.append(Line2D([], [], linestyle="", color="0.5", label=name, **outline))
     return handles

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ncbench.contracts.errors import ConfigurationError
-from ncbench.features.class_vectors import ClassVectors, about_equal
-from ncbench.features.frozen_frame import frozen_frame, with_article
+from ncbench.features.class_vectors import ClassVectors
+from ncbench.pictures.ideals import frozen_frame, nearly_balanced
 from ncbench.pictures.style import save_figure, shared_style, title
 
 if TYPE_CHECKING:
@@ -100,14 +100,15 @@ def panels(
     if vectors.weight is not None:
         measured.append(("classifier", "_classifier", vectors.weight, 0.5, "_classifier"))
     floor = f" (floor {measures['nc2_etf_floor']:.4f})" if measures.get("nc2_etf_floor", 0) > 0 else ""
+    named = frame if frame.isupper() else f"the {frame}"  # a name in capitals alone, such as SELI, takes no article
     rows = []
     for name, kind, of_classes, power, suffix in measured:
-        origin = f"frozen to {with_article(frame)}" if frame and of_classes is vectors.weight else "measured"
+        origin = f"frozen to {named}" if frame and of_classes is vectors.weight else "measured"
         row = [
             (f"{name}: {origin}", _cosines_of_gram(of_classes @ of_classes.T)),
             (f"{name}: simplex ETF{distance(f'nc2_etf_distance{suffix}')}{floor}", etf),
         ]
-        if not about_equal(vectors.counts.tolist()):
+        if not nearly_balanced(vectors.counts.tolist()):
             seli = _cosines_of_gram(seli_gram(vectors.counts, power).of(vectors.drawn))
             row.append((f"{name}: SELI for these counts{distance(f'seli_distance{kind}')}", seli))
         rows.append(row)

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 import torch
 
 from ncbench.collapse.gram import seli_gram
-from ncbench.features.class_vectors import about_equal
-from ncbench.features.frozen_frame import frozen_frame
 from ncbench.features.snapshot import Snapshot
 from ncbench.geometry import vectors_with_gram
+from ncbench.pictures.ideals import frozen_frame, nearly_balanced
 
 
 def upright_simplex(num_corners: int) -> torch.Tensor:
@@ -126,11 +125,11 @@ def look_at(snapshot: Snapshot, classes: Sequence[int], frame: str = "") -> View
     ideals = {"simplex ETF": upright_simplex(len(classes))}
     if len(classes) == 2:
         axes: tuple[str, ...] = ("along the difference of the means", "across, where features spread most")
-        basis = torch.cat([basis, _largest(features - features @ basis @ basis.T)], dim=1)
+        basis = torch.cat([basis, _main_direction(features - features @ basis @ basis.T)], dim=1)
         ideals = {name: torch.nn.functional.pad(ideal, (0, 1)) for name, ideal in ideals.items()}
     else:
         axes = tuple(f"direction {number}" for number in range(1, len(classes)))
-        if not about_equal(snapshot.vectors.counts.tolist()):
+        if not nearly_balanced(snapshot.vectors.counts.tolist()):
             gram = seli_gram(snapshot.vectors.counts, -0.5).of(snapshot.vectors.drawn[place])
             of_seli = vectors_with_gram(gram, len(gram), torch.Generator().manual_seed(0), dtype=torch.float64)
             ideals |= _turned("SELI's class means", of_seli)
@@ -162,7 +161,7 @@ def _turned(name: str, means: torch.Tensor) -> dict[str, torch.Tensor]:
     return {} if basis is None else {name: means @ basis / _rms(means)}
 
 
-def _largest(vectors: torch.Tensor) -> torch.Tensor:
+def _main_direction(vectors: torch.Tensor) -> torch.Tensor:
     """(d, 1) the unit direction of the largest second moment, its sign from the vectors alone; 0 if they are 0."""
     direction = torch.linalg.svd(vectors, full_matrices=False).Vh[0]
     along = vectors @ direction

@@ -9,10 +9,10 @@ import torch
 
 from ncbench.collapse import gram_distance
 from ncbench.features.class_vectors import ClassVectors, thinned
-from ncbench.features.frozen_frame import frozen_frame
 from ncbench.features.snapshot import Snapshot
 from ncbench.geometry import Hierarchy, hierarchy_aware_frame, seli, simplex_etf, vectors_with_gram
 from ncbench.pictures.grams import panels
+from ncbench.pictures.ideals import frozen_frame
 from ncbench.pictures.simplex_view import look_at
 
 NAME = "hierarchy-aware frame"

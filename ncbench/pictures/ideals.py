@@ -1,15 +1,21 @@
-"""The configuration to which a method has frozen its classifier, as the ideal of its class means."""
+"""The ideals that a picture shows beside what was measured, where the simplex ETF is not all there is."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
-
-from ncbench.features.class_vectors import ClassVectors
 
 if TYPE_CHECKING:
     import torch
 
+    from ncbench.features.class_vectors import ClassVectors
+
 _SAME = 0.01  # distance of Gram matrices below which a frame, rounded to float32, is the simplex ETF or SELI
+
+
+def nearly_balanced(counts: Sequence[int]) -> bool:
+    """Whether no count is more than a tenth above another: SELI then looks like the simplex ETF (2 % off, at most)."""
+    return not counts or 10 * max(counts) <= 11 * min(counts)
 
 
 def frozen_frame(vectors: ClassVectors) -> torch.Tensor | None:
@@ -20,7 +26,7 @@ def frozen_frame(vectors: ClassVectors) -> torch.Tensor | None:
 
     Returns:
         (D, d) the rows of the classes drawn, less the mean of these; None if there is no linear classifier, or if it is
-        the simplex ETF or SELI, of which the class means' ideals are known.
+        the simplex ETF or SELI, which are drawn anyway.
     """
     from ncbench.collapse import gram_distance
     from ncbench.collapse.gram import seli_gram, simplex_gram
@@ -33,8 +39,3 @@ def frozen_frame(vectors: ClassVectors) -> torch.Tensor | None:
     if any(gram_distance(gram, ideal.of(vectors.drawn)) < _SAME for ideal in known):
         return None
     return rows - rows.mean(0)
-
-
-def with_article(frame: str) -> str:
-    """Return a frame's name in the middle of a sentence: names in capitals alone, such as SELI, take no article."""
-    return frame if frame.isupper() else f"the {frame}"
