@@ -73,10 +73,9 @@ def main() -> None:
         _add_commands()
         code = cli.main(arguments, standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
-    except click.exceptions.Abort:
-        _interrupted()
-    except KeyboardInterrupt:
-        _interrupted()
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        click.echo("Interrupted.", err=True)
+        sys.exit(130)
     except click.ClickException as error:
         error.show()
         sys.exit(2)
@@ -97,8 +96,3 @@ def main() -> None:
             err=True,
         )
         sys.exit(1)
-
-
-def _interrupted() -> None:
-    click.echo("Interrupted.", err=True)
-    sys.exit(130)

@@ -110,8 +110,8 @@ def draw(panels: Sequence[Panel], results: Sequence[RunResult]) -> Figure:
 
 _LETTERS = 50  # of a legend, as wide as a panel
 _NOTHING = 1e-9  # below it a measure is zero but for rounding, which is not to fill a panel
-_MANY_POINTS = 40  # a curve of as many is drawn without signs
-_SIGNS: Any = {"-": {"marker": "o"}, "--": {"marker": "s", "markerfacecolor": "white"}, ":": {"marker": "^"}}
+_MANY_POINTS = 40  # a curve of as many is drawn without markers
+_MARKERS: Any = {"-": {"marker": "o"}, "--": {"marker": "s", "markerfacecolor": "white"}, ":": {"marker": "^"}}
 _TERMINAL: Any = {"linestyle": (0, (5, 3)), "linewidth": 0.8}
 
 
@@ -138,20 +138,20 @@ def _draw(panel: Panel, axis: Any, grouped: dict[str, list[RunResult]], last: in
     measure = registry().measures().get(panel.curves[0][0])
     unit = measure.unit if measure is not None else ""
     drawn: list[float] = []
-    signed = False
+    marked = False
     for position, members in enumerate(grouped.values()):
         colour = COLOURS[position % len(COLOURS)]
         for result in members:
-            for line, (metric, _) in zip(_SIGNS, panel.curves, strict=False):
+            for line, (metric, _) in zip(_MARKERS, panel.curves, strict=False):
                 found = points(result, panel.split, metric)
                 if not found:
                     continue
                 epochs, values = zip(*found, strict=True)
                 drawn += values
                 scaled = [100 * value if unit == "%" else value for value in values]
-                sign = _sign(line, last) if len(found) < _MANY_POINTS else {}
-                signed = signed or bool(sign)
-                axis.plot(epochs, scaled, line, color=colour, linewidth=1.2, **sign)
+                marker = _marker(line, last) if len(found) < _MANY_POINTS else {}
+                marked = marked or bool(marker)
+                axis.plot(epochs, scaled, line, color=colour, linewidth=1.2, **marker)
             if result.record.terminal_phase_epoch:
                 axis.axvline(result.record.terminal_phase_epoch, **_TERMINAL, color=colour)
     axis.set_title(panel.title)
@@ -171,23 +171,23 @@ def _draw(panel: Panel, axis: Any, grouped: dict[str, list[RunResult]], last: in
             axis.set_ylim(bottom=-0.02 * axis.get_ylim()[1])  # a curve at 0, the ideal, is seen above the axis
     shown = [
         (line, text)
-        for line, (metric, text) in zip(_SIGNS, panel.curves, strict=False)
+        for line, (metric, text) in zip(_MARKERS, panel.curves, strict=False)
         if text and any(_has_points(members, panel, metric) for members in grouped.values())
     ]
     if len(shown) > 1:
-        axis.legend(handles=[_handle(line, text, signed, last) for line, text in shown], fontsize=8)
+        axis.legend(handles=[_handle(line, text, marked, last) for line, text in shown], fontsize=8)
 
 
-def _sign(line: str, last: int) -> dict[str, Any]:
+def _marker(line: str, last: int) -> dict[str, Any]:
     """How the points of a line style are marked; one epoch alone is nothing but its points."""
-    return {**_SIGNS[line], "markersize": 2.5 if last > 1 else 6.0}
+    return {**_MARKERS[line], "markersize": 2.5 if last > 1 else 6.0}
 
 
-def _handle(line: str, text: str, signed: bool, last: int) -> Any:
+def _handle(line: str, text: str, marked: bool, last: int) -> Any:
     from matplotlib.lines import Line2D
 
-    sign = _sign(line, last) if signed else {}
-    return Line2D([], [], color="0.3", linestyle=cast("Any", line) if last > 1 else "", label=text, **sign)
+    marker = _marker(line, last) if marked else {}
+    return Line2D([], [], color="0.3", linestyle=cast("Any", line) if last > 1 else "", label=text, **marker)
 
 
 def _seeds(members: Sequence[RunResult]) -> str:
