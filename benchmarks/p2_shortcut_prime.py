@@ -44,7 +44,7 @@ class PerSample(Dataset):  # type: ignore[type-arg]
         return len(self.split)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int, int]:
-        image = to_tensor(Image.fromarray(self.split.images[index]))
+        image = to_tensor(Image.fromarray(self.split.inputs[index]))
         return image / 255, int(self.split.target[index]), int(self.split.bias[index])
 
 

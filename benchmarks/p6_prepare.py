@@ -57,7 +57,7 @@ class Photographs(Dataset):
 
 def _split(files: list[Path]) -> Split:
     target = np.array([int(path.stem.rpartition("_")[2]) for path in files], dtype=np.int64)
-    return Split(images=files, target=target, bias=None, ids=[path.stem for path in files])
+    return Split(inputs=files, target=target, bias=None, ids=[path.stem for path in files])
 
 
 def write_photographs(root: Path, number: int) -> Path:
@@ -121,7 +121,7 @@ def train(root: Path) -> dict[str, int]:
             optimizer.zero_grad()
             torch.nn.functional.cross_entropy(net(images), target[index]).backward()
             optimizer.step()
-        size = sum(part.images.nbytes for part in store.splits.values()) >> 20
+        size = sum(part.inputs.nbytes for part in store.splits.values()) >> 20
         return {"store_mib": size, "preparing_peak_mib": preparing, "training_peak_mib": _anonymous_peak()}
 
 

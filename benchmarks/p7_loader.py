@@ -31,7 +31,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 def stored(folder: Path, number: int) -> StoredSplit:
     """Write random images as a store does, and map them."""
-    path = folder / "images.npy"
+    path = folder / "inputs.npy"
     images = np.lib.format.open_memmap(path, "w+", np.uint8, (number, SIZE, SIZE, 3))
     generator = np.random.default_rng(0)
     for start in range(0, number, 256):

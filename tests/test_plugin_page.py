@@ -81,7 +81,7 @@ def test_the_manifest_promises_what_the_twin_holds(tmp_path: Path) -> None:
     assert not store.mismatch
     assert {name: len(split) for name, split in store.splits.items()} == {"train": 80, "val": 20, "test": 40}
     promised = load_manifest(card.manifest)
-    pixels = store.splits["train"].images / 255
+    pixels = store.splits["train"].inputs / 255
     assert pixels.mean(axis=(0, 1, 2)) == pytest.approx(promised.channel_mean, abs=0.01)
     assert pixels.std(axis=(0, 1, 2)) == pytest.approx(promised.channel_std, abs=0.01)
 

@@ -1,4 +1,4 @@
-"""Checks of backbones, on three small images."""
+"""Checks of backbones, on three small images or vectors."""
 
 from __future__ import annotations
 
@@ -22,21 +22,23 @@ from ncbench.contracts.method import Backbone
 from ncbench.contracts.specs import Spec
 from ncbench.training.seeding import seed_global_generators
 
-IMAGE_SHAPES = ((3, 32, 32), (3, 64, 64), (3, 224, 224), (1, 1, 8))  # the first that the backbone takes is used
-_NUMBER = 3  # images
+INPUT_SHAPES = ((3, 32, 32), (3, 64, 64), (3, 224, 224), (8,))  # the first that the backbone takes is used
+_NUMBER = 3  # images, or vectors
 
 
 def gives_features(subject: Subject) -> None:
-    """Colour and grey images become (N, feature_dim) finite features."""
+    """Colour and grey images, or vectors, become (N, feature_dim) finite features."""
     backbone, images = _built(subject)
     _features(backbone, images)
+    if images.ndim == 2:
+        return
     grey = images[:, :1]
     _features(_build(subject, grey), grey)
 
 
 def refuses_images_it_cannot_take(subject: Subject) -> None:
-    """Tiny images, images that are no squares and two channels work, or are refused with a ConfigurationError."""
-    for shape in ((3, 2, 2), (3, 9, 33), (2, 32, 32)):
+    """Tiny images, images that are no squares, two channels and vectors work, or a ConfigurationError refuses them."""
+    for shape in ((3, 2, 2), (3, 9, 33), (2, 32, 32), (12,)):
         images = _images(*shape)
         try:
             backbone = _build(subject, images)
@@ -133,17 +135,17 @@ def _build(subject: Subject, images: Tensor, seed: int = 0) -> Backbone:
 def _built(subject: Subject, seed: int = 0) -> tuple[Backbone, Tensor]:
     """Return the backbone for the first of the kit's images that it takes, and these images."""
     refusals = []
-    for shape in IMAGE_SHAPES:
+    for shape in INPUT_SHAPES:
         images = _images(*shape)
         try:
             return _build(subject, images, seed), images
         except ConfigurationError as error:
             refusals.append(str(error))
-    raise ConformanceError(f"it refuses images of {', '.join(map(str, IMAGE_SHAPES))}: {refusals[0]}")
+    raise ConformanceError(f"it refuses inputs of {', '.join(map(str, INPUT_SHAPES))}: {refusals[0]}")
 
 
-def _images(channels: int, height: int, width: int) -> Tensor:
-    return torch.rand(_NUMBER, channels, height, width, generator=torch.Generator().manual_seed(0))
+def _images(*shape: int) -> Tensor:
+    return torch.rand(_NUMBER, *shape, generator=torch.Generator().manual_seed(0))
 
 
 @torch.no_grad()
@@ -155,7 +157,7 @@ def _features(backbone: Backbone, images: Tensor) -> Tensor:
     """
     backbone.eval()
     features: Tensor = backbone(images)
-    where = f"for images of {tuple(images.shape)}"
+    where = f"for inputs of {tuple(images.shape)}"
     require(isinstance(features, Tensor), f"{where} it returns a {type(features).__name__}")
     shape = (len(images), backbone.feature_dim)
     require(features.shape == shape, f"{where} features are {tuple(features.shape)}, not {shape}")

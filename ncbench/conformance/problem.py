@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -94,7 +95,7 @@ class Problem:
             num_bias=self.num_bias,
             class_names=_names("class", self.num_classes),
             bias_names=_names("value", self.num_bias),
-            image_shape=(train.images.shape[1], train.images.shape[2], train.images.shape[3]),
+            input_shape=tuple(train.images.shape[1:]),
             num_train=len(train),
             class_counts=torch.bincount(train.target, minlength=self.num_classes),
             seed=seed,
@@ -215,10 +216,9 @@ class SmallBackbone(Backbone):
 
     feature_dim = 16
 
-    def __init__(self, image_shape: tuple[int, int, int]) -> None:
-        super().__init__(image_shape, Parameters())
-        channels, height, width = image_shape
-        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(channels * height * width, 32), nn.ReLU(), nn.Dropout(0.1))
+    def __init__(self, input_shape: tuple[int, ...]) -> None:
+        super().__init__(input_shape, Parameters())
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(input_shape), 32), nn.ReLU(), nn.Dropout(0.1))
         self.layers.extend([nn.Linear(32, self.feature_dim), nn.ReLU()])
 
     def forward(self, images: Tensor) -> Tensor:

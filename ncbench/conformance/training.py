@@ -57,7 +57,7 @@ def build(subject: Subject, problem: Problem, global_seed: int = 0) -> Method:
     """Create the method on a problem; the task's seed is always 0."""
     seed_global_generators(global_seed, "initialisation")
     task = problem.task(supervision(subject), seed=0)
-    method: Method = subject.factory(task, subject.params, lambda: SmallBackbone(task.image_shape))
+    method: Method = subject.factory(task, subject.params, lambda: SmallBackbone(task.input_shape))
     return method
 
 

@@ -1,4 +1,4 @@
-"""The contract of a dataset: source files in, splits of images and labels out."""
+"""The contract of a dataset: source files in, splits of inputs and labels out."""
 
 from __future__ import annotations
 
@@ -38,17 +38,34 @@ class Split:
     """One split, as the dataset reads it from its sources.
 
     Args:
-        images: (N, H, W, C) uint8, or N image files, usually paths, that the store decodes to the dataset's
-            `image_size`.
+        inputs: (N, H, W, C) uint8 images; or N image files, usually paths, that the store decodes to the dataset's
+            `image_size`; or (N, D) float32 feature vectors.
         target: (N,) int64 classes 0..K-1.
         bias: (N,) int64 bias attribute 0..B-1, or None where it is unknown.
         ids: N identifiers, unique within the split, that lead back to the source.
     """
 
-    images: np.ndarray | Sequence[ImageFile]
+    inputs: np.ndarray | Sequence[ImageFile]
     target: np.ndarray
     bias: np.ndarray | None
     ids: Sequence[str]
+
+    @property
+    def images(self) -> np.ndarray | Sequence[ImageFile]:
+        """The same as `inputs`, which was called so before there were feature vectors."""
+        return self.inputs
+
+
+_init = Split.__init__
+
+
+def _init_by_older_name(split: Split, *given: Any, **named: Any) -> None:
+    if "images" in named:
+        named["inputs"] = named.pop("images")
+    _init(split, *given, **named)
+
+
+Split.__init__ = _init_by_older_name  # type: ignore[method-assign, assignment]
 
 
 class DatasetParameters(Parameters):
@@ -114,7 +131,7 @@ class Dataset:
         folder: Where the sources lie below a data root; None if the dataset is embedded in a package.
         class_names: K names.
         bias_names: B names; empty if the attribute is unknown.
-        image_size: (H, W) of the stored images.
+        image_size: (H, W) of the stored images; None for feature vectors.
         shorter_side: Of image files: pixels their shorter side is resized to before the centre is cropped out; None
             resizes them to cover `image_size`.
         cut_bottom: Of image files: rows cut off at the bottom before that, such as a banner.
@@ -126,7 +143,7 @@ class Dataset:
 
     class_names: Sequence[str]
     bias_names: Sequence[str] = ()
-    image_size: tuple[int, int]
+    image_size: tuple[int, int] | None = None
     shorter_side: int | None = None
     cut_bottom: int = 0
     hierarchy: Hierarchy | None = None

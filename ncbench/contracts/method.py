@@ -24,21 +24,36 @@ from ncbench.contracts.task import Batch, SplitView, Task
 class Backbone(nn.Module):
     """A feature extractor: (N, C, H, W) float images -> (N, feature_dim) penultimate features.
 
-    Subclasses set `feature_dim` in their constructor and implement ``forward``.
+    Subclasses set `feature_dim` in their constructor and implement ``forward``. One that takes (N, D) float feature
+    vectors, too or instead, says so by `takes_vectors`.
 
     Args:
-        image_shape: (C, H, W) of the images it will see.
+        input_shape: (C, H, W) of the images it will see, or (D,) of the feature vectors.
         params: Validated parameters.
+
+    Raises:
+        ConfigurationError: It is given feature vectors, and takes none.
     """
 
     Parameters: ClassVar[type[Parameters]] = Parameters
+    takes_vectors: ClassVar[bool] = False
 
     feature_dim: int
 
-    def __init__(self, image_shape: tuple[int, int, int], params: Any) -> None:
+    def __init__(self, input_shape: tuple[int, ...], params: Any) -> None:
         super().__init__()
-        self.image_shape = image_shape
+        if len(input_shape) == 1 and not self.takes_vectors:
+            raise ConfigurationError(
+                f"{type(self).__name__} takes images, and the inputs of this dataset are vectors of {input_shape[0]} "
+                "values. Use --backbone mlp, or another one that takes vectors."
+            )
+        self.input_shape = input_shape
         self.params = params
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """The same as `input_shape`, which was called so before there were feature vectors."""
+        return self.input_shape
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ class Task:
         num_bias: B, how many values the bias attribute has; 0 if it is unknown everywhere.
         class_names: K names.
         bias_names: B names.
-        image_shape: (C, H, W) of one image.
+        input_shape: (C, H, W) of one image, or (D,) of one feature vector.
         num_train: N, the number of training images.
         class_counts: (K,) int64, training images a class, on the CPU.
         seed: The run's seed; draw from :meth:`generator`.
@@ -39,7 +39,7 @@ class Task:
     num_bias: int
     class_names: Sequence[str]
     bias_names: Sequence[str]
-    image_shape: tuple[int, int, int]
+    input_shape: tuple[int, ...]
     num_train: int
     class_counts: Tensor
     seed: int
@@ -47,6 +47,11 @@ class Task:
     supervision: Supervision
     _group_counts: Tensor | None = field(default=None, repr=False)
     _hierarchy: Hierarchy | None = field(default=None, repr=False)
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """The same as `input_shape`, which was called so before there were feature vectors."""
+        return self.input_shape
 
     @property
     def group_counts(self) -> Tensor:
@@ -95,7 +100,7 @@ class Batch:
     """A batch as the method sees it, on the run's device.
 
     Args:
-        images: (N, C, H, W) float32, scaled by the recipe.
+        images: (N, C, H, W) float32, scaled by the recipe; or (N, D) float32 feature vectors, as they are.
         target: (N,) int64, the class y.
         index: (N,) int64, position of each image in its split.
     """

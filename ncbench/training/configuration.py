@@ -99,14 +99,14 @@ class Configuration:
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         return f"{self.method.name}-{self.dataset.name}-s{self.seed}-{digest[:10]}"
 
-    def make_backbone(self, image_shape: tuple[int, int, int]) -> Callable[[], Backbone]:
-        """Return what creates freshly initialised backbones for images of this (C, H, W).
+    def make_backbone(self, input_shape: tuple[int, ...]) -> Callable[[], Backbone]:
+        """Return what creates freshly initialised backbones for images (C, H, W), or vectors (D,), of this shape.
 
         It raises :class:`PluginError` where the backbone does not say how many features it has.
         """
 
         def make() -> Backbone:
-            backbone: Backbone = self.backbone.factory(image_shape, self.backbone.params)
+            backbone: Backbone = self.backbone.factory(input_shape, self.backbone.params)
             if not isinstance(getattr(backbone, "feature_dim", None), int):
                 raise PluginError(
                     f"The backbone {self.backbone.name!r} must set feature_dim, its number of features, in __init__."

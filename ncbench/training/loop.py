@@ -117,7 +117,7 @@ def fit(
 
     seed_global_generators(seed, "initialisation")
     task = _task(configuration, store)
-    make_backbone = configuration.make_backbone(task.image_shape)
+    make_backbone = configuration.make_backbone(task.input_shape)
     method: Method = configuration.method.factory(task, configuration.method.params, make_backbone)
     method.to(device)
     # Convolutions are 1.5 times as fast on a CPU, and faster still on tensor cores, where channels come last; a net
@@ -348,7 +348,6 @@ def _split(
 
 def _task(configuration: Configuration, store: Store) -> Task:
     train = store.splits["train"]
-    height, width, channels = train.images.shape[1:]
     num_classes, num_bias = len(store.class_names), len(store.bias_names)
     supervision = configuration.supervision
     counts = None
@@ -359,7 +358,7 @@ def _task(configuration: Configuration, store: Store) -> Task:
         num_bias=num_bias,
         class_names=tuple(store.class_names),
         bias_names=tuple(store.bias_names),
-        image_shape=(channels, height, width),
+        input_shape=train.input_shape,
         num_train=len(train.target),
         class_counts=torch.from_numpy(group_counts(train.target, None, num_classes, 0)[:, 0]),
         seed=configuration.seed,

@@ -14,7 +14,7 @@ from ncbench.contracts.task import Task
 from ncbench.training.configuration import Configuration
 from ncbench.training.selection import find_criterion
 
-_ONLY_DATA_SAY = frozenset({"image_shape", "num_train", "class_counts", "group_counts"})
+_ONLY_DATA_SAY = frozenset({"input_shape", "image_shape", "num_train", "class_counts", "group_counts"})
 
 
 def refuse_unfit(configuration: Configuration, dataset: Dataset) -> None:
@@ -39,7 +39,7 @@ def refuse_unfit(configuration: Configuration, dataset: Dataset) -> None:
         )
     with _refusals_alone():
         configuration.method.factory(_declared_task(configuration, dataset), configuration.method.params, _ask_the_data)
-    if recipe.input_scaling == "standard":  # it needs a mean for each channel, which the manifest gives
+    if recipe.input_scaling == "standard" and dataset.image_size is not None:  # with a mean a channel in the manifest
         height, width = dataset.image_size
         with _refusals_alone():
             configuration.make_backbone((len(configuration.manifest.channel_mean), height, width))()
@@ -69,7 +69,7 @@ def _declared_task(configuration: Configuration, dataset: Dataset) -> Task:
         num_bias=len(dataset.bias_names),
         class_names=tuple(dataset.class_names),
         bias_names=tuple(dataset.bias_names),
-        image_shape=(0, 0, 0),
+        input_shape=(),
         num_train=0,
         class_counts=torch.empty(0),
         seed=configuration.seed,

@@ -1,4 +1,4 @@
-"""A fully connected network on the flattened image."""
+"""A fully connected network on the flattened image, or on a feature vector."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ class MLP(Backbone):
     """Flatten, then [Linear, ReLU] `depth` times; the features are those after the last ReLU.
 
     The defaults are the published Colored MNIST network (Nam et al., NeurIPS 2020: three hidden layers of 100 units);
-    the classifier on top is the method's. Images of any size and any number of channels.
+    the classifier on top is the method's. Images of any size and any number of channels, and vectors of any length.
     """
 
     Parameters = MLPParameters
+    takes_vectors = True
 
-    def __init__(self, image_shape: tuple[int, int, int], params: MLPParameters) -> None:
-        super().__init__(image_shape, params)
-        widths = [prod(image_shape), *[params.hidden] * params.depth]
+    def __init__(self, input_shape: tuple[int, ...], params: MLPParameters) -> None:
+        super().__init__(input_shape, params)
+        widths = [prod(input_shape), *[params.hidden] * params.depth]
         self.layers = nn.Sequential(nn.Flatten())
         for inputs, outputs in pairwise(widths):
             self.layers.append(nn.Linear(inputs, outputs))
@@ -37,6 +38,6 @@ class MLP(Backbone):
         self.feature_dim = params.hidden
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the features: (N, C, H, W) -> (N, hidden)."""
+        """Return the features: (N, C, H, W) or (N, D) -> (N, hidden)."""
         features: Tensor = self.layers(images)
         return features

@@ -129,7 +129,7 @@ class Bar(Dataset):
             )
         found.sort()
         return Split(
-            images=[path for _, _, path in found],
+            inputs=[path for _, _, path in found],
             target=np.array([target for target, _, _ in found], dtype=np.int64),
             bias=None,
             ids=[f"{split}/{path.stem}" for _, _, path in found],

@@ -72,7 +72,7 @@ class CorruptedCifar10(Cifar10):
 
     def _corrupted(self, split: Split, name: str, aligned: float) -> Split:
         bias = assign_bias(split.target, aligned, len(self.class_names))
-        images = np.array(split.images)
+        images = np.array(split.inputs)
         for index, corruption in enumerate(self.bias_names):
             rows = np.flatnonzero(bias == index)
             images[rows] = corrupt(images[rows], corruption, self.params.severity, name, rows.tolist())

@@ -73,7 +73,7 @@ class FgvcAircraft(Photographs):
         place = {variant: index for index, variant in enumerate(self.class_names)}
         return {
             split: Split(
-                images=self._images(split),
+                inputs=self._images(split),
                 target=np.array([place[variant] for variant, *_ in labels.values()], dtype=np.int64),
                 bias=None,
                 ids=[f"{split}/{image}" for image in labels],

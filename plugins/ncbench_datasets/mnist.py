@@ -21,7 +21,7 @@ class GreyMnist(MnistFiles):
         for split in PARTS:
             images, target = self.grey_part(split)
             ids = [f"{split}-{index:05d}" for index in range(len(target))]
-            splits[split] = Split(images=images[..., None], target=target, bias=None, ids=ids)
+            splits[split] = Split(inputs=images[..., None], target=target, bias=None, ids=ids)
         return splits
 
 

@@ -55,7 +55,7 @@ class Svhn(Dataset):
         parts = [read_mat(path) if path.suffix == ".mat" else self._read_parquet(path) for path in paths]
         target = np.concatenate([digits for _, digits in parts])
         return Split(
-            images=np.concatenate([images for images, _ in parts]),
+            inputs=np.concatenate([images for images, _ in parts]),
             target=target,
             bias=None,
             ids=[f"{split}-{row:05d}" for row in range(len(target))],

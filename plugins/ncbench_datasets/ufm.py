@@ -24,8 +24,8 @@ class UFM(Dataset):
     """Samples of the unconstrained features model (Mixon, Parshall & Pi 2020; Fang et al., PNAS 2021).
 
     The theory has no images: a sample is a class and a feature vector that is free. Here sample i of class c has the
-    number c * samples + i, and its image is that number in binary: a row of pixels, 255 for 1, the highest digit first.
-    The backbone of the same name looks the vector up by it.
+    number c * samples + i, and its input is that number in binary, a digit a value, the highest first. The backbone of
+    the same name looks the vector up by it.
 
     The theory has no test set, and no vector could be learned for one. ``test`` is a training sample of each class, the
     one that an imbalance keeps whatever else it leaves out.
@@ -37,7 +37,6 @@ class UFM(Dataset):
     def __init__(self, params: Any, root: Path | None) -> None:
         super().__init__(params, root)
         self.digits = (params.classes * params.samples - 1).bit_length()
-        self.image_size = (1, self.digits)
         self.class_names = [f"class {c}" for c in range(params.classes)]
 
     def source_files(self) -> Sequence[Path]:
@@ -56,7 +55,7 @@ class UFM(Dataset):
         values = np.asarray(numbers, dtype=np.int64)
         digits = values[:, None] >> np.arange(self.digits)[::-1] & 1  # (N, D)
         return Split(
-            images=(255 * digits).astype(np.uint8)[:, None, :, None],
+            inputs=digits.astype(np.float32),
             target=values // self.params.samples,
             bias=None,
             ids=[str(number) for number in numbers],

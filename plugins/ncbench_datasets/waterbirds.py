@@ -69,7 +69,7 @@ class Waterbirds(Photographs):
 
     def _listed(self, rows: Sequence[_Row]) -> Split:
         return Split(
-            images=[self.source / row.name for row in rows],
+            inputs=[self.source / row.name for row in rows],
             target=np.array([row.y for row in rows], dtype=np.int64),
             bias=np.array([row.place for row in rows], dtype=np.int64),
             ids=[row.name for row in rows],

@@ -33,6 +33,17 @@ def test_features_have_the_promised_shape_and_depend_on_every_pixel(name, image_
     assert bool((gradient.abs().sum(dim=(0, 1, 2)) > 0).all())
 
 
+@pytest.mark.parametrize("name", CARDS)
+def test_vectors_are_taken_or_refused_in_one_line(name):
+    if CARDS[name].load().takes_vectors:
+        backbone = build(name, (12,)).eval()
+        assert backbone(torch.rand(2, 12)).shape == (2, backbone.feature_dim)
+    else:
+        with pytest.raises(ConfigurationError, match=r"vectors of 12 values\. Use --backbone mlp") as caught:
+            build(name, (12,))
+        assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("name", IMAGE_BACKBONES)
 def test_a_seed_determines_the_weights(name):
     first, again, other = (build(name, (1, 32, 32), seed=seed).state_dict() for seed in (0, 0, 1))

@@ -69,7 +69,7 @@ class RepeatsAnId(Sound):
 
     def read_split(self, split):
         whole = super().read_split(split)
-        return Split(whole.images, whole.target, whole.bias, [whole.ids[0], whole.ids[0], *whole.ids[2:]])
+        return Split(whole.inputs, whole.target, whole.bias, [whole.ids[0], whole.ids[0], *whole.ids[2:]])
 
 
 class JittersColours(Sound):
@@ -77,8 +77,8 @@ class JittersColours(Sound):
 
     def read_split(self, split):
         whole = super().read_split(split)
-        noise = np.random.default_rng().integers(0, 20, size=whole.images.shape, dtype=np.uint8)
-        return Split(whole.images // 2 + noise, whole.target, whole.bias, whole.ids)
+        noise = np.random.default_rng().integers(0, 20, size=whole.inputs.shape, dtype=np.uint8)
+        return Split(whole.inputs // 2 + noise, whole.target, whole.bias, whole.ids)
 
 
 class ShufflesGlobally(Sound):
@@ -87,7 +87,7 @@ class ShufflesGlobally(Sound):
     def read_split(self, split):
         whole = super().read_split(split)
         order = np.random.permutation(len(whole.target))
-        return Split(whole.images[order], whole.target[order], whole.bias, whole.ids)
+        return Split(whole.inputs[order], whole.target[order], whole.bias, whole.ids)
 
 
 class SeedsNumpy(Sound):

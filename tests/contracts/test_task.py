@@ -13,7 +13,7 @@ def make_task(supervision: Supervision) -> Task:
         num_bias=2,
         class_names=("a", "b"),
         bias_names=("x", "y"),
-        image_shape=(3, 8, 8),
+        input_shape=(3, 8, 8),
         num_train=10,
         class_counts=torch.tensor([6, 4]),
         seed=0,

@@ -67,7 +67,7 @@ class Toy(Dataset):
     def _read(self, split: str) -> Split:
         paths = sorted((self.source / split).glob("*.png"))
         target = np.array([path.stem.startswith("dog") for path in paths], dtype=np.int64)
-        return Split(images=paths, target=target, bias=target.copy(), ids=[f"{split}/{path.stem}" for path in paths])
+        return Split(inputs=paths, target=target, bias=target.copy(), ids=[f"{split}/{path.stem}" for path in paths])
 
     @classmethod
     def write(cls, root: Path, number: int = 3, size: tuple[int, int] = (8, 6)) -> None:
@@ -106,7 +106,7 @@ def in_memory(**splits: Split) -> InMemory:
 def make_split(target: Sequence[int] = (0, 1), **changes: Any) -> Split:
     number = len(target)
     content: dict[str, Any] = {
-        "images": np.arange(number * 12, dtype=np.uint8).reshape(number, 2, 2, 3),
+        "inputs": np.arange(number * 12, dtype=np.uint8).reshape(number, 2, 2, 3),
         "target": np.asarray(target, dtype=np.int64),
         "bias": np.zeros(number, dtype=np.int64),
         "ids": [f"i{index}" for index in range(number)],

@@ -130,7 +130,7 @@ def test_verify_lists_every_problem_and_ends_with_an_error(bar_root: Path) -> No
 
 def test_a_damaged_store_of_an_embedded_dataset_is_repaired_by_the_next_run() -> None:
     folder = Path(call("prepare", "colored_digits").stdout.split()[-1])
-    np.lib.format.open_memmap(folder / "train.images.npy", mode="r+")[0, 0, 0] += 1
+    np.lib.format.open_memmap(folder / "train.inputs.npy", mode="r+")[0, 0, 0] += 1
     result = call("verify", "colored_digits")
     assert f"delete {folder}, the next run builds it anew" in result.stdout
     assert "1 problem with colored_digits" in str(result.exception)

@@ -197,7 +197,7 @@ def test_what_is_kept(counts: list[int], kind: Any, ratio: float, seed: int) -> 
     assert np.bincount(kept.target, minlength=len(counts)).tolist() == expected.tolist()
     where = [split.ids.index(identifier) for identifier in kept.ids]
     assert where == sorted(set(where))  # each once, in the order they had
-    np.testing.assert_array_equal(kept.images, split.images[where])
+    np.testing.assert_array_equal(kept.inputs, split.inputs[where])
     np.testing.assert_array_equal(kept.target, split.target[where])
     np.testing.assert_array_equal(kept.bias, split.bias[where])
     # The choice is one of ids: another order of the sources changes nothing about it.
@@ -226,9 +226,9 @@ def test_the_images_kept_stay_the_same_for_good() -> None:
 
 def test_files_are_thinned_out_as_arrays_are() -> None:
     paths = [Path(f"{index}.png") for index in range(6)]
-    split = make_split([0, 1] * 3, images=paths, bias=None, ids=[path.stem for path in paths])
+    split = make_split([0, 1] * 3, inputs=paths, bias=None, ids=[path.stem for path in paths])
     kept = imbalanced(split, _params(imbalance="step", ratio=3), ["a", "b"])
-    assert [path.stem for path in kept.images] == list(kept.ids)
+    assert [path.stem for path in kept.inputs] == list(kept.ids)
     assert kept.bias is None
     assert kept.target.tolist().count(1) == 1
 
@@ -250,7 +250,7 @@ def test_only_training_images_are_thinned_out_and_counts_are_of_what_was_read(to
     assert whole.folder != thin.folder
     assert thin.folder.name.startswith("imbalance=step-ratio=3.0-")
     assert np.bincount(thin.splits["train"].target).tolist() == [3, 1]
-    np.testing.assert_array_equal(thin.splits["test"].images, whole.splits["test"].images)
+    np.testing.assert_array_equal(thin.splits["test"].inputs, whole.splits["test"].inputs)
     assert thin.splits["test"].ids.tolist() == whole.splits["test"].ids.tolist()
     assert thin.fingerprint != whole.fingerprint
     assert _open(toy_root, STEP, counts=COUNTS).fingerprint == thin.fingerprint

@@ -36,7 +36,7 @@ def test_batches_are_the_images_asked_for(resident: bool, channels_last: bool, s
     split = _split()
     loader = _loader(split, scaling=scaling, resident=resident, channels_last=channels_last)
     order = torch.tensor([3, 3, 12, 0, 7, 1, 2])
-    raw = torch.from_numpy(split.images[order.numpy()]).permute(0, 3, 1, 2).float()
+    raw = torch.from_numpy(split.inputs[order.numpy()]).permute(0, 3, 1, 2).float()
     mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
     expected = {"unit": raw / 255, "standard": (raw / 255 - mean) / std, "unit_twice": raw / 255 / 255}[scaling]
     got = list(loader.batches(order, 3, None))
@@ -91,7 +91,40 @@ def test_evaluation_is_not_augmented() -> None:
     split = _split()
     loader = _loader(split, augmentation="crop_flip")
     (images, _), *_ = loader.batches(torch.arange(13), 13)
-    torch.testing.assert_close(images, torch.from_numpy(np.array(split.images)).permute(0, 3, 1, 2).float() / 255)
+    torch.testing.assert_close(images, torch.from_numpy(np.array(split.inputs)).permute(0, 3, 1, 2).float() / 255)
+
+
+@pytest.mark.parametrize("resident", [True, False])
+@pytest.mark.parametrize("scaling", ["unit", "standard"])
+def test_vectors_are_passed_on_as_they_are(resident: bool, scaling: str) -> None:
+    values = np.random.default_rng(0).normal(size=(13, 6)).astype(np.float32)
+    values.flags.writeable = False
+    split = StoredSplit(values, np.arange(13) % 2, None, np.arange(13).astype(np.str_))
+    loader = _loader(split, scaling=scaling, resident=resident, channels_last=True)
+    order = torch.tensor([3, 3, 12, 0, 7])
+    for generator in (None, torch.Generator()):
+        batches = list(loader.batches(order, 2, generator))
+        assert torch.equal(torch.cat([batch for batch, _ in batches]), torch.tensor(values)[order])
+        for batch, _ in batches:
+            batch.zero_()  # they are the caller's
+    assert torch.equal(next(loader.batches(order, 5))[0], torch.tensor(values)[order])
+    assert len(loader) == 13
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"augmentation": "crop_flip"}, "augmentation=crop_flip"),
+        ({"scaling": "unit_twice"}, "input_scaling=unit_twice"),
+    ],
+)
+def test_vectors_are_not_treated_as_images(options: dict[str, Any], named: str) -> None:
+    split = StoredSplit(
+        np.zeros((3, 4), dtype=np.float32), np.zeros(3, dtype=np.int64), None, np.array(["a", "b", "c"])
+    )
+    with pytest.raises(ConfigurationError, match=f"{named}.* these inputs are feature vectors") as caught:
+        _loader(split, **options)
+    assert "\n" not in str(caught.value)
 
 
 @given(number=st.integers(0, 50), batch_size=st.integers(1, 12), training=st.booleans())
@@ -112,7 +145,7 @@ def test_every_image_is_in_one_batch_and_none_is_alone_in_training(
 def test_a_split_that_does_not_fit_is_streamed(monkeypatch: pytest.MonkeyPatch) -> None:
     split = _split()
     assert _loader(split).resident
-    monkeypatch.setattr(loader_module, "free_memory", lambda device: split.images.nbytes)
+    monkeypatch.setattr(loader_module, "free_memory", lambda device: split.inputs.nbytes)
     assert not _loader(split).resident
 
 

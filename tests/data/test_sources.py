@@ -232,7 +232,7 @@ def test_verify_names_every_problem(bar_root: Path) -> None:
     store = open_store(dataset, spec, manifest.for_twin())
     assert verify(dataset, spec, manifest.for_twin()) == []
     # Damage that the sizes don't show, in the store ...
-    images = store.folder / "test.images.npy"
+    images = store.folder / "test.inputs.npy"
     content = bytearray(images.read_bytes())
     content[-1] ^= 1
     images.write_bytes(content)
@@ -298,7 +298,7 @@ def test_the_real_bar_is_decoded_whole() -> None:
     assert store.aligned_bias is None
     train = store.splits["train"]
     assert np.bincount(train.target).tolist() == [326, 520, 163, 279, 336, 317]
-    assert train.images.reshape(len(train), -1).std(axis=1).min() > 0  # no image was left blank
+    assert train.inputs.reshape(len(train), -1).std(axis=1).min() > 0  # no image was left blank
 
 
 def test_the_twin_of_bar_is_biased(bar_root: Path) -> None:

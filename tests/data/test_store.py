@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ncbench import DataError, Parameters, PluginError
+from ncbench import DataError, Parameters, PluginError, Split
+from ncbench.contracts.dataset import DatasetParameters
 from ncbench.contracts.specs import Spec
 from ncbench.data.store import decode as decode_module
 from ncbench.data.store import open as store_module
@@ -28,6 +29,10 @@ from ncbench.data.store.verify import verify
 from .conftest import TOY, InMemory, Toy, in_memory, make_manifest, make_split
 
 
+def vectors(values: Any, target: Sequence[int] = (0, 1)) -> Split:
+    return make_split(target, inputs=np.asarray(values, dtype=np.float32))
+
+
 def open_toy(root: Path, **manifest: Any) -> Store:
     return open_store(Toy(Parameters(), root), TOY, make_manifest(**manifest))
 
@@ -36,15 +41,15 @@ def test_a_store_holds_what_the_dataset_read(toy_root: Path) -> None:
     store = open_toy(toy_root)
     assert list(store.splits) == ["train", "test"]
     train = store.splits["train"]
-    assert train.images.shape == (6, 6, 8, 3)
-    assert isinstance(train.images, np.memmap)
+    assert train.inputs.shape == (6, 6, 8, 3)
+    assert isinstance(train.inputs, np.memmap)
     assert train.target.tolist() == [0, 0, 0, 1, 1, 1]
     assert train.target.dtype == np.int64
     assert train.bias is not None
     assert train.ids[3] == "train/dog_0"
     for position, identifier in enumerate(train.ids):
         expected = decode(toy_root / "toy" / f"{identifier}.png", Framing((6, 8)))
-        np.testing.assert_array_equal(train.images[position], expected)
+        np.testing.assert_array_equal(train.inputs[position], expected)
     assert store.class_names == ("cat", "dog")
     assert store.aligned_bias == (0, 1)
 
@@ -59,13 +64,51 @@ def test_a_store_is_framed_as_the_dataset_says(toy_root: Path) -> None:
     assert framed.fingerprint != plain.fingerprint
     for position, identifier in enumerate(framed.splits["train"].ids):
         expected = decode(toy_root / "toy" / f"{identifier}.png", Framing((6, 8), shorter_side=9, cut_bottom=2))
-        np.testing.assert_array_equal(framed.splits["train"].images[position], expected)
+        np.testing.assert_array_equal(framed.splits["train"].inputs[position], expected)
     assert open_toy(toy_root).fingerprint == plain.fingerprint
+
+
+def test_a_store_holds_vectors_as_they_are() -> None:
+    generator = np.random.default_rng(0)
+    values = {
+        name: generator.normal(size=(number, 5)).astype(np.float32) for name, number in (("train", 7), ("test", 4))
+    }
+    targets = {"train": [0, 1, 0, 1, 0, 1, 0], "test": [0, 1, 1, 0]}
+    dataset = in_memory(**{name: vectors(values[name], targets[name]) for name in values})
+    dataset.image_size = None
+    manifest = make_manifest(counts={"train": {"images": 7, "classes": [4, 3]}})
+    store = open_store(dataset, TOY, manifest)
+    for name, split in store.splits.items():
+        assert isinstance(split.inputs, np.memmap)
+        assert split.inputs.dtype == np.float32
+        np.testing.assert_array_equal(split.inputs, values[name])
+        assert split.target.tolist() == targets[name]
+        assert split.input_shape == (5,)
+        assert (store.folder / f"{name}.inputs.npy").is_file()
+    assert verify(dataset, TOY, manifest) == []
+    # The bits count: the smallest change of a value is another dataset.
+    values["train"][3, 2] = np.nextafter(values["train"][3, 2], np.float32(9))
+    (problem,) = verify(dataset, TOY, manifest)
+    assert problem == "train: 1 images changed since the store was built: i3"
+    other = open_store(dataset, Spec("toy", {"n": 1}), manifest)
+    assert other.fingerprint != store.fingerprint
+    thin = in_memory(**dataset.splits)
+    thin.image_size, thin.params = None, DatasetParameters(per_class=2)
+    kept = open_store(thin, Spec("toy", {"per_class": 2}), manifest).splits["train"]
+    rows = [int(identifier[1:]) for identifier in kept.ids]
+    np.testing.assert_array_equal(kept.inputs, values["train"][rows])
+    assert kept.target.tolist().count(0) == kept.target.tolist().count(1) == 2
+
+
+def test_a_split_is_understood_by_the_older_name_of_its_inputs() -> None:
+    images = np.zeros((2, 2, 2, 3), dtype=np.uint8)
+    split = Split(images=images, target=np.array([0, 1]), bias=None, ids=["a", "b"])
+    assert split.inputs is split.images is images
 
 
 def test_a_store_is_read_only(toy_root: Path) -> None:
     train = open_toy(toy_root).splits["train"]
-    for array in (train.images, train.target):
+    for array in (train.inputs, train.target):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 0
 
@@ -84,10 +127,10 @@ def test_a_changed_source_means_another_store_content(toy_root: Path) -> None:
     lines: list[str] = []
     second = open_store(Toy(Parameters(), toy_root), TOY, make_manifest(), lines.append)
     assert second.fingerprint != first.fingerprint
-    assert second.splits["train"].images[0, 0, 0].tolist() == [1, 2, 3]
+    assert second.splits["train"].inputs[0, 0, 0].tolist() == [1, 2, 3]
     assert any(line.startswith(f"Its fingerprint was {first.fingerprint[:12]}") for line in lines)
     # What was open before still reads the pixels it was opened with.
-    assert first.splits["train"].images[0, 0, 0].tolist() != [1, 2, 3]
+    assert first.splits["train"].inputs[0, 0, 0].tolist() != [1, 2, 3]
 
 
 def test_a_touched_source_gives_the_same_fingerprint(toy_root: Path) -> None:
@@ -123,16 +166,16 @@ def test_a_store_of_an_older_format_is_rebuilt(toy_root: Path, monkeypatch: pyte
 )
 def test_a_damaged_store_is_rebuilt(toy_root: Path, damage: str) -> None:
     first = open_toy(toy_root)
-    whole = first.splits["train"].images.copy()
+    whole = first.splits["train"].inputs.copy()
     if damage == "meta":
         (first.folder / "meta.json").write_text("{")
     elif damage == "cut images":
-        images = first.folder / "train.images.npy"
+        images = first.folder / "train.inputs.npy"
         images.write_bytes(images.read_bytes()[:-10])
     elif damage == "flipped pixel":  # its size is what it was
-        np.lib.format.open_memmap(first.folder / "train.images.npy", mode="r+")[0, 0, 0] += 1
+        np.lib.format.open_memmap(first.folder / "train.inputs.npy", mode="r+")[0, 0, 0] += 1
     elif damage == "rotten pixel":  # so is its modification time
-        images = first.folder / "train.images.npy"
+        images = first.folder / "train.inputs.npy"
         before = images.stat()
         np.lib.format.open_memmap(images, mode="r+")[0, 0, 0] += 1
         os.utime(images, ns=(before.st_atime_ns, before.st_mtime_ns))
@@ -150,10 +193,10 @@ def test_a_damaged_store_is_rebuilt(toy_root: Path, damage: str) -> None:
     elif damage == "pickle":
         np.save(first.folder / "train.target.npy", np.array([{}] * 6, dtype=object), allow_pickle=True)
     else:
-        np.save(first.folder / "train.images.npy", np.zeros((6, 6, 7, 3), dtype=np.uint8))
+        np.save(first.folder / "train.inputs.npy", np.zeros((6, 6, 7, 3), dtype=np.uint8))
     second = open_toy(toy_root)
     assert second.fingerprint == first.fingerprint
-    np.testing.assert_array_equal(second.splits["train"].images, whole)
+    np.testing.assert_array_equal(second.splits["train"].inputs, whole)
     assert second.splits["train"].ids[3] == "train/dog_0"
 
 
@@ -306,16 +349,25 @@ def test_a_carved_validation_split_is_counted_with_train() -> None:
         ({"train": make_split((0, 2)), "test": make_split()}, r"outside 0\.\.1: i1 has 2"),
         ({"train": make_split(bias=np.array([0, -1])), "test": make_split()}, "bias labels outside"),
         ({"train": make_split(target=(0, 1), ids=["a"]), "test": make_split()}, "2 images but 1 ids"),
-        ({"train": make_split(images=np.zeros((2, 2, 2, 3))), "test": make_split()}, "float64"),
-        ({"train": make_split(images=np.zeros((2, 3, 2, 2), np.uint8)), "test": make_split()}, r"of \(N, 2, 2, C\)"),
+        ({"train": make_split(inputs=np.zeros((2, 2, 2, 3))), "test": make_split()}, "float64"),
+        ({"train": make_split(inputs=np.zeros((2, 3, 2, 2), np.uint8)), "test": make_split()}, r"of \(N, 2, 2, C\)"),
+        (
+            {"train": vectors([[1, 2], [3, np.nan]]), "test": vectors([[1, 2]], (0,))},
+            "1 vectors have values",
+        ),
+        ({"train": vectors([[1], [2]]), "test": make_split()}, r"inputs of different shapes: \(1,\), \(2, 2, 3\)"),
+        ({"train": make_split(inputs=[Path("a.png"), Path("b.png")]), "test": make_split()}, "no image_size"),
         ({"train": make_split()}, "no split 'test'"),
         ({"train": make_split(), "test": make_split(), "dev": make_split()}, "'dev' is none of"),
         ({"train": make_split(), "test": make_split(())}, "no images"),
     ],
 )
 def test_splits_that_are_not_sound_are_refused(splits: dict[str, Any], expected: str) -> None:
+    dataset = in_memory(**splits)
+    if "no image_size" in expected:
+        dataset.image_size = None
     with pytest.raises(DataError, match=expected):
-        open_store(in_memory(**splits), TOY, make_manifest())
+        open_store(dataset, TOY, make_manifest())
 
 
 def test_every_bad_file_is_named(toy_root: Path) -> None:
@@ -417,7 +469,7 @@ def test_a_killed_build_is_gone_on_with(toy_root: Path, cache: Path) -> None:
     store = open_store(Toy(Parameters(), toy_root), TOY, make_manifest(), lines.append)
     assert "train: going on after 6 of 6 images" in lines
     assert sorted(path.name for path in store.folder.iterdir()) == sorted(
-        ["meta.json", *(f"{name}.{part}.npy" for name in store.splits for part in ("images", "target", "bias", "ids"))]
+        ["meta.json", *(f"{name}.{part}.npy" for name in store.splits for part in ("inputs", "target", "bias", "ids"))]
     )
     assert [path for path in store.folder.parent.iterdir() if path.is_dir()] == [store.folder]
     shutil.rmtree(store.folder)
@@ -469,7 +521,7 @@ def test_an_interrupted_build_decodes_no_file_twice(toy_root: Path, decoding: In
     assert decoding.calls == 12 - done
     assert again.fingerprint == whole.fingerprint
     for name, split in again.splits.items():
-        np.testing.assert_array_equal(split.images, whole.splits[name].images)
+        np.testing.assert_array_equal(split.inputs, whole.splits[name].inputs)
 
 
 @pytest.mark.parametrize("change", ["pixels", "cut", "header", "progress", "no progress", "source", "label", "plan"])
@@ -479,7 +531,7 @@ def test_what_an_interrupted_build_left_is_not_trusted(toy_root: Path, decoding:
     shutil.rmtree(whole.folder)
     assert decoding.build(toy_root, 4) is None
     partial = whole.folder.with_name(f".{whole.folder.name}.partial")
-    images, progress = partial / "train.images.npy", partial / f"train{write.PROGRESS}"
+    images, progress = partial / "train.inputs.npy", partial / f"train{write.PROGRESS}"
     content = images.read_bytes()
     if change == "pixels":
         images.write_bytes(content[:200] + bytes([content[200] ^ 1]) + content[201:])

@@ -55,8 +55,8 @@ def test_names_and_folders_say_what_an_image_is(name: str, root: Path) -> None:
     assert dataset.aligned_bias == range(2)
     for split, number in (("train", 48), ("val", 32), ("test", 48)):
         stored = splits[split]
-        assert len(stored.images) == number
-        for path, target, bias, identifier in zip(stored.images, stored.target, stored.bias, stored.ids, strict=True):
+        assert len(stored.inputs) == number
+        for path, target, bias, identifier in zip(stored.inputs, stored.target, stored.bias, stored.ids, strict=True):
             assert path.stem.endswith(f"_{target}_{bias}")
             assert path == root / name / f"{identifier}.png"
     train = splits["train"]
@@ -79,7 +79,7 @@ def test_validation_images_may_lie_in_the_shares_folder_or_not_exist(name: str, 
     beside = _dataset(name, root).read()["val"]
     (top / "valid").rename(top / SHARES[name] / "valid")
     within = _dataset(name, root).read()["val"]
-    assert [path.name for path in within.images] == [path.name for path in beside.images]
+    assert [path.name for path in within.inputs] == [path.name for path in beside.inputs]
     shutil.rmtree(top / SHARES[name] / "valid")
     assert list(_dataset(name, root).read()) == ["train", "test"]
 

@@ -65,7 +65,7 @@ def test_the_tables_say_what_every_image_is(root: Path) -> None:
         assert train.target[row] == (values[header.index("Blond_Hair")] == "1")
         assert train.bias[row] == (values[header.index("Male")] == "1")
         path = root / "celeba" / "img_align_celeba" / name
-        np.testing.assert_array_equal(train.images[row], decode(path, Framing((32, 32))))
+        np.testing.assert_array_equal(train.inputs[row], decode(path, Framing((32, 32))))
 
 
 def test_blond_hair_goes_along_with_not_being_male(root: Path) -> None:

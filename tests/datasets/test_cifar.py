@@ -99,7 +99,7 @@ def test_the_parquet_layout_is_read_as_it_is(name: str, twins: Path) -> None:
     store = _open(name, twins)
     for split, stored in store.splits.items():
         images, labels = _rows(twins / name / f"{split}-00000-of-00001.parquet", LABELS[name])
-        np.testing.assert_array_equal(stored.images, images)
+        np.testing.assert_array_equal(stored.inputs, images)
         np.testing.assert_array_equal(stored.target, labels[LABELS[name][-1]])
         assert stored.ids[3] == f"{split}-00003"
         assert stored.bias is None
@@ -370,8 +370,8 @@ def test_the_real_cifar100() -> None:
     store = prepare(CARDS["cifar100"], {})
     assert json.loads((folder / "class_names.json").read_text())["fine_label"] == list(store.class_names)
     train, test = store.splits["train"], store.splits["test"]
-    assert train.images.shape == (50_000, 32, 32, 3)
-    assert test.images.shape == (10_000, 32, 32, 3)
+    assert train.inputs.shape == (50_000, 32, 32, 3)
+    assert test.inputs.shape == (10_000, 32, 32, 3)
     assert np.bincount(train.target).tolist() == [500] * 100
     assert np.bincount(test.target).tolist() == [100] * 100
     for split in (train, test):
@@ -379,13 +379,13 @@ def test_the_real_cifar100() -> None:
     table = pq.read_table(folder / "test-00000-of-00001.parquet", columns=["img", "fine_label"])
     for row in (0, 1, 4_999, 9_999):
         pixels = Image.open(io.BytesIO(table["img"][row].as_py()["bytes"])).convert("RGB")
-        np.testing.assert_array_equal(test.images[row], np.asarray(pixels))
+        np.testing.assert_array_equal(test.inputs[row], np.asarray(pixels))
         assert test.target[row] == table["fine_label"][row].as_py()
     # The statistics that everybody scales CIFAR-100 with are those of these images.
     manifest = load_manifest(CARDS["cifar100"].manifest)
     sums, squares = np.zeros(3), np.zeros(3)
     for start in range(0, 50_000, 5_000):
-        part = train.images[start : start + 5_000].reshape(-1, 3) / 255
+        part = train.inputs[start : start + 5_000].reshape(-1, 3) / 255
         sums, squares = sums + part.sum(axis=0), squares + (part**2).sum(axis=0)
     mean = sums / (50_000 * 1024)
     np.testing.assert_allclose(manifest.channel_mean, mean, atol=5e-4)

@@ -88,8 +88,8 @@ def _ids(store: Store, split: str) -> set[str]:
 def test_colored_digits_needs_nothing() -> None:
     store = prepare(CARDS["colored_digits"], {})
     train, test = store.splits["train"], store.splits["test"]
-    assert train.images.shape == (1201, 8, 8, 3)
-    assert test.images.shape == (596, 8, 8, 3)
+    assert train.inputs.shape == (1201, 8, 8, 3)
+    assert test.inputs.shape == (596, 8, 8, 3)
     assert train.bias is not None
     assert test.bias is not None
     assert (train.target != train.bias).mean() == pytest.approx(0.01, abs=0.001)
@@ -110,8 +110,8 @@ def test_the_validation_split_is_carved_out_of_train() -> None:
     assert len(val) / len(whole.splits["train"]) == pytest.approx(0.25, abs=0.03)
     assert (val.target != val.bias).mean() == pytest.approx(0.1, abs=0.03)
     # The same image is the same colour, wherever it is.
-    before = dict(zip(whole.splits["train"].ids.tolist(), whole.splits["train"].images, strict=True))
-    for identifier, image in zip(val.ids.tolist(), val.images, strict=True):
+    before = dict(zip(whole.splits["train"].ids.tolist(), whole.splits["train"].inputs, strict=True))
+    for identifier, image in zip(val.ids.tolist(), val.inputs, strict=True):
         np.testing.assert_array_equal(before[identifier], image)
 
 
@@ -126,8 +126,8 @@ def test_parameters_out_of_range_are_refused(params: dict[str, Any]) -> None:
 def test_the_real_colored_mnist(conflict: float, conflicting: int, tmp_path: Path) -> None:
     store = prepare(CARDS["colored_mnist"], {"conflict": conflict})
     train, test = store.splits["train"], store.splits["test"]
-    assert train.images.shape == (60_000, 28, 28, 3)
-    assert test.images.shape == (10_000, 28, 28, 3)
+    assert train.inputs.shape == (60_000, 28, 28, 3)
+    assert test.inputs.shape == (10_000, 28, 28, 3)
     assert train.target[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
     assert train.bias is not None
     assert test.bias is not None
@@ -136,6 +136,6 @@ def test_the_real_colored_mnist(conflict: float, conflicting: int, tmp_path: Pat
     np.add.at(counts, (test.target, test.bias), 1)
     assert np.abs(counts - counts.sum(axis=1, keepdims=True) / 10).max() <= 1
     # A pixel that is white in the grey image shows the colour.
-    white = train.images[train.target == 0].reshape(-1, 28 * 28, 3).max(axis=1)  # (n, 3)
+    white = train.inputs[train.target == 0].reshape(-1, 28 * 28, 3).max(axis=1)  # (n, 3)
     aligned = train.bias[train.target == 0] == 0
     np.testing.assert_allclose(np.median(white[aligned], axis=0), MEAN_COLOURS[0], atol=3)

@@ -46,9 +46,9 @@ def test_every_image_has_the_corruption_it_is_labelled_with(root: Path, kind: in
         np.testing.assert_array_equal(stored.target, clean[split].target)
         assert list(stored.ids) == list(clean[split].ids)
         for row in range(0, len(stored.target), 9):
-            image = clean[split].images[row : row + 1]
+            image = clean[split].inputs[row : row + 1]
             expected = corrupt(image, dataset.bias_names[stored.bias[row]], 3, split, [row])[0]
-            np.testing.assert_array_equal(stored.images[row], expected)
+            np.testing.assert_array_equal(stored.inputs[row], expected)
 
 
 def test_the_corruption_goes_along_with_the_class_in_training_only(root: Path) -> None:
@@ -68,13 +68,13 @@ def test_a_share_is_set_apart_for_validation(root: Path) -> None:
     assert list(carved) == ["train", "val", "test"]
     assert sorted([*carved["train"].ids, *carved["val"].ids]) == sorted(whole["train"].ids)
     row = whole["train"].ids.index(carved["val"].ids[3])
-    np.testing.assert_array_equal(carved["val"].images[3], whole["train"].images[row])
+    np.testing.assert_array_equal(carved["val"].inputs[3], whole["train"].inputs[row])
 
 
 def test_the_severity_changes_the_images_and_not_the_labels(root: Path) -> None:
     mild, strong = (_dataset(root, type=1, severity=severity).read()["train"] for severity in (1, 5))
     np.testing.assert_array_equal(mild.bias, strong.bias)
-    changed = (mild.images != strong.images).any(axis=(1, 2, 3))
+    changed = (mild.inputs != strong.inputs).any(axis=(1, 2, 3))
     assert not changed[mild.bias == 9].any()  # the original
     assert changed[mild.bias == 0].all()
 

@@ -62,7 +62,7 @@ def test_the_banner_is_not_stored(root: Path) -> None:
         Image.fromarray(pixels).save(path.with_suffix(".png"))
         path.with_suffix(".png").replace(path)
     for split, stored in _open(root).splits.items():
-        np.testing.assert_array_equal(stored.images, before.splits[split].images)
+        np.testing.assert_array_equal(stored.inputs, before.splits[split].inputs)
     dataset = _dataset(root)
     assert (dataset.cut_bottom, dataset.image_size, dataset.shorter_side) == (20, (28, 28), 32)
 

@@ -57,7 +57,7 @@ def test_folders_are_read_as_torchvision_evaluates_them(root: Path) -> None:
             f"{split}/{Path(path).parent.name}/{Path(path).stem}" for path, _ in expected.imgs
         ]
         for position, (pixels, _) in enumerate(expected):
-            np.testing.assert_array_equal(stored.images[position], np.asarray(pixels))
+            np.testing.assert_array_equal(stored.inputs[position], np.asarray(pixels))
         assert stored.bias is None
     assert store.aligned_bias is None
 

@@ -64,7 +64,7 @@ def test_ids_lead_back_to_the_source(twin: Path) -> None:
     for version, folder in ((2021, "train"), ("2021_mini", "train_mini")):
         dataset = _dataset(twin, version=version)
         split = dataset.read()["train"]
-        for path, identifier in zip(split.images, split.ids, strict=True):
+        for path, identifier in zip(split.inputs, split.ids, strict=True):
             assert path.parent.parent.name == folder
             assert identifier == f"train/{path.parent.name[:5]}/{path.stem}"
     splits = _dataset(twin, version=2019).read()
@@ -72,7 +72,7 @@ def test_ids_lead_back_to_the_source(twin: Path) -> None:
         content = json.loads((twin / "inaturalist" / "2019" / file).read_text())
         names = {f"{split}/{image['id']}": image["file_name"] for image in content["images"]}
         classes = {f"{split}/{entry['image_id']}": entry["category_id"] for entry in content["annotations"]}
-        for path, target, identifier in zip(splits[split].images, splits[split].target, splits[split].ids, strict=True):
+        for path, target, identifier in zip(splits[split].inputs, splits[split].target, splits[split].ids, strict=True):
             assert path == twin / "inaturalist" / "2019" / names[identifier]
             assert target == classes[identifier]
 

@@ -43,7 +43,7 @@ def test_the_files_are_read_as_they_are(twin: tuple[str, Path]) -> None:
     for split, part in (("train", "train"), ("test", "t10k")):
         stored = store.splits[split]
         images = _bytes(root / RAW[name] / f"{part}-images-idx3-ubyte.gz", 16).reshape(-1, 28, 28, 1)
-        np.testing.assert_array_equal(stored.images, images)
+        np.testing.assert_array_equal(stored.inputs, images)
         np.testing.assert_array_equal(stored.target, _bytes(root / RAW[name] / f"{part}-labels-idx1-ubyte.gz", 8))
         assert stored.ids[2] == f"{split}-00002"
         assert stored.bias is None
@@ -57,8 +57,8 @@ def test_mnist_and_colored_mnist_share_their_files(mnist_root: Path) -> None:
     grey, coloured = _open("mnist", mnist_root), _open("colored_mnist", mnist_root)
     for split in ("train", "test"):
         np.testing.assert_array_equal(grey.splits[split].target, coloured.splits[split].target)
-        ink = grey.splits[split].images[..., 0] > 0
-        assert not coloured.splits[split].images[~ink].any()
+        ink = grey.splits[split].inputs[..., 0] > 0
+        assert not coloured.splits[split].inputs[~ink].any()
 
 
 def test_twins_are_used_as_any_data(cache: Path) -> None:
@@ -104,12 +104,12 @@ def test_the_real_mnist() -> None:
     raw = Path(os.environ["NCBENCH_DATA"]) / RAW["mnist"]
     for split, part in (("train", "train"), ("test", "t10k")):
         images = _bytes(raw / f"{part}-images-idx3-ubyte.gz", 16).reshape(-1, 28, 28, 1)
-        np.testing.assert_array_equal(store.splits[split].images, images)
+        np.testing.assert_array_equal(store.splits[split].inputs, images)
     train = store.splits["train"]
     assert np.bincount(train.target).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
     manifest = load_manifest(CARDS["mnist"].manifest)
-    np.testing.assert_allclose(manifest.channel_mean, train.images.mean() / 255, atol=1e-4)
-    np.testing.assert_allclose(manifest.channel_std, train.images.std() / 255, atol=1e-4)
+    np.testing.assert_allclose(manifest.channel_mean, train.inputs.mean() / 255, atol=1e-4)
+    np.testing.assert_allclose(manifest.channel_std, train.inputs.std() / 255, atol=1e-4)
 
 
 @pytest.mark.real_data

@@ -43,7 +43,7 @@ def test_the_binary_version_is_read_as_it_is(root: Path) -> None:
     store = _open(root)
     for split, stored in store.splits.items():
         expected = Unchecked(root / "stl10", split=split)
-        np.testing.assert_array_equal(stored.images, expected.data.transpose(0, 2, 3, 1))
+        np.testing.assert_array_equal(stored.inputs, expected.data.transpose(0, 2, 3, 1))
         np.testing.assert_array_equal(stored.target, expected.labels)
         assert list(store.class_names) == expected.classes
         assert np.bincount(stored.target).min() == np.bincount(stored.target).max() > 0

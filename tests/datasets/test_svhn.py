@@ -42,7 +42,7 @@ def test_the_matlab_files_are_read_as_they_are(twin: Path) -> None:
     store = _open(twin)
     for split, stored in store.splits.items():
         content = loadmat(twin / "svhn" / f"{split}_32x32.mat")
-        np.testing.assert_array_equal(stored.images, content["X"].transpose(3, 0, 1, 2))
+        np.testing.assert_array_equal(stored.inputs, content["X"].transpose(3, 0, 1, 2))
         digits = [0 if label == 10 else label for label in content["y"][:, 0]]
         np.testing.assert_array_equal(stored.target, digits)
         assert set(content["y"][:, 0].tolist()) == set(range(1, 11))

@@ -1,4 +1,4 @@
-"""The samples of the unconstrained features model: each image is its sample's number, and nothing else."""
+"""The samples of the unconstrained features model: each input is its sample's number, and nothing else."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from .conftest import CARDS
 
 
 def numbers(split: StoredSplit) -> list[int]:
-    """Read the numbers off the pixels: (N, 1, D, 1)."""
-    assert set(np.unique(split.images).tolist()) <= {0, 255}
-    return [int("".join("1" if pixel else "0" for pixel in image), 2) for image in split.images[:, 0, :, 0]]
+    """Read the numbers off the digits: (N, D)."""
+    assert set(np.unique(split.inputs).tolist()) <= {0, 1}
+    return [int("".join("1" if digit else "0" for digit in row), 2) for row in split.inputs]
 
 
 @pytest.mark.parametrize(
     ("classes", "samples", "digits"), [(2, 1, 1), (4, 4, 4), (3, 11, 6), (10, 100, 10), (1000, 3, 12)]
 )
-def test_images_number_the_samples_class_by_class(classes: int, samples: int, digits: int) -> None:
+def test_inputs_number_the_samples_class_by_class(classes: int, samples: int, digits: int) -> None:
     store = prepare(CARDS["ufm"], {"classes": classes, "samples": samples})
     train = store.splits["train"]
-    assert train.images.shape == (classes * samples, 1, digits, 1)
+    assert train.inputs.shape == (classes * samples, digits)
     assert numbers(train) == list(range(classes * samples))
     assert train.target.tolist() == [number // samples for number in range(classes * samples)]
     assert len(store.class_names) == classes

@@ -68,7 +68,7 @@ def test_the_table_says_what_every_image_is(root: Path) -> None:
         assert stored.bias is not None
         assert stored.bias.tolist() == [int(row["place"]) for row in mine]
         # The shorter side fills 8/7 of the size before the middle is cropped out: 256 for 224.
-        for row, image in list(zip(mine, stored.images, strict=True))[:5]:
+        for row, image in list(zip(mine, stored.inputs, strict=True))[:5]:
             path = root / FOLDER / row["img_filename"]
             np.testing.assert_array_equal(image, decode(path, Framing((32, 32), shorter_side=37)))
 
@@ -111,7 +111,7 @@ def test_the_hubs_files_give_the_same_images_and_labels(root: Path) -> None:
     store = open_store(few, few.params.spec("waterbirds"), MANIFEST.for_twin())
     assert np.bincount(store.splits["train"].target).tolist() == [5, 5]
     row = int(str(store.splits["train"].ids[2]).removeprefix("train-"))
-    np.testing.assert_array_equal(store.splits["train"].images[2], mirrored.splits["train"].images[row])
+    np.testing.assert_array_equal(store.splits["train"].inputs[2], mirrored.splits["train"].inputs[row])
 
 
 def test_an_epoch_with_the_data_in_place(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,7 +49,7 @@ class Toy:
             num_bias=self.num_bias if bias_known else 0,
             class_names=[f"class {k}" for k in range(self.num_classes)],
             bias_names=[f"bias {b}" for b in range(self.num_bias)] if bias_known else [],
-            image_shape=IMAGE_SHAPE,
+            input_shape=IMAGE_SHAPE,
             num_train=len(self.target),
             class_counts=torch.bincount(self.target, minlength=self.num_classes),
             seed=seed,

@@ -36,7 +36,7 @@ def task_of(counts):
         num_bias=0,
         class_names=[str(k) for k in range(len(counts))],
         bias_names=[],
-        image_shape=(1, 1, 1),
+        input_shape=(1, 1, 1),
         num_train=sum(counts),
         class_counts=torch.tensor(counts),
         seed=0,

@@ -57,7 +57,7 @@ def method(store: Store) -> Method:
         num_bias=10,
         class_names=store.class_names,
         bias_names=store.bias_names,
-        image_shape=(3, 8, 8),
+        input_shape=(3, 8, 8),
         num_train=len(store.splits["train"]),
         class_counts=torch.bincount(torch.tensor(store.splits["train"].target)),
         seed=0,

@@ -59,8 +59,8 @@ def test_what_only_the_data_say_is_not_decided_early(method: str) -> None:
     refuse_unfit(configuration, configuration.dataset.factory(configuration.dataset.params, None))
 
 
-def test_images_of_channels_that_are_not_declared_are_left_to_the_run() -> None:
-    grey = resolve("erm", "ufm", "ufm", 0, {}, synthetic=False)
-    refuse_unfit(grey, grey.dataset.factory(grey.dataset.params, None))
+def test_inputs_of_a_shape_that_is_not_declared_are_left_to_the_run() -> None:
+    vectors = resolve("erm", "ufm", "small_cnn", 0, {}, synthetic=False)
+    refuse_unfit(vectors, vectors.dataset.factory(vectors.dataset.params, None))
     undeclared = resolve("erm", "bar:size=16", "vgg11", 0, {"recipe.input_scaling": "unit"}, synthetic=False)
     refuse_unfit(undeclared, undeclared.dataset.factory(undeclared.dataset.params, None))

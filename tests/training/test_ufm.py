@@ -62,8 +62,8 @@ class Model:
         self.target = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
         numbers = torch.arange(len(self.target))
         digits = int(numbers[-1]).bit_length()
-        self.images = (numbers[:, None] >> torch.arange(digits).flip(0) & 1).double()[:, None, None]
-        self.backbone = UFM((1, 1, digits), UFMParameters(dim=dim)).double()
+        self.digits = (numbers[:, None] >> torch.arange(digits).flip(0) & 1).double()
+        self.backbone = UFM((digits,), UFMParameters(dim=dim)).double()
         self.classifier = nn.Linear(dim, len(counts), bias=False).double()
         self.parameters = [*self.backbone.parameters(), *self.classifier.parameters()]
 
@@ -72,7 +72,7 @@ class Model:
 
         def objective(x: np.ndarray) -> tuple[float, np.ndarray]:  # over lambda, to be of one size for every lambda
             nn.utils.vector_to_parameters(torch.tensor(x), self.parameters)
-            logits = self.classifier(self.backbone(self.images))
+            logits = self.classifier(self.backbone(self.digits))
             value = F.cross_entropy(logits, self.target, reduction="sum") / penalty
             value = value + sum(parameter.square().sum() for parameter in self.parameters) / 2
             gradients = torch.autograd.grad(value, self.parameters)
@@ -83,7 +83,7 @@ class Model:
         found = minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
         nn.utils.vector_to_parameters(torch.tensor(found.x), self.parameters)
         with torch.no_grad():
-            return measure(self.backbone(self.images), self.target, self.classifier.weight)
+            return measure(self.backbone(self.digits), self.target, self.classifier.weight)
 
 
 def test_balanced_classes_collapse_to_the_simplex_etf_at_the_predicted_scale(tmp_path: Path) -> None:

@@ -171,7 +171,8 @@ def prepare_store(dataset: str, data_root: Path | None, synthetic: bool, allow_m
         report=_report,
     )
     for name, split in store.splits.items():
-        click.echo(f"{name:<5} {len(split):>9,} images of {' x '.join(map(str, split.images.shape[1:]))}")
+        kind = "images" if split.inputs.ndim == 4 else "vectors"
+        click.echo(f"{name:<5} {len(split):>9,} {kind} of {' x '.join(map(str, split.inputs.shape[1:]))}")
     click.echo(f"fingerprint {store.fingerprint}\nstore       {store.folder}")
     for difference in store.mismatch:
         click.echo(f"mismatch    {difference}")

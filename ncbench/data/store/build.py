@@ -69,7 +69,7 @@ def build(
     _begin(partial, {**identity, "decoder": list(decoder()), "splits": _contents(splits)})
     try:
         here = sum(path.stat().st_size for path in partial.iterdir())
-        needed = sum(bytes_needed(split, framing.size) for split in splits.values()) - here
+        needed = sum(bytes_needed(split, framing) for split in splits.values()) - here
         if needed > (free := shutil.disk_usage(folder.parent).free):
             raise OSError(errno.ENOSPC, f"the store needs {needed / 1e6:.0f} MB more, {free / 1e6:.0f} MB are free")
         digests, bad = {}, []
@@ -120,7 +120,7 @@ def _read(dataset: Dataset, spec: Spec, manifest: Manifest) -> tuple[Mapping[str
             raise
         raise DataError(f"The sources of {spec.name!r} cannot be read: {error}.") from error
     declared = set(dataset.source_files())
-    files = [image for split in splits.values() if not isinstance(split.images, np.ndarray) for image in split.images]
+    files = [image for split in splits.values() if not isinstance(split.inputs, np.ndarray) for image in split.inputs]
     if undeclared := [str(file) for file in files if isinstance(file, Path) and file not in declared]:
         raise PluginError(
             f"The dataset {spec.name!r} reads {len(undeclared)} files that its source_files() leaves out, so changes "
@@ -139,7 +139,7 @@ def _contents(splits: Mapping[str, Split]) -> dict[str, str]:
     contents = {}
     for name, split in splits.items():
         digest = hashlib.sha256(labels_sha256(split.target, split.bias).encode())
-        files = () if isinstance(split.images, np.ndarray) else map(str, split.images)
+        files = () if isinstance(split.inputs, np.ndarray) else map(str, split.inputs)
         for text in (*split.ids, *files):
             digest.update(f"{text}\n".encode(errors="surrogateescape"))
         contents[name] = digest.hexdigest()
@@ -194,6 +194,8 @@ def _fingerprint(digests: Mapping[str, SplitDigest], dataset: Dataset) -> str:
     return total.hexdigest()
 
 
-def framing_of(dataset: Dataset) -> Framing:
-    """Return how a dataset's image files are fitted to its image size."""
+def framing_of(dataset: Dataset) -> Framing | None:
+    """Return how a dataset's image files are fitted to its image size; None for feature vectors, which have none."""
+    if dataset.image_size is None:
+        return None
     return Framing(dataset.image_size, dataset.shorter_side, dataset.cut_bottom)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from ncbench.contracts.dataset import Dataset, Split
+from ncbench.contracts.dataset import Dataset, ImageFile, Split
 from ncbench.contracts.errors import DataError, name_offenders
 from ncbench.contracts.groups import group_counts
 from ncbench.data.sources.manifest import Manifest, SplitCounts, SplitName
@@ -22,15 +22,18 @@ def check_splits(splits: Mapping[str, Split], name: str, dataset: Dataset) -> No
     """Check what every dataset must hold to.
 
     Raises:
-        DataError: A split is missing or unknown, lengths differ, images are not uint8 (N, H, W, C) of the declared
-            size, a label is out of its range, an id appears twice, or a class has no training image; every offender is
-            named.
+        DataError: A split is missing or unknown, lengths differ, inputs are neither uint8 images (N, H, W, C) of the
+            declared size nor finite float32 vectors (N, D), a label is out of its range, an id appears twice, or a
+            class has no training image; every offender is named.
     """
     class_names = dataset.class_names
     problems = [f"there is no split {split!r}" for split in ("train", "test") if split not in splits]
     problems += [f"the split {split!r} is none of {', '.join(SPLITS)}" for split in splits if split not in SPLITS]
     for key, split in splits.items():
         problems += [f"{key}: {problem}" for problem in _problems(split, dataset)]
+    shapes = {split.inputs.shape[1:] for split in splits.values() if isinstance(split.inputs, np.ndarray)}
+    if len(shapes) > 1:
+        problems.append(f"its splits have inputs of different shapes: {', '.join(map(str, sorted(shapes)))}")
     if not problems:
         counts = np.bincount(splits["train"].target, minlength=len(class_names))
         empty = [class_names[index] for index in np.flatnonzero(counts == 0).tolist()]
@@ -41,13 +44,8 @@ def check_splits(splits: Mapping[str, Split], name: str, dataset: Dataset) -> No
 
 
 def _problems(split: Split, dataset: Dataset) -> list[str]:
-    problems = []
-    number = len(split.images)
-    if isinstance(split.images, np.ndarray) and (split.images.dtype != np.uint8 or split.images.ndim != 4):
-        problems.append(f"images are {split.images.dtype} {split.images.shape} instead of uint8 (N, H, W, C)")
-    elif isinstance(split.images, np.ndarray) and split.images.shape[1:3] != tuple(dataset.image_size):
-        height, width = dataset.image_size
-        problems.append(f"images have shape {split.images.shape} instead of (N, {height}, {width}, C), by image_size")
+    problems = list(_input_problems(split.inputs, dataset.image_size))
+    number = len(split.inputs)
     if number == 0:
         problems.append("it has no images")
     labels = {"target": (split.target, len(dataset.class_names))}
@@ -69,6 +67,22 @@ def _problems(split: Split, dataset: Dataset) -> list[str]:
         twice = [identifier for identifier, times in Counter(split.ids).items() if times > 1]
         problems.append(f"{len(twice)} duplicate ids: {name_offenders(twice)}")
     return problems
+
+
+def _input_problems(inputs: np.ndarray | Sequence[ImageFile], image_size: tuple[int, int] | None) -> Iterator[str]:
+    if not isinstance(inputs, np.ndarray):
+        if image_size is None:
+            yield "it has image files, but the dataset says no image_size to decode them to"
+    elif inputs.dtype == np.uint8 and inputs.ndim == 4:
+        if image_size is not None and inputs.shape[1:3] != tuple(image_size):
+            height, width = image_size
+            yield f"images have shape {inputs.shape} instead of (N, {height}, {width}, C), by image_size"
+    elif inputs.dtype == np.float32 and inputs.ndim == 2:
+        pieces = (inputs[start : start + 4096] for start in range(0, len(inputs), 4096))  # they may lie on disk
+        if wrong := sum(int((~np.isfinite(piece)).any(axis=1).sum()) for piece in pieces):
+            yield f"{wrong} vectors have values that are not finite"
+    else:
+        yield f"inputs are {inputs.dtype} {inputs.shape} instead of uint8 (N, H, W, C) images or float32 (N, D) vectors"
 
 
 def not_as_promised(differences: Sequence[str], manifest: Manifest, where: Path | None) -> DataError:

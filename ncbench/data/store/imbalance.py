@@ -65,9 +65,8 @@ def imbalanced(split: Split, params: DatasetParameters, class_names: Sequence[st
     starts = np.cumsum(counts) - counts
     chosen = [order[start : start + number] for start, number in zip(starts, kept, strict=True)]
     where = np.sort(np.concatenate(chosen))
-    images = split.images[where] if isinstance(split.images, np.ndarray) else [split.images[i] for i in where]
     return Split(
-        images=images,
+        inputs=split.inputs[where] if isinstance(split.inputs, np.ndarray) else [split.inputs[i] for i in where],
         target=split.target[where],
         bias=None if split.bias is None else split.bias[where],
         ids=[split.ids[index] for index in where],

@@ -1,8 +1,9 @@
-"""The store: a dataset decoded once, as memory maps of uint8 images beside a table of labels.
+"""The store: a dataset decoded once, as memory maps of images or feature vectors beside a table of labels.
 
-A store is a folder ``<cache>/stores/<dataset>/<key>`` with, for each split, ``<split>.images.npy`` (N, H, W, C) uint8,
-``<split>.target.npy`` and ``<split>.bias.npy`` (N,) int64, ``<split>.ids.npy`` (N,) text, and ``meta.json``. The key is
-made of the spec and of where the sources lie: other parameters and other data roots get stores of their own.
+A store is a folder ``<cache>/stores/<dataset>/<key>`` with, for each split, ``<split>.inputs.npy``, (N, H, W, C) uint8
+images or (N, D) float32 vectors, ``<split>.target.npy`` and ``<split>.bias.npy`` (N,) int64, ``<split>.ids.npy`` (N,)
+text, and ``meta.json``. The key is made of the spec and of where the sources lie: other parameters and other data roots
+get stores of their own.
 
 It is built in a folder of another name and moved into place when it is whole, so whatever has the right name was whole.
 Opening it does not read all pixels, which may be many gigabytes: the sizes and modification times of its files tell
@@ -32,7 +33,7 @@ from ncbench.data.sources.manifest import Manifest
 from ncbench.data.sources.roots import cache_folder, unwritable
 from ncbench.data.store.build import array_stamps, build, framing_of, seal
 from ncbench.data.store.check import SPLITS, not_as_promised
-from ncbench.data.store.decode import Framing, decoder
+from ncbench.data.store.decode import decoder
 from ncbench.data.store.imbalance import RULE, imbalance_of
 from ncbench.data.store.write import labels_sha256, split_sha256
 
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from ncbench.geometry import Hierarchy
 
 _QUICKLY_HASHED = 1 << 28  # bytes; a fraction of a second
-FORMAT = 3  # raise it when the layout of a store changes: older stores are rebuilt
+FORMAT = 4  # raise it when the layout of a store changes: older stores are rebuilt
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,16 +49,27 @@ class StoredSplit:
     """One split of a store; the arrays are read-only.
 
     Args:
-        images: (N, H, W, C) uint8 memory map.
+        inputs: Memory map of (N, H, W, C) uint8 images or (N, D) float32 feature vectors.
         target: (N,) int64 classes.
         bias: (N,) int64 bias attribute, or None where it is unknown.
         ids: (N,) text memory map, identifiers that lead back to the source.
     """
 
-    images: np.ndarray
+    inputs: np.ndarray
     target: np.ndarray
     bias: np.ndarray | None
     ids: np.ndarray
+
+    @property
+    def images(self) -> np.ndarray:
+        """The same as `inputs`, which was called so before there were feature vectors."""
+        return self.inputs
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """As a backbone sees it: (C, H, W) of an image, or (D,) of a vector."""
+        *size, last = self.inputs.shape[1:]
+        return (last, *size)
 
     def __len__(self) -> int:
         return len(self.target)
@@ -174,8 +186,8 @@ def _identity(dataset: Dataset, spec: Spec, manifest: Manifest) -> dict[str, Any
         "version": manifest.version,
         "promises": hashlib.sha256(promises.encode()).hexdigest(),
         "sources": signature(dataset.source_files(), _root(dataset)),
-        "image_size": list(dataset.image_size),
-        "framing": None if framing == Framing(framing.size) else [framing.shorter_side, framing.cut_bottom],
+        "image_size": None if framing is None else list(framing.size),
+        "framing": None if framing is None else [framing.shorter_side, framing.cut_bottom],
         "imbalance": None if imbalance_of(dataset) is None else RULE,
     }
 
@@ -227,20 +239,20 @@ def _load(folder: Path, identity: Mapping[str, Any], dataset: Dataset) -> Store 
 
 
 def _load_split(folder: Path, name: str, entry: Mapping[str, Any]) -> StoredSplit:
-    images = np.load(folder / f"{name}.images.npy", mmap_mode="r", allow_pickle=False)
+    inputs = np.load(folder / f"{name}.inputs.npy", mmap_mode="r", allow_pickle=False)
     target = np.load(folder / f"{name}.target.npy", allow_pickle=False)
     bias = np.load(folder / f"{name}.bias.npy", allow_pickle=False) if entry["bias"] else None
     ids = np.load(folder / f"{name}.ids.npy", mmap_mode="r", allow_pickle=False)
-    if list(images.shape) != entry["shape"] or images.dtype != np.uint8:
-        raise ValueError("not the images that were written")
-    if any(array is not None and array.shape != images.shape[:1] for array in (target, bias, ids)):
+    if list(inputs.shape) != entry["shape"] or inputs.dtype != (np.uint8 if inputs.ndim == 4 else np.float32):
+        raise ValueError("not the inputs that were written")
+    if any(array is not None and array.shape != inputs.shape[:1] for array in (target, bias, ids)):
         raise ValueError("not the labels that were written")
     if labels_sha256(target, bias) != entry["labels"]:
         raise ValueError("the labels changed")
     for array in (target, bias):
         if array is not None:
             array.flags.writeable = False
-    return StoredSplit(images, target, bias, ids)
+    return StoredSplit(inputs, target, bias, ids)
 
 
 def damaged_splits(store: Store) -> list[str]:
@@ -249,5 +261,5 @@ def damaged_splits(store: Store) -> list[str]:
     return [
         name
         for name, split in store.splits.items()
-        if split_sha256(split.images, split.target, split.bias) != meta["splits"][name]["sha256"]
+        if split_sha256(split.inputs, split.target, split.bias) != meta["splits"][name]["sha256"]
     ]

@@ -60,14 +60,14 @@ def verify(dataset: Dataset, spec: Spec, manifest: Manifest, report: Callable[[s
     else:
         say(f"Hashing the store {store.folder}")
         damaged = damaged_splits(store)
-        arrays = [store.folder / f"{name}.images.npy" for name in damaged]
+        arrays = [store.folder / f"{name}.inputs.npy" for name in damaged]
         remedy = f"delete {store.folder}, the next run builds it anew"
         problems += [f"{array} or its labels changed since the store was built: {remedy}" for array in arrays]
         before = {name: split for name, split in store.splits.items() if name not in damaged}
         problems += [f"{name}: there was no such split before" for name in kept if name not in store.splits]
         problems += [f"{name}: the split is gone" for name in store.splits if name not in kept]
     for name, split in splits.items():
-        say(f"Reading {len(split.images)} {name} images")
+        say(f"Reading {len(split.inputs)} {name} images")
         try:
             problems += _split_problems(name, split, framing_of(dataset), before.get(name), kept[name])
         except DataError as error:
@@ -76,7 +76,7 @@ def verify(dataset: Dataset, spec: Spec, manifest: Manifest, report: Callable[[s
 
 
 def _split_problems(
-    name: str, split: Split, framing: Framing, before: StoredSplit | None, kept: Split
+    name: str, split: Split, framing: Framing | None, before: StoredSplit | None, kept: Split
 ) -> Iterator[str]:
     """Say which images of a split cannot be decoded, and what of those kept is not as it was when it was stored."""
     rows: dict[str, int] = {}
@@ -84,15 +84,14 @@ def _split_problems(
         rows = {identifier: row for row, identifier in enumerate(before.ids.tolist())}
         yield from _label_problems(name, kept, before, rows)
     changed = []
-    for start, images, reasons in _images(split, framing):
-        yield from (f"{split.images[start + i]} ({reason})" for i, reason in enumerate(reasons) if reason)
+    for start, inputs, reasons in _inputs(split, framing):
+        yield from (f"{split.inputs[start + i]} ({reason})" for i, reason in enumerate(reasons) if reason)
         if before is None:
             continue
         whole = [i for i, reason in enumerate(reasons) if not reason and split.ids[start + i] in rows]
-        here = before.images[[rows[split.ids[start + i]] for i in whole]]
-        differs = (
-            (images[whole] != here).any(axis=(1, 2, 3)) if images.shape[1:] == here.shape[1:] else [True] * len(whole)
-        )
+        there = before.inputs[[rows[split.ids[start + i]] for i in whole]]
+        same_shape = inputs.shape[1:] == there.shape[1:]
+        differs = [not same_shape or bool((inputs[i] != then).any()) for i, then in zip(whole, there, strict=True)]
         changed += [split.ids[start + i] for i, other in zip(whole, differs, strict=True) if other]
     if changed:
         yield f"{name}: {len(changed)} images changed since the store was built: {name_offenders(changed)}"
@@ -116,14 +115,14 @@ def _label_problems(name: str, kept: Split, before: StoredSplit, rows: dict[str,
         yield f"{name}: the labels of {len(others)} images changed since the store was built: {name_offenders(others)}"
 
 
-def _images(split: Split, framing: Framing) -> Iterator[tuple[int, np.ndarray, list[str]]]:
-    """Yield (position of the first, (n, H, W, C) uint8, n reasons why an image cannot be decoded or "")."""
-    if isinstance(split.images, np.ndarray):
-        for start in range(0, len(split.images), _BLOCK):
-            images = split.images[start : start + _BLOCK]
-            yield start, images, [""] * len(images)
+def _inputs(split: Split, framing: Framing | None) -> Iterator[tuple[int, np.ndarray, list[str]]]:
+    """Yield (position of the first, n images or vectors, n reasons why an image cannot be decoded or "")."""
+    if isinstance(split.inputs, np.ndarray) or framing is None:
+        for start in range(0, len(split.inputs), _BLOCK):
+            inputs = np.asarray(split.inputs[start : start + _BLOCK])
+            yield start, inputs, [""] * len(inputs)
         return
     start = 0
-    for images, reasons in decode_in_order(split.images, framing):
+    for images, reasons in decode_in_order(split.inputs, framing):
         yield start, images, reasons
         start += len(images)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -35,8 +36,8 @@ class SplitDigest:
     """What the meta data say of a split.
 
     Args:
-        shape: (N, H, W, C).
-        sha256: Over shape, pixels, target and bias.
+        shape: (N, H, W, C) of images, (N, D) of vectors.
+        sha256: Over shape, pixels or values, target and bias.
         labels: SHA-256 over target and bias alone, quick enough to be checked whenever the split is opened.
         bias: Whether the bias attribute is known.
         decoded: Whether image files were decoded.
@@ -53,27 +54,27 @@ class SplitDigest:
         return asdict(self) | {"shape": list(self.shape)}
 
 
-def bytes_needed(split: Split, size: tuple[int, int]) -> int:
+def bytes_needed(split: Split, framing: Framing | None) -> int:
     """Return the bytes a split takes on disk, up to the headers."""
-    number = len(split.images)
-    pixels = split.images.nbytes if isinstance(split.images, np.ndarray) else number * size[0] * size[1] * 3
+    shape, dtype = _shape_and_type(split, framing)
+    number = shape[0]
     longest = max(map(len, split.ids), default=1)
-    return pixels + number * (16 + 4 * longest)
+    return math.prod(shape) * dtype.itemsize + number * (16 + 4 * longest)
 
 
 def write_split(
-    folder: Path, name: str, split: Split, framing: Framing, say: Callable[[str], None]
+    folder: Path, name: str, split: Split, framing: Framing | None, say: Callable[[str], None]
 ) -> tuple[SplitDigest, list[str]]:
     """Write a split's arrays below `folder`, decoding its images where they are files.
 
-    The images go through ordinary writes, not through a map: on a full disk a write fails with an error that can be
+    The inputs go through ordinary writes, not through a map: on a full disk a write fails with an error that can be
     reported, where touching a map's page would kill the process.
 
     Args:
         folder: The store that is being built; what an interrupted build of the same store left in it is gone on with.
         name: Of the split.
         split: The split.
-        framing: How image files are fitted to one size.
+        framing: How image files are fitted to one size; None if there are none.
         say: Told, in one line, how far it is.
 
     Returns:
@@ -83,19 +84,20 @@ def write_split(
         OSError: The folder cannot be written to.
     """
     bad: list[str] = []
-    path = folder / f"{name}.images.npy"
-    if isinstance(split.images, np.ndarray):
-        shape, decoded = split.images.shape, False
+    path = folder / f"{name}.inputs.npy"
+    shape, dtype = _shape_and_type(split, framing)
+    decoded = not isinstance(split.inputs, np.ndarray)
+    if isinstance(split.inputs, np.ndarray):
         digest = _start(shape)
         with path.open("wb") as file:
-            file.write(_header(shape))
-            for block in _blocks(split.images):
+            file.write(_header(shape, dtype))
+            for block in _blocks(split.inputs):
                 file.write(block.data)
                 digest.update(block.data)
             _secure(file)
     else:
-        shape, decoded = (len(split.images), *framing.size, 3), True
-        digest = _write_decoded(path, split.images, framing, bad, say)
+        assert framing is not None
+        digest = _write_decoded(path, split.inputs, framing, bad, say)
     target = split.target.astype(np.int64)
     bias = None if split.bias is None else split.bias.astype(np.int64)
     _finish(digest, target, bias)
@@ -112,7 +114,7 @@ def _write_decoded(
 ) -> hashlib._Hash:
     """Decode files into the array at `path`, from where an interrupted build was; return the digest of the pixels."""
     shape, name = (len(files), *framing.size, 3), path.name.partition(".")[0]
-    header, size = _header(shape), int(np.prod(shape[1:]))
+    header, size = _header(shape, np.dtype(np.uint8)), int(np.prod(shape[1:]))
     progress = path.with_name(name + PROGRESS)
     done, digest = _secured(path, progress, shape, header, size)
     secured, tenth = done, max(1, len(files) // 10)
@@ -159,9 +161,17 @@ def _secured(path: Path, progress: Path, shape: Sequence[int], header: bytes, si
     return 0, _start(shape)
 
 
-def _header(shape: Sequence[int]) -> bytes:
+def _shape_and_type(split: Split, framing: Framing | None) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Return what the array of a split's inputs will be."""
+    if isinstance(split.inputs, np.ndarray):
+        return split.inputs.shape, split.inputs.dtype
+    assert framing is not None, "image files without an image_size are refused before"
+    return (len(split.inputs), *framing.size, 3), np.dtype(np.uint8)
+
+
+def _header(shape: Sequence[int], dtype: np.dtype[Any]) -> bytes:
     buffer = io.BytesIO()
-    header = {"descr": "|u1", "fortran_order": False, "shape": tuple(map(int, shape))}
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": tuple(map(int, shape))}
     np.lib.format.write_array_header_1_0(buffer, header)
     return buffer.getvalue()
 
@@ -171,10 +181,10 @@ def _secure(file: IO[bytes]) -> None:
     os.fsync(file.fileno())
 
 
-def split_sha256(images: np.ndarray, target: np.ndarray, bias: np.ndarray | None) -> str:
-    """Return the digest of a split: images (N, H, W, C) uint8, target and bias (N,) int64."""
-    digest = _start(images.shape)
-    for block in _blocks(images):
+def split_sha256(inputs: np.ndarray, target: np.ndarray, bias: np.ndarray | None) -> str:
+    """Return the digest of a split: inputs (N, H, W, C) uint8 or (N, D) float32, target and bias (N,) int64."""
+    digest = _start(inputs.shape)
+    for block in _blocks(inputs):
         digest.update(block.data)
     _finish(digest, target, bias)
     return digest.hexdigest()
@@ -196,7 +206,7 @@ def _finish(digest: hashlib._Hash, target: np.ndarray, bias: np.ndarray | None) 
     digest.update(b"unknown" if bias is None else bias.astype("<i8").tobytes())
 
 
-def _blocks(images: np.ndarray) -> Iterator[np.ndarray]:
-    step = max(1, _BLOCK_BYTES // max(1, images[:1].nbytes))
-    for start in range(0, len(images), step):
-        yield np.ascontiguousarray(images[start : start + step])
+def _blocks(inputs: np.ndarray) -> Iterator[np.ndarray]:
+    step = max(1, _BLOCK_BYTES // max(1, inputs[:1].nbytes))
+    for start in range(0, len(inputs), step):
+        yield np.ascontiguousarray(inputs[start : start + step])

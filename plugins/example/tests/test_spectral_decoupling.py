@@ -33,7 +33,7 @@ def build(**values):
         num_bias=0,
         class_names=["a", "b", "c"],
         bias_names=[],
-        image_shape=(3, 2, 2),
+        input_shape=(3, 2, 2),
         num_train=9,
         class_counts=torch.tensor([3, 3, 3]),
         seed=0,

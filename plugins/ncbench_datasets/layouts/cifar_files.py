@@ -72,7 +72,7 @@ class Cifar(Dataset):
                 self.check_labels(path, labels)
             target = np.concatenate([labels[self.labels[-1]] for _, labels in parts])
             splits[split] = Split(
-                images=np.concatenate([images for images, _ in parts]),
+                inputs=np.concatenate([images for images, _ in parts]),
                 target=target,
                 bias=None,
                 ids=[f"{split}-{row:05d}" for row in range(len(target))],

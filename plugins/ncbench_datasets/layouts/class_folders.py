@@ -111,7 +111,7 @@ def folder_split(split: str, listing: Listing, tags: Mapping[str, str]) -> Split
     """
     counts = [len(listing[name]) for name in tags]
     return Split(
-        images=[path for name in tags for path in listing[name]],
+        inputs=[path for name in tags for path in listing[name]],
         target=np.repeat(np.arange(len(tags)), counts),
         bias=None,
         ids=[f"{split}/{tag}/{path.stem}" for name, tag in tags.items() for path in listing[name]],

@@ -111,7 +111,7 @@ def _split(split: str, path: Path, content: Mapping[str, list[dict[str, Any]]], 
     if problems:
         raise DataError(f"{path} does not fit together: {name_offenders(problems)}.")
     return Split(
-        images=listed_images(path.parent, [record["file_name"] for record in images]),
+        inputs=listed_images(path.parent, [record["file_name"] for record in images]),
         target=np.array([place[category[record["id"]]] for record in images], dtype=np.int64),
         bias=None,
         ids=[f"{split}/{record['id']}" for record in images],

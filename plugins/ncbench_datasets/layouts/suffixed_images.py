@@ -81,7 +81,7 @@ def read_suffixed(
 def suffixed_split(root: Path, images: Sequence[SuffixedImage]) -> Split:
     """Return a split of these images, in their order; an id is the path below `root` without its suffix."""
     return Split(
-        images=[image.path for image in images],
+        inputs=[image.path for image in images],
         target=np.array([image.target for image in images], dtype=np.int64),
         bias=np.array([image.bias for image in images], dtype=np.int64),
         ids=[image.path.relative_to(root).with_suffix("").as_posix() for image in images],

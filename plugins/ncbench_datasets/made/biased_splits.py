@@ -74,7 +74,7 @@ def evenly_apart(groups: np.ndarray, share: float) -> np.ndarray:
 def _subset(split: Split, keep: np.ndarray) -> Split:
     where = np.flatnonzero(keep)
     return Split(
-        images=np.asarray(split.images)[where],
+        inputs=np.asarray(split.inputs)[where],
         target=split.target[where],
         bias=None if split.bias is None else split.bias[where],
         ids=[split.ids[index] for index in where.tolist()],

@@ -94,7 +94,7 @@ def coloured_split(grey: GreyDigits, aligned: float, severity: int, name: str) -
     """
     colours = assign_bias(grey.digits, aligned, COLOURS)
     return Split(
-        images=colour(grey.images, colours, JITTER[severity - 1], _JITTER_SEED[name]),
+        inputs=colour(grey.images, colours, JITTER[severity - 1], _JITTER_SEED[name]),
         target=grey.digits,
         bias=colours,
         ids=[f"{name}-{index:05d}" for index in range(len(colours))],
