@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from ncbench.contracts.method import Stage as Stage
     from ncbench.contracts.method import require_bias_labels as require_bias_labels
     from ncbench.contracts.metric import Evaluation as Evaluation
+    from ncbench.contracts.metric import FeatureStream as FeatureStream
     from ncbench.contracts.metric import Metric as Metric
     from ncbench.contracts.parameters import Parameters as Parameters
     from ncbench.contracts.task import Batch as Batch
@@ -65,6 +66,7 @@ _HOME = {
     "DatasetCard": "contracts.cards",
     "Ended": "contracts.launcher",
     "Evaluation": "contracts.metric",
+    "FeatureStream": "contracts.metric",
     "Job": "contracts.launcher",
     "JobQueue": "contracts.launcher",
     "Launcher": "contracts.launcher",
