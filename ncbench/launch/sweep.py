@@ -50,7 +50,7 @@ class Sweep:
 
     Args:
         output: Folder of the run folders.
-        runs: By run id, in the order they are made.
+        runs: By run id, in the order they are made: a run after those it builds on.
     """
 
     output: Path
