@@ -19,12 +19,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from report import write
 
+from ncbench.contracts.groups import accuracies
 from ncbench.leaderboard.build import build
 from ncbench.leaderboard.intake.canonical import canonical, content_hash
 from ncbench.leaderboard.intake.files import record_path
-from ncbench.leaderboard.intake.recompute import Cells, _plain_accuracies, _split_by_alignment
 from ncbench.records.record import Record
 
 SIZES = (1000, 2500, 5000, 10_000)
@@ -41,18 +42,17 @@ def record(number: int) -> dict[str, Any]:
     draw = random.Random(number)
     configuration, seed = divmod(number, SEEDS)
     dataset, method = f"data{configuration % DATASETS}", f"method{configuration // DATASETS}"
-    labels = [(target, bias) for target in range(CLASSES) for bias in range(CLASSES)]
-    alignment = {target: target for target in range(CLASSES)}
-    cells, groups, metrics = {}, {}, {}
-    for split in ("train", "test"):
-        counts = [900 if split == "train" and target == bias else 100 for target, bias in labels]
-        cells[split] = Cells(labels, counts, [draw.randint(0, count) for count in counts])
+    groups, metrics = {}, {}
+    train_count = 100 + 800 * np.eye(CLASSES, dtype=int)
+    for split, count in (("train", train_count), ("test", np.full((CLASSES, CLASSES), 100))):
+        correct = np.array([[draw.randint(0, cell) for cell in row] for row in count.tolist()])
+        metrics[split] = accuracies(
+            count, correct, bias_known=True, aligned_bias=range(CLASSES), train_count=train_count
+        )
         groups[split] = [
-            {"target": target, "bias": bias, "count": count, "correct": correct}
-            for (target, bias), count, correct in zip(labels, counts, cells[split].correct, strict=True)
+            {"target": y, "bias": a, "count": int(count[y, a]), "correct": int(correct[y, a])}
+            for y, a in np.ndindex(count.shape)
         ]
-    for split, part in cells.items():
-        metrics[split] = {**_plain_accuracies(part, cells["train"]), **_split_by_alignment(part, alignment)}
     measured = {name: draw.random() for name in metrics["test"]}
     content = {
         "schema_version": 1,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import pydantic
 from ncbench.leaderboard.build import Archive, build_board, read_archive, rendered
 from ncbench.leaderboard.intake.canonical import require_canonical
 from ncbench.leaderboard.intake.catalogue import Catalogue
-from ncbench.leaderboard.intake.files import read_file, site_files
+from ncbench.leaderboard.intake.files import read_file
 from ncbench.leaderboard.intake.git_base import Base
 from ncbench.leaderboard.intake.problems import Problem, RefusedError, plain
 from ncbench.leaderboard.tables.board import Board
@@ -64,19 +64,13 @@ def check(folder: Path, reference: str | None = None) -> Verdict:
     base = None if reference is None else Base(folder, reference)
     archive = read_archive(folder, Catalogue.built_in())
     board = build_board(archive, read_reported(folder))
-    failures = [str(Problem(item.file, item.field, item.reason)) for item in board.left_out if item.refused]
-    known = {} if base is None else base.records()
-    if base is not None:
-        failures += _lost(folder, base, known)
-    failures += _not_canonical(archive, known)
-    files = rendered(board, archive)
-    for name, content in files.items():
-        if _read(folder / name) != content:
-            failures.append(f"{name}: it is not what the records give; run 'ncbench leaderboard build' and commit it.")
+    failures = [str(problem) for problem in board.left_out if problem.refused]
+    failures += _not_canonical(folder, archive)
+    failures += [] if base is None else _lost(folder, base)
     failures += [
-        f"{plain(name)}: the records do not give this file; delete it."
-        for name in site_files(folder)
-        if name not in files
+        f"{name}: it is not what the records give; run 'ncbench leaderboard build' and commit it."
+        for name, content in rendered(board).items()
+        if _read(folder / name) != content
     ]
     earlier = _read(folder / "leaderboard.json") if base is None else base.read("leaderboard.json")
     return Verdict(board, failures, changes(_parse(earlier), board))
@@ -92,20 +86,18 @@ def changes(before: Board | None, after: Board) -> list[Change]:
     ]
 
 
-def _not_canonical(archive: Archive, known: Collection[str]) -> Iterator[str]:
-    """Yield one line for each valid record, unless the base has it, whose layout is not what gives content one hash."""
+def _not_canonical(folder: Path, archive: Archive) -> Iterator[str]:
+    """Yield one line for each valid record whose layout is not the one that gives content a single hash."""
     for entry in archive.entries:
-        if entry.path in known:
-            continue
         try:
-            require_canonical(read_file(archive.board / entry.path))
+            require_canonical(read_file(folder / entry.path))
         except RefusedError as error:
             yield str(Problem(entry.path, error.field, error.reason))
 
 
-def _lost(folder: Path, base: Base, known: Mapping[str, str]) -> Iterator[str]:
+def _lost(folder: Path, base: Base) -> Iterator[str]:
     """Yield one line for each record of the base that is gone or has other content."""
-    for path, expected in known.items():
+    for path, expected in base.records().items():
         if not os.path.lexists(folder / path):
             yield f"{plain(path)}: the record was deleted; the archive is append-only."
             continue

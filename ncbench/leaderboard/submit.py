@@ -11,13 +11,14 @@ from pathlib import Path
 from ncbench.contracts.errors import ConfigurationError, NcbenchError, counted
 from ncbench.contracts.files import write_atomically
 from ncbench.leaderboard.build import read_archive
-from ncbench.leaderboard.intake.canonical import canonical, parse_any
+from ncbench.leaderboard.intake.canonical import canonical
 from ncbench.leaderboard.intake.catalogue import Catalogue
-from ncbench.leaderboard.intake.consistency import settle
-from ncbench.leaderboard.intake.entry import SUPERSEDES, Entry, inspect
-from ncbench.leaderboard.intake.files import make_folders, read_file, require_board
+from ncbench.leaderboard.intake.consistency import select_counting
+from ncbench.leaderboard.intake.entry import Entry, inspect
+from ncbench.leaderboard.intake.files import make_folders, read_file, require_leaderboard
 from ncbench.leaderboard.intake.problems import RefusedError
-from ncbench.records.archive import RESULT_FILE
+from ncbench.leaderboard.intake.soundness import SUPERSEDES
+from ncbench.records.archive import RESULT_FILE, parse_json
 
 
 @dataclass(frozen=True)
@@ -48,11 +49,11 @@ class _Candidate:
     entry: Entry
 
 
-def submit(board: Path, runs: Sequence[Path], supersedes: str | None = None) -> list[Submission]:
+def submit(folder: Path, runs: Sequence[Path], supersedes: str | None = None) -> list[Submission]:
     """Place the records that count; the others are refused, each with its reason.
 
     Args:
-        board: The leaderboard folder.
+        folder: The leaderboard folder.
         runs: Run folders, or their ``result.json``.
         supersedes: SHA-256 of the record that the only run corrects; written into the new record.
 
@@ -63,7 +64,7 @@ def submit(board: Path, runs: Sequence[Path], supersedes: str | None = None) -> 
         ConfigurationError: The folder is no leaderboard, or several runs are to supersede one record.
         NcbenchError: A file cannot be written.
     """
-    require_board(board)
+    require_leaderboard(folder)
     if supersedes is not None and len(runs) != 1:
         raise ConfigurationError("--supersedes corrects one record, so give exactly one run with it.")
     catalogue = Catalogue.installed()
@@ -75,16 +76,20 @@ def submit(board: Path, runs: Sequence[Path], supersedes: str | None = None) -> 
         except RefusedError as error:
             refused[run] = str(error)
 
-    archive = read_archive(board, catalogue, {candidate.entry.dataset.name for candidate in candidates.values()})
+    archive = read_archive(
+        folder, catalogue, {candidate.entry.record.dataset.name for candidate in candidates.values()}
+    )
     present = {entry.path: entry.path for entry in archive.entries}
-    present |= _made_again(candidates.values(), settle(archive.entries)[0])
+    present |= _made_again(candidates.values(), select_counting(archive.entries)[0])
     new = {candidate.entry.path: candidate.entry for candidate in candidates.values()}
-    counting, problems = settle([*archive.entries, *(entry for path, entry in new.items() if path not in present)])
+    counting, problems = select_counting(
+        [*archive.entries, *(entry for path, entry in new.items() if path not in present)]
+    )
     reasons = {problem.file: f"{problem.field or 'the whole'}: {problem.reason}" for problem in problems}
     seeds = Counter(entry.configuration for entry in counting)
     rows = {
         entry.path: (
-            f"{entry.method.spec} on {entry.dataset.spec}, {counted(entry.epochs, 'epoch')}",
+            f"{entry.record.method.spec} on {entry.record.dataset.spec}, {counted(entry.epochs, 'epoch')}",
             seeds[entry.configuration],
         )
         for entry in counting
@@ -98,32 +103,32 @@ def submit(board: Path, runs: Sequence[Path], supersedes: str | None = None) -> 
         elif candidate.entry.path in present:
             there = present[candidate.entry.path]
             row, number = rows.get(there, ("", 0))
-            outcomes.append(Submission(run, board / there, False, "", row, number))
+            outcomes.append(Submission(run, folder / there, False, "", row, number))
         elif candidate.entry.path not in rows:
             outcomes.append(Submission(run, None, False, reasons[candidate.entry.path]))
         else:
-            placed = _place(board, candidate)
+            placed = _place(folder, candidate)
             present[candidate.entry.path] = candidate.entry.path
             outcomes.append(Submission(run, placed, True, "", *rows[candidate.entry.path]))
     return outcomes
 
 
 def _made_again(candidates: Iterable[_Candidate], counted: Sequence[Entry]) -> dict[str, str]:
-    """Return the candidates that only repeat a record: path -> that of the record with the same seed and accuracies."""
-    known = {(entry.configuration, entry.seed): entry for entry in counted}
+    """Return the candidates that only repeat a record: path -> that of the record with the same seed and numbers."""
+    known = {(entry.configuration, entry.record.seed): entry for entry in counted}
     found = {}
     for entry in (candidate.entry for candidate in candidates):
-        earlier = known.get((entry.configuration, entry.seed))
-        if earlier is not None and entry.supersedes is None and entry.accuracies == earlier.accuracies:
+        earlier = known.get((entry.configuration, entry.record.seed))
+        if earlier is not None and entry.supersedes is None and entry.numbers == earlier.numbers:
             found[entry.path] = earlier.path
     return found
 
 
 def _read_candidate(run: Path, catalogue: Catalogue, supersedes: str | None) -> _Candidate:
-    content = parse_any(read_file(run / RESULT_FILE if run.is_dir() else run))
-    if supersedes is not None and isinstance(content, dict):
-        content[SUPERSEDES] = supersedes
     try:
+        content = parse_json(read_file(run / RESULT_FILE if run.is_dir() else run))
+        if supersedes is not None and isinstance(content, dict):
+            content[SUPERSEDES] = supersedes
         data = canonical(content)
     except (ValueError, RecursionError) as error:
         raise RefusedError("", f"it is not JSON ({error})") from None
@@ -133,15 +138,15 @@ def _read_candidate(run: Path, catalogue: Catalogue, supersedes: str | None) -> 
     return _Candidate(run, data, entry)
 
 
-def _place(board: Path, candidate: _Candidate) -> Path:
+def _place(folder: Path, candidate: _Candidate) -> Path:
     """Write a new file; nothing that exists is touched, and no link is followed.
 
     Raises:
         NcbenchError: The file cannot be written, or a folder on the way is a link.
     """
-    target = board / candidate.entry.path
+    target = folder / candidate.entry.path
     try:
-        make_folders(board, candidate.entry.path)
+        make_folders(folder, candidate.entry.path)
         if os.path.lexists(target):
             raise NcbenchError(f"{target} exists and is not the record that belongs there; see 'leaderboard check'.")
         write_atomically(target, candidate.data)

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pydantic
+import pydantic_core
 
 from ncbench.contracts.errors import DataError
 from ncbench.contracts.files import write_atomically
-from ncbench.records.record import Record
+from ncbench.records.record import Record, first_fault
 
 RESULT_FILE = "result.json"
 MAX_BYTES = 64 * 2**20  # far above any real record; a file beyond it is refused unread
@@ -57,14 +58,12 @@ def load_result(path: str | Path) -> RunResult:
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise DataError(f"{path} is not a record: {size} bytes is more than the {MAX_BYTES} a record may have.")
-        content = json.loads(path.read_bytes(), parse_constant=_refuse_constant, object_pairs_hook=_refuse_duplicates)
-        return RunResult(Record.model_validate(content), path.parent)
+        return RunResult(Record.model_validate(parse_json(path.read_bytes())), path.parent)
     except OSError as error:
         raise DataError(f"There is no record at {path} ({error.strerror}).") from error
     except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"])) or "the whole"
-        raise DataError(f"{path} is not a valid record: {field}: {first['msg']}.") from error
+        field, message = first_fault(error)
+        raise DataError(f"{path} is not a valid record: {field or 'the whole'}: {message}.") from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not a valid record: {error}.") from error
 
@@ -104,14 +103,24 @@ def write_result(result: RunResult) -> None:
     write_atomically(result.path, (text + "\n").encode())
 
 
+def parse_json(data: bytes) -> Any:
+    """Parse JSON in any layout.
+
+    Raises:
+        ValueError: It is not JSON in UTF-8, a key appears twice, or NaN or Infinity stands for a number.
+        RecursionError: It is nested too deeply.
+    """
+    pydantic_core.from_json(data)  # stricter: no lone surrogates, no other encoding, only so deep
+    return json.loads(data, parse_constant=_refuse_constant, object_pairs_hook=_refuse_duplicates)
+
+
 def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is not a number in JSON")
 
 
 def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise ValueError(f"the key {key!r} appears twice")
-        found[key] = value
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} appears twice")
     return found

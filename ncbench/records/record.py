@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from ncbench.contracts.documents import Part
 from ncbench.contracts.errors import counted
@@ -161,3 +161,9 @@ class Record(BaseModel):
     def json_schema(cls) -> dict[str, Any]:
         """Return the JSON Schema that is committed beside this module."""
         return cls.model_json_schema()
+
+
+def first_fault(error: ValidationError) -> tuple[str, str]:
+    """Return the field, as a dotted path, and the message of the first thing that does not fit the schema."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    return ".".join(map(str, first["loc"])), first["msg"]

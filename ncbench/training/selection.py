@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ncbench.contracts.cards import Supervision
+from ncbench.contracts.cards import Measure, Supervision
 from ncbench.contracts.errors import ConfigurationError, unknown_name
 from ncbench.discovery.registry import registry
 
@@ -40,8 +40,8 @@ class Best:
     score: float
 
 
-def criteria() -> dict[str, Criterion]:
-    """Return every criterion there is, by name."""
+def criteria(measures: Mapping[str, Measure] | None = None) -> dict[str, Criterion]:
+    """Return every criterion that these metrics give, by name; by default those of every installed plugin."""
     return {"last": Criterion()} | {
         f"val_{name}": Criterion(
             metric=name,
@@ -49,7 +49,7 @@ def criteria() -> dict[str, Criterion]:
             needs_bias=measure.needs_bias,
             always=measure.shown_in == "progress",
         )
-        for name, measure in registry().measures().items()
+        for name, measure in (registry().measures() if measures is None else measures).items()
         if measure.direction != "neither" and "val" in measure.splits
     }
 

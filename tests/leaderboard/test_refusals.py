@@ -15,14 +15,15 @@ from ncbench.data.sources.manifest import load_manifest
 from ncbench.leaderboard.build import build
 from ncbench.leaderboard.check import check
 from ncbench.leaderboard.intake.canonical import canonical
-from ncbench.leaderboard.tables.board import Board, Left
+from ncbench.leaderboard.intake.problems import Problem
+from ncbench.leaderboard.tables.board import Board
 from ncbench.records.archive import MAX_BYTES
 from tests.leaderboard.records import BUILT_IN, SOMEBODY, make_record, place, place_all, seeds
 
 Content = dict[str, Any]
 
 
-def only_left_out(board: Path) -> Left:
+def only_left_out(board: Path) -> Problem:
     """Build beside three sound records, which must still count, and return the one that does not."""
     place_all(board, seeds("lff"))
     built = build(board)
@@ -186,33 +187,47 @@ BYTES: dict[str, tuple[Callable[[Content], bytes], str, str]] = {
         "environment.device",
         "finite",
     ),
-    "key twice": (lambda content: _text(content).replace('"seed":0', '"seed":5,"seed":0').encode(), "seed", "twice"),
+    "key twice": (
+        lambda content: _text(content).replace('"seed":0', '"seed":5,"seed":0').encode(),
+        "",
+        "'seed' appears twice",
+    ),
     "key twice in a group": (
         lambda content: _text(content).replace('"target":0', '"target":0,"target":0', 1).encode(),
-        "target",
-        "twice",
+        "",
+        "'target' appears twice",
     ),
     "key twice in the history": (
         lambda content: _text(content).replace('"stage":"main"', '"stage":"a","stage":"main"', 1).encode(),
-        "stage",
-        "twice",
+        "",
+        "'stage' appears twice",
     ),
     "key twice, once escaped": (
         lambda content: _text(content).replace('"seed":0', r'"se\u0065d":5,"seed":0').encode(),
-        "seed",
-        "twice",
+        "",
+        "'seed' appears twice",
     ),
     "key twice, hidden by a space": (
         lambda content: (
             _text(content).replace('"seed":0', '"seed":5,"seed":0').replace('"status":', '"status" :').encode()
         ),
-        "seed",
-        "twice",
+        "",
+        "'seed' appears twice",
+    ),
+    "key twice, its quotation marks made up for": (
+        lambda content: (
+            _text({**content, "extra": '""'})
+            .replace('"seed":0', '"seed":5,"seed":0')
+            .replace(r'"\"\""', r'"\u0022\u0022"')
+            .encode()
+        ),
+        "",
+        "'seed' appears twice",
     ),
     "key twice in an extra": (
         lambda content: _text({**content, "extra": {"a": 1}}).replace('"a":1', '"a":1,"a":1').encode(),
-        "a",
-        "twice",
+        "",
+        "'a' appears twice",
     ),
     "deep": (
         lambda content: _text(content).replace('"device":"cpu"', '"device":' + "[" * 100_000 + "]" * 100_000).encode(),

@@ -83,7 +83,7 @@ def test_reported_numbers_stand_beside_ours_and_rank_nothing(board: Path) -> Non
     place_all(board, [*seeds("erm", level=0.2), *seeds("jtt", level=0.3)])
     before = build(board)
     (board / FILE).write_text(SOUND)
-    assert any("site/index.html" in line for line in check(board).failures)
+    assert any("leaderboard.json" in line for line in check(board).failures)
     after = build(board)
     assert check(board).failures == []
     assert after.datasets == before.datasets

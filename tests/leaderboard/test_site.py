@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from ncbench.leaderboard.build import build
-from ncbench.leaderboard.pages.wording import INTERVAL, MEASURES
+from ncbench.leaderboard.pages.wording import INTERVAL
 from ncbench.leaderboard.tables.board import Board
 from ncbench.records.record import ACCURACIES
 from tests.leaderboard.conftest import HOSTILE
@@ -182,10 +182,10 @@ def test_a_method_may_have_any_name(board: Path, name: str) -> None:
     assert "<h1>Leaderboard</h1>" in (board / "site" / "index.html").read_text()
 
 
-def test_every_accuracy_has_a_heading_and_a_meaning() -> None:
-    recomputed = tuple(name for name, measure in MEASURES.items() if measure.recomputed)
-    assert recomputed == ACCURACIES
-    assert all(measure.heading and measure.meaning for measure in MEASURES.values())
+def test_every_accuracy_has_a_heading_and_a_meaning(board: Path) -> None:
+    measures = build(board).measures
+    assert {measure.name for measure in measures if measure.recomputed} >= {*ACCURACIES}
+    assert all(measure.heading and measure.meaning for measure in measures)
 
 
 def test_every_table_says_what_its_interval_is(varied: Path, board: Path) -> None:

@@ -36,16 +36,14 @@ def build(board: Path) -> int:
     code is 3.
     """
     from ncbench.leaderboard.build import build as build_files
-    from ncbench.leaderboard.intake.problems import Problem
 
     built = build_files(board)
-    for item in built.left_out:
-        kind = "Refused" if item.refused else "Excluded"
-        click.echo(f"{kind}: {Problem(item.file, item.field, item.reason)}", err=True)
+    for problem in built.left_out:
+        click.echo(f"{'Refused' if problem.refused else 'Excluded'}: {problem}", err=True)
     rows = sum(len(section.rows) for table in built.datasets for section in table.sections)
     click.echo(f"{built.counted} of {built.records} records count, in {rows} rows on {len(built.datasets)} datasets.")
     click.echo(f"Written: {board / 'leaderboard.json'}, {board / 'README.md'}, {board / 'site' / 'index.html'}")
-    refused = sum(item.refused for item in built.left_out)
+    refused = sum(problem.refused for problem in built.left_out)
     if refused:
         were = "1 record was" if refused == 1 else f"{refused} records were"
         click.echo(f"{were} refused; the board is built from the others.", err=True)

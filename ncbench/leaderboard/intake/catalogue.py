@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import functools
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from ncbench.contracts.cards import Supervision
+from ncbench.contracts.cards import Measure, Supervision
 from ncbench.contracts.errors import ConfigurationError, DataError
 from ncbench.data.sources.manifest import Manifest, load_manifest
 from ncbench.discovery.registry import Registered, registry
 from ncbench.leaderboard.intake.problems import RefusedError
 from ncbench.leaderboard.intake.recompute import Cells
 from ncbench.records.record import Record
-from ncbench.training.selection import criteria, effective_supervision
+from ncbench.training.selection import Criterion, criteria
 
 if TYPE_CHECKING:
     from ncbench.contracts.dataset import Dataset
 
 BUILT_IN = "ncbench"
 """The distribution whose cards every build knows."""
+
+DEFAULT = "accuracy"
+"""The metric that every image classifier has."""
 
 THEORY = "ufm"
 """The built-in dataset that has no images: its test split is a training sample of each class."""
@@ -33,7 +37,7 @@ class Catalogue:
     machine. A submission consults them all.
 
     Args:
-        cards: ``"methods"``, ``"datasets"``, ``"backbones"`` -> name -> every card of that name.
+        cards: ``"methods"``, ``"datasets"``, ``"backbones"``, ``"metrics"`` -> name -> every card of that name.
     """
 
     cards: Mapping[str, Mapping[str, list[Registered]]]
@@ -47,7 +51,7 @@ class Catalogue:
                 kind: {
                     name: own
                     for name, found in by_name.items()
-                    if (own := [registered for registered in found if registered.plugin.distribution == BUILT_IN])
+                    if (own := [registered for registered in found if _is_own(registered)])
                 }
                 for kind, by_name in registry().cards.items()
             }
@@ -58,6 +62,35 @@ class Catalogue:
         """Return the cards of every plugin that is installed here."""
         return cls(registry().cards)
 
+    @functools.cached_property
+    def measures(self) -> Mapping[str, Measure]:
+        """Every metric that ncbench's own cards describe; of any other a build may know nothing but its name."""
+        cards = [found.card for each in self.cards["metrics"].values() for found in each if _is_own(found)]
+        return {name: measure for card in cards for name, measure in card.metrics.items()}
+
+    @functools.cached_property
+    def criteria(self) -> Mapping[str, Criterion]:
+        """The rules that may choose an epoch: those of ncbench's own metrics, none of which looks at the test split."""
+        return criteria(self.measures)
+
+    @functools.cached_property
+    def recomputed(self) -> Set[str]:
+        """Those that follow from the counts of groups."""
+        return {name for name, measure in self.measures.items() if measure.from_counts}
+
+    @functools.cached_property
+    def shown(self) -> Mapping[str, Measure]:
+        """Those that tables show of the test split, in the order they do.
+
+        The default goes first, beside it what has no share of images for its unit, as the height of mistakes.
+        """
+        found = {
+            name: measure
+            for name, measure in self.measures.items()
+            if "test" in measure.splits and measure.shown_in != "record"
+        }
+        return dict(sorted(found.items(), key=lambda item: (item[0] != DEFAULT, item[1].from_counts)))
+
     def find(self, kind: str, name: str, distribution: str) -> Registered | None:
         """Return the card, or None if it is not known here.
 
@@ -65,7 +98,7 @@ class Catalogue:
             RefusedError: The name is one of ncbench's own, and the distribution another.
         """
         found = self.cards.get(kind, {}).get(name, [])
-        if distribution != BUILT_IN and any(registered.plugin.distribution == BUILT_IN for registered in found):
+        if distribution != BUILT_IN and any(map(_is_own, found)):
             singular = kind.removesuffix("s")
             raise RefusedError(
                 f"{singular}.plugin.distribution", f"{name!r} is a {singular} of {BUILT_IN}, not of {distribution!r}"
@@ -107,7 +140,7 @@ class Catalogue:
         return kind.counts_hold(params), params.thinned
 
 
-def check_against_card(record: Record, catalogue: Catalogue, selection: str) -> str:
+def check_against_card(record: Record, catalogue: Catalogue) -> str:
     """Compare the supervision a record states with its method's card.
 
     Returns:
@@ -123,7 +156,8 @@ def check_against_card(record: Record, catalogue: Catalogue, selection: str) -> 
     if declared is None:
         return "supervision as its author declares it: the method's card is not part of ncbench"
     stated = Supervision(**record.method.supervision.model_dump())
-    allowed = effective_supervision(declared, selection)
+    by_bias = catalogue.criteria[str(record.recipe["selection"])].needs_bias
+    allowed = replace(declared, val="bias") if by_bias else declared
     if not allowed.covers(stated):
         raise RefusedError("method.supervision", f"it goes beyond the card of {record.method.name!r}")
     if not stated.covers(allowed):
@@ -186,9 +220,8 @@ def _difference(manifest: Manifest, cells: Mapping[str, Cells], thinned: bool) -
     return None
 
 
-def known_selection(selection: str) -> bool:
-    """Whether a selection rule is one that never looks at the test split."""
-    return selection in criteria()
+def _is_own(registered: Registered) -> bool:
+    return registered.plugin.distribution == BUILT_IN
 
 
 def _filled(counts: Mapping[Any, int]) -> dict[Any, int]:

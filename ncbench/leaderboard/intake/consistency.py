@@ -4,194 +4,154 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from functools import partial
 
-from ncbench.leaderboard.intake.entry import Entry
+from ncbench.leaderboard.intake.entry import Entry, grouped
 from ncbench.leaderboard.intake.problems import Problem
 
 
-def settle(entries: Sequence[Entry]) -> tuple[list[Entry], list[Problem]]:
-    """Sort the entries into those that count and the problems of the others.
+def select_counting(entries: Iterable[Entry]) -> tuple[list[Entry], list[Problem]]:
+    """Select the entries that count.
 
     Args:
         entries: Every valid record of the archive, in any order.
 
     Returns:
-        The entries that count, by path, and one problem for each other one.
+        The entries that count, by path, and one problem or more for each other one.
     """
-    ordered = sorted(entries, key=lambda entry: entry.path)
+    counting = sorted(entries, key=lambda entry: entry.path)
     problems: list[Problem] = []
-    for step in (
-        _apply_corrections,
-        _refuse_duplicates,
-        _exclude_own,
-        _exclude_copies,
-        _exclude_incomparable,
-        _exclude_other_defaults,
-    ):
-        ordered, found = step(ordered)
+    for rule in _RULES:
+        found = list(rule(counting))
+        counting = _without(counting, found)
         problems += found
-    return ordered, problems
+    return counting, problems
 
 
-def _apply_corrections(entries: list[Entry]) -> tuple[list[Entry], list[Problem]]:
+def _without(entries: Iterable[Entry], problems: Iterable[Problem]) -> list[Entry]:
+    gone = {problem.file for problem in problems}
+    return [entry for entry in entries if entry.path not in gone]
+
+
+def _corrections(entries: Sequence[Entry]) -> Iterator[Problem]:
     """Replace every record that a later one supersedes."""
     by_digest = {entry.digest: entry for entry in entries}
     corrections: defaultdict[str, list[Entry]] = defaultdict(list)
-    refused: dict[str, Problem] = {}
     for entry in entries:
         if entry.supersedes is None:
             continue
         corrected = by_digest.get(entry.supersedes)
         if corrected is None:
-            reason = f"there is no valid record {entry.supersedes}"
+            yield Problem(entry.path, "supersedes", f"there is no valid record {entry.supersedes}")
         elif _subject(corrected) != _subject(entry):
-            reason = f"{corrected.path} is of another method, dataset or seed"
+            yield Problem(entry.path, "supersedes", f"{corrected.path} is of another method, dataset or seed")
         else:
-            corrections[entry.supersedes].append(entry)
+            corrections[corrected.digest].append(entry)
+    for digest, rivals in corrections.items():
+        path = by_digest[digest].path
+        if len(rivals) == 1:
+            yield Problem(path, "", f"superseded by {rivals[0].path}", refused=False)
             continue
-        refused[entry.digest] = Problem(entry.path, "supersedes", reason)
-    for corrected_digest, rivals in corrections.items():
-        if len(rivals) > 1:
-            for rival in rivals:
-                others = ", ".join(other.path for other in rivals if other is not rival)
-                refused[rival.digest] = Problem(
-                    rival.path, "supersedes", f"{by_digest[corrected_digest].path} is superseded by {others} too"
-                )
-    replaced = [
-        Problem(by_digest[digest].path, "", f"superseded by {rivals[0].path}", refused=False)
-        for digest, rivals in corrections.items()
-        if len(rivals) == 1
-    ]
-    gone = {problem.file for problem in replaced} | {problem.file for problem in refused.values()}
-    return [entry for entry in entries if entry.path not in gone], [*refused.values(), *replaced]
+        for rival in rivals:
+            others = ", ".join(other.path for other in rivals if other is not rival)
+            yield Problem(rival.path, "supersedes", f"{path} is superseded by {others} too")
 
 
 def _subject(entry: Entry) -> tuple[str, str, int]:
-    return entry.method.name, entry.dataset.name, entry.seed
+    return entry.record.method.name, entry.record.dataset.name, entry.record.seed
 
 
-def _refuse_duplicates(entries: list[Entry]) -> tuple[list[Entry], list[Problem]]:
+def _duplicates(entries: Sequence[Entry]) -> Iterator[Problem]:
     """Refuse every record of one configuration and seed, or of one id, that comes more than once.
 
     All of them: which of two contradicting records is right cannot be told from the records.
     """
-    problems: dict[str, Problem] = {}
-    keys: tuple[tuple[str, Callable[[Entry], Hashable]], ...] = (
-        ("run_id", lambda entry: entry.run_id),
-        ("seed", lambda entry: (entry.configuration, entry.seed)),
+    named = set()
+    keys: tuple[tuple[str, str, Callable[[Entry], Hashable]], ...] = (
+        ("seed", "configuration and seed", lambda entry: (entry.configuration, entry.record.seed)),
+        ("run_id", "run", lambda entry: entry.record.run_id),
     )
-    for field, key in keys:
-        for members in _grouped(entries, key):
+    for field, what, key in keys:
+        for members in grouped(entries, key).values():
             for entry in members if len(members) > 1 else ():
-                other = next(member for member in members if member is not entry)
-                problems[entry.path] = Problem(
-                    entry.path,
-                    field,
-                    f"{other.path} is of the same "
-                    f"{'run' if field == 'run_id' else 'configuration and seed'}; a correction must supersede it",
-                )
-    return [entry for entry in entries if entry.path not in problems], list(problems.values())
+                if entry.path not in named:
+                    named.add(entry.path)
+                    other = next(member for member in members if member is not entry)
+                    reason = f"{other.path} is of the same {what}; a correction must supersede it"
+                    yield Problem(entry.path, field, reason)
 
 
-def _exclude_own(entries: list[Entry]) -> tuple[list[Entry], list[Problem]]:
-    """Set aside what :func:`~ncbench.leaderboard.intake.entry.inspect` found that does not count."""
-    problems = [
-        Problem(entry.path, entry.exclusion.field, entry.exclusion.reason, refused=False)
-        for entry in entries
-        if entry.exclusion is not None
-    ]
-    return [entry for entry in entries if entry.exclusion is None], problems
+def _incomplete(entries: Sequence[Entry]) -> Iterator[Problem]:
+    """Exclude what, by :func:`~ncbench.leaderboard.intake.entry.inspect`, does not count whatever else there is."""
+    return (entry.exclusion for entry in entries if entry.exclusion is not None)
 
 
-def _exclude_copies(entries: list[Entry]) -> tuple[list[Entry], list[Problem]]:
+def _copies(entries: Sequence[Entry]) -> Iterator[Problem]:
     """Exclude runs whose losses equal those of another seed to the last digit: they are not independent."""
-    problems: dict[str, Problem] = {}
-    for members in _grouped(
-        [entry for entry in entries if entry.history is not None],
-        lambda entry: (entry.dataset.spec, entry.method.name, entry.history),
-    ):
-        first = min(members, key=lambda entry: (entry.seed, entry.path))
+    with_losses = [entry for entry in entries if entry.losses is not None]
+    for members in grouped(with_losses, lambda entry: (_subject(entry)[0], _dataset(entry), entry.losses)).values():
+        first = min(members, key=lambda entry: (entry.record.seed, entry.path))
         for entry in members:
-            if entry.seed != first.seed:
-                problems[entry.path] = Problem(
-                    entry.path,
-                    "history",
-                    f"its losses equal those of {first.path}, another seed, to the last digit",
-                    False,
-                )
-    return [entry for entry in entries if entry.path not in problems], list(problems.values())
+            if entry.record.seed != first.record.seed:
+                reason = f"its losses equal those of {first.path}, another seed, to the last digit"
+                yield Problem(entry.path, "history", reason, refused=False)
 
 
-def _exclude_incomparable(entries: list[Entry]) -> tuple[list[Entry], list[Problem]]:
-    """Within each dataset spec, exclude what differs from the majority in the data or the metric it is judged by."""
-    problems: list[Problem] = []
-    kept: list[Entry] = []
-    keys: tuple[tuple[str, Callable[[Entry], Hashable]], ...] = (
-        ("dataset.plugin.distribution", lambda entry: entry.dataset.distribution),
-        ("dataset.fingerprint", lambda entry: entry.fingerprint),
-        ("groups", lambda entry: entry.totals),
-        ("primary_metric", lambda entry: entry.primary_metric),
-    )
-    for members in _grouped(entries, lambda entry: entry.dataset.spec):
-        remaining = members
-        for field, key in keys:
-            remaining, found = _majority(remaining, field, key, "of this dataset")
-            problems += found
-        kept += remaining
-    return sorted(kept, key=lambda entry: entry.path), problems
+def _dataset(entry: Entry) -> str:
+    return entry.record.dataset.spec
 
 
-def _exclude_other_defaults(entries: list[Entry]) -> tuple[list[Entry], list[Problem]]:
+def _differing(field: str, key: Callable[[Entry], Hashable]) -> Callable[[Sequence[Entry]], Iterator[Problem]]:
+    """Return the rule that excludes, within a dataset, what differs from the majority in a field."""
+
+    def rule(entries: Sequence[Entry]) -> Iterator[Problem]:
+        for members in grouped(entries, _dataset).values():
+            yield from _minority(members, field, key, "of this dataset")
+
+    return rule
+
+
+def _other_defaults(entries: Sequence[Entry]) -> Iterator[Problem]:
     """Within each configuration, exclude what ran when the default of a parameter was another."""
-    problems: list[Problem] = []
-    kept: list[Entry] = []
-    for members in _grouped(entries, lambda entry: entry.configuration):
-        remaining = members
-        for kind, key in _differing(members):
-            value = partial(_parameter, kind, key)
-            remaining, found = _majority(remaining, f"{kind}.parameters.{key}", value, "of this row")
-            problems += found
-        kept += remaining
-    return sorted(kept, key=lambda entry: entry.path), problems
-
-
-def _differing(members: Sequence[Entry]) -> list[tuple[str, str]]:
-    """Return (kind, key) of every parameter that all entries have, if the entries' parameters are not all the same."""
-    first = members[0].parameters
-    if all(entry.parameters == first for entry in members):  # by far the most often, and quick to see
-        return []
-    return [
-        (kind, key)
-        for kind in first
-        for key in sorted(set.intersection(*(set(entry.parameters[kind]) for entry in members)))
-    ]
+    for members in grouped(entries, lambda entry: entry.configuration).values():
+        for kind in ("method", "dataset", "backbone"):
+            parameters = [getattr(entry.record, kind).parameters for entry in members]
+            if all(other == parameters[0] for other in parameters):  # by far the most often, and quick to see
+                continue
+            for key in sorted(set.intersection(*map(set, parameters))):
+                value = partial(_parameter, kind, key)
+                found = list(_minority(members, f"{kind}.parameters.{key}", value, "of this row"))
+                members = _without(members, found)
+                yield from found
 
 
 def _parameter(kind: str, key: str, entry: Entry) -> str:
-    return json.dumps(entry.parameters[kind][key], sort_keys=True)
+    return json.dumps(getattr(entry.record, kind).parameters[key], sort_keys=True)
 
 
-def _majority(
-    members: list[Entry], field: str, key: Callable[[Entry], Hashable], where: str
-) -> tuple[list[Entry], list[Problem]]:
-    """Keep the entries with the most common key, or none if two keys are."""
-    votes = Counter(map(key, members)).most_common()
+def _minority(members: Sequence[Entry], field: str, key: Callable[[Entry], Hashable], where: str) -> Iterator[Problem]:
+    """Yield a problem for every entry without the most common key, or for all of them if two keys are."""
+    votes = Counter(map(key, members)).most_common(2)
     if len(votes) < 2:
-        return members, []
-    (winner, number), (_, second) = votes[:2]
+        return
+    (winner, number), (_, second) = votes
+    reason = f"it differs from that of {number} other records {where}"
     if number == second:
         reason = f"the records {where} disagree, and neither side is in the majority"
-        return [], [Problem(entry.path, field, reason, refused=False) for entry in members]
-    reason = f"it differs from that of {number} other records {where}"
-    others = [entry for entry in members if key(entry) != winner]
-    kept = [entry for entry in members if key(entry) == winner]
-    return kept, [Problem(entry.path, field, reason, refused=False) for entry in others]
+    for entry in members:
+        if number == second or key(entry) != winner:
+            yield Problem(entry.path, field, reason, refused=False)
 
 
-def _grouped(entries: Iterable[Entry], key: Callable[[Entry], Hashable]) -> list[list[Entry]]:
-    groups: defaultdict[Hashable, list[Entry]] = defaultdict(list)
-    for entry in entries:
-        groups[key(entry)].append(entry)
-    return list(groups.values())
+_RULES: tuple[Callable[[Sequence[Entry]], Iterator[Problem]], ...] = (
+    _corrections,
+    _duplicates,
+    _incomplete,
+    _copies,
+    _differing("dataset.plugin.distribution", lambda entry: entry.record.dataset.plugin.distribution),
+    _differing("dataset.fingerprint", lambda entry: entry.record.dataset.fingerprint),
+    _differing("groups", lambda entry: entry.totals),
+    _differing("primary_metric", lambda entry: entry.record.primary_metric),
+    _other_defaults,
+)

@@ -63,27 +63,27 @@ def record_path(dataset: str, method: str, digest: str) -> str:
     return f"{RESULTS}/{dataset}/{method}/{digest}.json"
 
 
-def require_board(board: Path) -> None:
+def require_leaderboard(folder: Path) -> None:
     """Refuse a leaderboard folder that is not one.
 
     Raises:
         ConfigurationError: The folder or its ``results`` is missing, or is a link.
     """
-    for folder in (board, board / RESULTS):
-        if folder.is_symlink():
-            raise ConfigurationError(f"{folder} is a link; the leaderboard must be a real folder.")
-        if not folder.is_dir():
+    for needed in (folder, folder / RESULTS):
+        if needed.is_symlink():
+            raise ConfigurationError(f"{needed} is a link; the leaderboard must be a real folder.")
+        if not needed.is_dir():
             raise ConfigurationError(
-                f"There is no leaderboard at {board} (it needs a folder {RESULTS}/). "
+                f"There is no leaderboard at {folder} (it needs a folder {RESULTS}/). "
                 "Run this in a checkout of ncbench, or give --board DIR."
             )
 
 
-def find_files(board: Path, datasets: Collection[str] | None = None) -> tuple[list[Located], list[Problem]]:
+def find_files(folder: Path, datasets: Collection[str] | None = None) -> tuple[list[Located], list[Problem]]:
     """List the archive's files in the order of their paths.
 
     Args:
-        board: The leaderboard folder.
+        folder: The leaderboard folder.
         datasets: Only look at these; None for all.
 
     Returns:
@@ -92,7 +92,7 @@ def find_files(board: Path, datasets: Collection[str] | None = None) -> tuple[li
     """
     located: list[Located] = []
     problems: list[Problem] = []
-    for dataset in _entries(board / RESULTS, "folder", problems, RESULTS):
+    for dataset in _entries(folder / RESULTS, "folder", problems, RESULTS):
         if datasets is not None and dataset.name not in datasets:
             continue
         prefix = f"{RESULTS}/{dataset.name}"
@@ -122,39 +122,21 @@ def read_file(path: Path) -> bytes:
         return file.readall()
 
 
-def make_folders(board: Path, file: str) -> None:
+def make_folders(folder: Path, file: str) -> None:
     """Make the folders of a file that is about to be written, and follow no link.
 
     Args:
-        board: The leaderboard folder.
+        folder: The leaderboard folder.
         file: Path relative to it, with forward slashes.
 
     Raises:
         NcbenchError: A folder on the way is a link.
     """
-    folder = board
     for part in file.split("/")[:-1]:
         folder = folder / part
         if folder.is_symlink():
             raise NcbenchError(f"{folder} is a link; nothing is written through it.")
         folder.mkdir(exist_ok=True)
-
-
-def site_files(board: Path) -> list[str]:
-    """List what lies in the folder of pages, sorted, as paths relative to the leaderboard folder.
-
-    Links count as files, and are not followed.
-    """
-    found: list[str] = []
-    waiting = [SITE]
-    while waiting:
-        name = waiting.pop()
-        path = board / name
-        if path.is_dir() and not path.is_symlink():
-            waiting += [f"{name}/{entry.name}" for entry in os.scandir(path)]
-        elif os.path.lexists(path):
-            found.append(name)
-    return sorted(found)
 
 
 def _entries(folder: Path, kind: str, problems: list[Problem], prefix: str) -> Iterator[os.DirEntry[str]]:

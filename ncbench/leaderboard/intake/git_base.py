@@ -15,19 +15,19 @@ class Base:
     """The leaderboard folder as it was where a branch left another.
 
     Args:
-        board: The leaderboard folder, inside a git working tree.
+        folder: The leaderboard folder, inside a git working tree.
         reference: A commit, branch or tag.
 
     Raises:
         ConfigurationError: The folder is in no git repository, or there is no such commit.
     """
 
-    def __init__(self, board: Path, reference: str) -> None:
-        self._board = board
+    def __init__(self, folder: Path, reference: str) -> None:
+        self._folder = folder
         commit = self._git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{reference}^{{commit}}")
         if commit is None:
             raise ConfigurationError(
-                f"There is no commit {reference!r} in a git repository of {board}; in a shallow clone, fetch it first."
+                f"There is no commit {reference!r} in a git repository of {folder}; in a shallow clone, fetch it first."
             )
         # From where the branches parted: records that the base gained since then are not deletions. Where the history
         # is too shallow to tell, the base itself is the stricter choice.
@@ -68,6 +68,6 @@ class Base:
         if program is None:
             raise ConfigurationError("git is not installed; --base needs it.")
         done = subprocess.run(  # noqa: S603 (the program is git, the arguments are a list, and options end before a reference)
-            [program, "-C", str(self._board), *arguments], capture_output=True, check=False
+            [program, "-C", str(self._folder), *arguments], capture_output=True, check=False
         )
         return done.stdout if done.returncode == 0 else None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pydantic import ConfigDict
+
 from ncbench.contracts.errors import NcbenchError
 
 LONGEST = 300
@@ -26,7 +28,7 @@ class RefusedError(NcbenchError):
 
 @dataclass(frozen=True, order=True)
 class Problem:
-    """Why a file does not count.
+    """A file that does not count, and why.
 
     Args:
         file: Path relative to the leaderboard folder.
@@ -35,6 +37,8 @@ class Problem:
         refused: Whether the file is wrong by itself, so that a check fails; else it is a valid record that cannot be
             compared with the others.
     """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # it is a part of the board
 
     file: str
     field: str

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import functools
-import math
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from ncbench.contracts.groups import accuracies
 from ncbench.leaderboard.intake.problems import RefusedError
-from ncbench.records.record import ACCURACIES, Group, Record
+from ncbench.records.record import Group, Record
 
 TOLERANCE = 1e-9
 
-_ALIGNMENT = frozenset({"aligned_accuracy", "conflicting_accuracy"})
-_RECOMPUTED = frozenset({*ACCURACIES, "balanced_error"})
+_BY_ALIGNMENT = frozenset({"aligned_accuracy", "conflicting_accuracy"})
 _CELL = operator.attrgetter("target", "bias", "count", "correct")
 _MOST_IMAGES = 10**12
-_MOST_LABELS = 10**6
+_MOST_GROUPS = 10**7
+
+Alignment = Mapping[int, int]
+"""Class -> the bias value that goes along with it in training."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +36,6 @@ class Cells:
     label: Sequence[tuple[int, int | None]]
     count: Sequence[int]
     correct: Sequence[int]
-
-    @functools.cached_property
-    def shares(self) -> Sequence[float]:
-        """correct / count of the cells that have images."""
-        return [correct / count for correct, count in zip(self.correct, self.count, strict=True) if count]
 
     @property
     def bias_known(self) -> bool:
@@ -63,21 +61,22 @@ def read_cells(groups: Sequence[Group], split: str) -> Cells:
     label = tuple(zip(targets, bias, strict=True))
     if len(set(label)) < len(label):
         raise RefusedError(field, "a cell (target, bias) is listed twice")
-    if max(count) > _MOST_IMAGES or max(targets[-1], *(value or 0 for value in biases)) > _MOST_LABELS:
+    if max(count) > _MOST_IMAGES or max(targets[-1], *(value or 0 for value in biases)) > _MOST_GROUPS:
         raise RefusedError(field, "a count or a label is larger than any dataset has")
     return Cells(label, count, correct)
 
 
-def recomputed_accuracies(record: Record, cells: Mapping[str, Cells]) -> dict[str, float]:
+def recomputed_accuracies(record: Record, cells: Mapping[str, Cells], names: Collection[str]) -> dict[str, float]:
     """Recompute the accuracies of every split, compare them with the record's, and return the test split's.
 
-    `aligned_accuracy` and `conflicting_accuracy` need to know which bias value goes along with which class. The record
-    does not say, so it must be one of the two that a reader can tell from the counts: the class's own index, or the
-    value most frequent with the class in training; the same for every split.
+    `aligned_accuracy` and `conflicting_accuracy` need to know which bias value goes along with which class. A record
+    that does not say must use one of the two alignments that a reader can tell from the counts: the class's own index,
+    or the value most frequent with the class in training; the same for every split.
 
     Args:
         record: What is claimed.
         cells: By split, as :func:`read_cells` returned them.
+        names: The metrics that follow from counts.
 
     Returns:
         Name -> fraction in [0, 1], on the test split. The aligned and conflicting ones only where the record has them.
@@ -85,83 +84,67 @@ def recomputed_accuracies(record: Record, cells: Mapping[str, Cells]) -> dict[st
     Raises:
         RefusedError: A number differs from what the counts give by more than 1e-9, or cannot follow from them.
     """
-    train = cells.get("train")
-    plain = {split: _plain_accuracies(part, train) for split, part in cells.items()}
-    for split, claimed in record.metrics.items():
-        for name in claimed.keys() & (_RECOMPUTED - _ALIGNMENT):
-            _compare(split, name, claimed[name], plain.get(split, {}).get(name))
-
-    by_alignment: dict[str, dict[str, float]] = {}
-    claims = [(split, name) for split in record.metrics for name in sorted(_ALIGNMENT & record.metrics[split].keys())]
-    if claims:
-        refusal = None
-        for alignment in _possible_alignments(cells):
-            by_alignment = {split: _split_by_alignment(part, alignment) for split, part in cells.items()}
-            try:
-                for split, name in claims:
-                    _compare(split, name, record.metrics[split][name], by_alignment.get(split, {}).get(name))
+    claims = [
+        (split, name, value)
+        for split, claimed in record.metrics.items()
+        for name, value in claimed.items()
+        if name in names
+    ]
+    alignments: list[Alignment | None] = [None]
+    if any(name in _BY_ALIGNMENT for _, name, _ in claims):
+        alignments = list(_alignments(record, cells)) or alignments
+    refusals = []
+    for alignment in alignments:
+        found = _accuracies(cells, alignment)
+        for split, name, claimed in claims:
+            computed = found.get(split, {}).get(name)
+            if computed is None or not abs(claimed - computed) <= TOLERANCE:
+                reason = f"it is {claimed!r}, but the counts give {computed!r}"
+                if computed is None:
+                    reason = f"it cannot be recomputed from groups.{split}"
+                refusals.append(RefusedError(f"metrics.{split}.{name}", reason))
                 break
-            except RefusedError as error:
-                refusal = refusal or error
         else:
-            split, name = claims[0]
-            raise refusal or RefusedError(f"metrics.{split}.{name}", "no alignment follows from the counts")
-    return {**plain.get("test", {}), **by_alignment.get("test", {})}
+            return found.get("test", {})
+    raise refusals[0]
 
 
-def _compare(split: str, name: str, claimed: float, computed: float | None) -> None:
-    field = f"metrics.{split}.{name}"
-    if computed is None:
-        raise RefusedError(field, f"it cannot be recomputed from groups.{split}")
-    if not abs(claimed - computed) <= TOLERANCE:
-        raise RefusedError(field, f"it is {claimed!r}, but the counts give {computed!r}")
+def _accuracies(cells: Mapping[str, Cells], alignment: Alignment | None) -> dict[str, dict[str, float]]:
+    """Return the accuracies of every split, over tables of the labels that any of them has."""
+    labels = [label for part in cells.values() for label in part.label]
+    row_of = {target: row for row, target in enumerate(sorted({target for target, _ in labels}))}
+    biases = sorted({bias for _, bias in labels if bias is not None})
+    column_of: dict[int | None, int] = {bias: column for column, bias in enumerate(biases)} | {None: 0}
+    columns = max(1, len(biases))
+    if len(row_of) * columns > _MOST_GROUPS:
+        raise RefusedError("groups", "there are more groups (target, bias) than any dataset has")
 
-
-def _plain_accuracies(cells: Cells, train: Cells | None) -> dict[str, float]:
-    """Return what needs no alignment; definitions as in the record's own group metrics."""
-    class_count: dict[int, int] = {}
-    class_correct: dict[int, int] = {}
-    for (target, _), count, correct in zip(cells.label, cells.count, cells.correct, strict=True):
-        class_count[target] = class_count.get(target, 0) + count
-        class_correct[target] = class_correct.get(target, 0) + correct
-    class_mean = _mean([class_correct[target] / count for target, count in class_count.items() if count])
-    found = {
-        "accuracy": sum(cells.correct) / sum(cells.count),
-        "class_mean_accuracy": class_mean,
-        "balanced_error": 1 - class_mean,
+    tables = {}
+    for split, part in cells.items():
+        groups = [row_of[target] * columns + column_of[bias] for target, bias in part.label]
+        table = np.zeros((2, len(row_of) * columns), dtype=np.int64)
+        table[:, groups] = part.count, part.correct
+        tables[split] = table.reshape(2, len(row_of), columns)[:, :, : None if part.bias_known else 1]
+    train_count = tables["train"][0] if "train" in cells and cells["train"].bias_known else None
+    aligned = None
+    if alignment is not None:
+        aligned = [column_of.get(alignment.get(target, -1), -1) for target in row_of]
+    return {
+        split: accuracies(
+            *tables[split],
+            bias_known=part.bias_known,
+            aligned_bias=aligned if part.bias_known else None,
+            train_count=train_count if part.bias_known else None,
+        )
+        for split, part in cells.items()
     }
-    if not cells.bias_known:
-        return found
-    shares = cells.shares
-    found["group_mean_accuracy"] = _mean(shares)
-    found["worst_group_accuracy"] = min(shares)
-    if train is not None and train.bias_known:
-        train_count: Sequence[int] = train.count
-        if train.label != cells.label:
-            by_label = dict(zip(train.label, train.count, strict=True))
-            train_count = [by_label.get(label, 0) for label in cells.label]
-        weights = [weight for weight, count in zip(train_count, cells.count, strict=True) if count]
-        if total := sum(weights):
-            found["adjusted_accuracy"] = (
-                math.fsum(weight * share for weight, share in zip(weights, shares, strict=True)) / total
-            )
-    return found
 
 
-def _split_by_alignment(cells: Cells, alignment: Mapping[int, int]) -> dict[str, float]:
-    """Return the mean over the aligned and over the conflicting cells that have images."""
-    if not cells.bias_known:
-        return {}
-    parts: dict[str, list[float]] = {"aligned_accuracy": [], "conflicting_accuracy": []}
-    aligned, conflicting = parts.values()
-    filled = [label for label, count in zip(cells.label, cells.count, strict=True) if count]
-    for (target, bias), share in zip(filled, cells.shares, strict=True):
-        (aligned if alignment.get(target) == bias else conflicting).append(share)
-    return {name: _mean(shares) for name, shares in parts.items() if shares}
-
-
-def _possible_alignments(cells: Mapping[str, Cells]) -> Iterator[dict[int, int]]:
-    """Yield class -> bias value: its own index where there are as many of both, and the majority in training."""
+def _alignments(record: Record, cells: Mapping[str, Cells]) -> Iterator[Alignment]:
+    """Yield the record's own alignment, or else the possible ones: index for index, and the majority in training."""
+    if record.dataset.aligned_bias is not None:
+        yield dict(enumerate(record.dataset.aligned_bias))
+        return
     known = [part for part in cells.values() if part.bias_known]
     targets = {target for part in known for target, _ in part.label}
     if targets and targets == {bias for part in known for _, bias in part.label}:
@@ -174,7 +157,3 @@ def _possible_alignments(cells: Mapping[str, Cells]) -> Iterator[dict[int, int]]
             if bias is not None and count > largest.get(target, -1):
                 largest[target], majority[target] = count, bias
         yield majority
-
-
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)

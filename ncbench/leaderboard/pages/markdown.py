@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from ncbench.leaderboard.pages.wording import heading, interval_note, labels_used, margin, shown, shown_metrics
-from ncbench.leaderboard.tables.board import Board, DatasetTable, Estimate, Left, Row, Section
+from ncbench.leaderboard.intake.problems import Problem
+from ncbench.leaderboard.pages.wording import Wording, interval_note, labels_used
+from ncbench.leaderboard.tables.board import Board, DatasetTable, Estimate, Row, Section
 from ncbench.leaderboard.tables.intervals import MIN_SEEDS
 
 _HARMLESS = re.compile(r"[A-Za-z0-9_:=,.+/ -]+")
@@ -20,9 +21,8 @@ integer counts in its record. The suites that make most of these runs are in [`s
   deviation that papers often give. Below {MIN_SEEDS} seeds there is neither an interval nor a rank.
 - Rows are ranked by the dataset's primary metric (bold), and only against rows that used the same labels and chose
   their epoch by the same rule. A rule that looks at test data never ranks.
-- With a class hierarchy: mistake severity and hierarchical distance@k, mean heights of the lowest common ancestor (LCA)
-  of the true and the predicted classes. ↓: lower is better. They cannot be recomputed from counts and are what the
-  records state.
+- "(stated)" is what the records state and cannot be recomputed from counts; ↓: lower is better. With a class hierarchy
+  that is mistake severity and distance@k: mean heights of the lowest common ancestor (LCA) of true and predicted class.
 - "vs erm": mean difference in points on the seeds both have run, with its 95% interval. It is given where erm was run
   with the same backbone and selection rule; of several, the recipe closest to the row's own.
 - The numbers under "runs" are seeds, and lead to the records.
@@ -35,7 +35,8 @@ def render(board: Board) -> str:
     parts.append(
         f"{board.counted} of {board.records} records count.\n" if board.records else "There are no records yet.\n"
     )
-    parts += [_dataset(table) for table in board.datasets]
+    wording = Wording(board)
+    parts += [_dataset(table, wording) for table in board.datasets]
     if board.left_out:
         parts.append(_left_out(board.left_out))
     return "\n".join(parts)
@@ -57,7 +58,7 @@ def literal(text: str) -> str:
     return f"<code>{escaped}</code>"
 
 
-def _dataset(table: DatasetTable) -> str:
+def _dataset(table: DatasetTable, wording: Wording) -> str:
     note = interval_note(table.sections)
     lines = [
         f"## {literal(table.dataset.spec)}",
@@ -67,13 +68,13 @@ def _dataset(table: DatasetTable) -> str:
         "",
     ]
     for section in table.sections:
-        lines += [*_section(section, table.primary_metric), ""]
+        lines += [*_section(section, table.primary_metric, wording), ""]
     return "\n".join(lines)
 
 
-def _section(section: Section, primary: str) -> list[str]:
-    measures = shown_metrics([section])
-    headings = [f"**{heading(name)}**" if name == primary else heading(name) for name in measures]
+def _section(section: Section, primary: str, wording: Wording) -> list[str]:
+    metrics = wording.columns([section])
+    headings = [f"**{wording.heading(name)}**" if name == primary else wording.heading(name) for name in metrics]
     columns = ["rank", "method", "backbone", "epochs", *headings, "vs erm", "runs", "remarks"]
     lines = [
         f"### {labels_used(section)}; epoch chosen by {literal(section.selection)}",
@@ -87,8 +88,8 @@ def _section(section: Section, primary: str) -> list[str]:
             _method(row),
             literal(row.backbone.spec),
             str(row.epochs),
-            *(_estimate(row.metrics.get(name), name) for name in measures),
-            _estimate(row.versus_erm.difference, primary, signed=True) if row.versus_erm else "",
+            *(_estimate(row.metrics.get(name), name, wording) for name in metrics),
+            _estimate(row.versus_erm.difference, primary, wording, signed=True) if row.versus_erm else "",
             " ".join(f"[{run.seed}]({run.record})" for run in row.runs),
             "; ".join(filter(None, [literal(row.distinction), *row.flags])),
         ]
@@ -101,23 +102,23 @@ def _method(row: Row) -> str:
     return literal(row.method.spec) + origin
 
 
-def _estimate(estimate: Estimate | None, name: str, signed: bool = False) -> str:
+def _estimate(estimate: Estimate | None, name: str, wording: Wording, signed: bool = False) -> str:
     if estimate is None:
         return ""
-    width = margin(estimate, name)
-    return shown(estimate.mean, name, signed) + (f" ± {width}" if width else "")
+    width = wording.margin(estimate, name)
+    return wording.shown(estimate.mean, name, signed) + (f" ± {width}" if width else "")
 
 
-def _left_out(left: Sequence[Left]) -> str:
+def _left_out(problems: Sequence[Problem]) -> str:
     lines = [
         "## Records that do not count",
         "",
         _line(["file", "field", "reason", "kind"]),
         _line([":--"] * 4),
     ]
-    for item in left:
-        kind = "refused" if item.refused else "excluded"
-        lines.append(_line([literal(item.file), literal(item.field), literal(item.reason), kind]))
+    for problem in problems:
+        kind = "refused" if problem.refused else "excluded"
+        lines.append(_line([literal(problem.file), literal(problem.field), literal(problem.reason), kind]))
     return "\n".join([*lines, ""])
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import importlib.resources
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,24 +15,9 @@ from pydantic import JsonValue
 from ncbench.leaderboard.intake.files import SITE
 from ncbench.leaderboard.intake.problems import plain
 from ncbench.leaderboard.pages import charts, diagram
-from ncbench.leaderboard.pages.wording import (
-    INTERVAL,
-    MEASURES,
-    heading,
-    interval_note,
-    labels_used,
-    margin,
-    shown,
-    shown_metrics,
-)
-from ncbench.leaderboard.tables.board import (
-    Board,
-    Comparable,
-    DatasetTable,
-    ReportedTable,
-    Row,
-    Section,
-)
+from ncbench.leaderboard.pages.reported import Comparison, comparisons, uncompared
+from ncbench.leaderboard.pages.wording import INTERVAL, Wording, interval_note, labels_used
+from ncbench.leaderboard.tables.board import Board, Comparable, DatasetTable, Row, Section
 from ncbench.leaderboard.tables.curves import History
 from ncbench.leaderboard.tables.intervals import MIN_SEEDS
 from ncbench.leaderboard.tables.overview import LEAST_DATASETS, LEAST_METHODS
@@ -46,54 +30,6 @@ METHODS = "methods"
 
 
 @dataclass(frozen=True)
-class Reported:
-    """A reported number as it is shown.
-
-    Args:
-        text: In per cent, with as many decimals as its source gives in the same column.
-        detail: What the source gives after ±, and the number of seeds.
-    """
-
-    text: str
-    detail: str
-
-
-@dataclass(frozen=True)
-class BesideRow:
-    """One line of a comparison with reported numbers.
-
-    Args:
-        method: Its name.
-        group: Of our row; None where we have none.
-        row: Ours; None where we have none.
-        cells: One a reported table; None where it has no number.
-    """
-
-    method: str
-    group: Comparable | None
-    row: Row | None
-    cells: tuple[Reported | None, ...]
-
-
-@dataclass(frozen=True)
-class Beside:
-    """Reported numbers of one dataset and one metric, beside ours."""
-
-    metric: str
-    tables: tuple[ReportedTable, ...]
-    rows: tuple[BesideRow, ...]
-
-
-@dataclass(frozen=True)
-class Elsewhere:
-    """What one source reports on datasets that have no records here: a row a method, a column a dataset."""
-
-    table: ReportedTable
-    datasets: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[Reported | None, ...]], ...]
-
-
-@dataclass(frozen=True)
 class Configuration:
     """One row of the board with all that its method's page shows of it."""
 
@@ -102,7 +38,7 @@ class Configuration:
     row: Row
     ranked: int
     charts: tuple[charts.Chart, ...]
-    beside: tuple[Beside, ...]
+    compared: tuple[Comparison, ...]
 
 
 def render_site(board: Board, histories: Mapping[str, History]) -> dict[str, bytes]:
@@ -115,14 +51,15 @@ def render_site(board: Board, histories: Mapping[str, History]) -> dict[str, byt
     Returns:
         Path relative to the leaderboard folder -> content.
     """
-    environment = _environment()
-    beside = {table.dataset.spec: _beside(table, board.reported) for table in board.datasets}
+    wording = Wording(board)
+    environment = _environment(wording)
+    compared = {table.dataset.spec: comparisons(table, board.reported, wording.measures) for table in board.datasets}
     index = environment.get_template("index.html").render(
         root="",
         archive="../",
         board=board,
-        beside=beside,
-        elsewhere=_elsewhere(board),
+        compared=compared,
+        uncompared=uncompared(board),
         groups=_groups(board),
         methods=_method_names(board),
         rows=sum(len(section.rows) for table in board.datasets for section in table.sections),
@@ -134,7 +71,7 @@ def render_site(board: Board, histories: Mapping[str, History]) -> dict[str, byt
     pages = {"index.html": index.encode()}
     summaries = {summary.name: summary for summary in board.methods}
     template = environment.get_template("method.html")
-    for name, configurations in sorted(_configurations(board, beside, histories).items()):
+    for name, configurations in sorted(_configurations(board, wording, compared, histories).items()):
         pages[f"{METHODS}/{name}.html"] = template.render(
             root="../", archive="../../", name=name, summary=summaries.get(name), configurations=configurations
         ).encode()
@@ -143,8 +80,7 @@ def render_site(board: Board, histories: Mapping[str, History]) -> dict[str, byt
     return {f"{SITE}/{name}": content for name, content in pages.items()}
 
 
-@functools.cache
-def _environment() -> Environment:
+def _environment(wording: Wording) -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined  # here: only a build renders pages
 
     environment = Environment(
@@ -156,18 +92,18 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters.update(
-        shown=shown,
-        margin=margin,
-        heading=heading,
+        shown=wording.shown,
+        margin=wording.margin,
+        heading=wording.heading,
+        columns=wording.columns,
         interval_note=interval_note,
         anchor=_anchor,
         labels_key=_labels_key,
         labels_used=labels_used,
-        shown_metrics=shown_metrics,
         setting=_setting,
     )
     environment.globals.update(
-        MEASURES=MEASURES,
+        MEASURES=wording.measures,
         INTERVAL=INTERVAL,
         MIN_SEEDS=MIN_SEEDS,
         LEAST_METHODS=LEAST_METHODS,
@@ -211,63 +147,16 @@ def _method_names(board: Board) -> list[str]:
     return sorted(ours | {number.method for table in board.reported for number in table.numbers})
 
 
-def _beside(table: DatasetTable, reported: Sequence[ReportedTable]) -> tuple[Beside, ...]:
-    """Return the reported numbers of a dataset beside our rows of the same methods, a table for each metric."""
-    by_metric: defaultdict[str, list[tuple[ReportedTable, dict[str, Reported]]]] = defaultdict(list)
-    for source in reported:
-        if numbers := _column(source, table.dataset.spec):
-            by_metric[source.metric].append((source, numbers))
-    found = []
-    for metric in MEASURES:
-        sources = by_metric.get(metric, [])
-        rows = []
-        for method in dict.fromkeys(method for _, numbers in sources for method in numbers):
-            cells = tuple(numbers.get(method) for _, numbers in sources)
-            ours: list[tuple[Comparable | None, Row | None]] = [
-                (section, row)
-                for section in table.sections
-                for row in section.rows
-                if row.method.name == method and metric in row.metrics
-            ]
-            rows += [BesideRow(method, group, row, cells) for group, row in ours or [(None, None)]]
-        if rows:
-            found.append(Beside(metric, tuple(source for source, _ in sources), tuple(rows)))
-    return tuple(found)
-
-
-def _elsewhere(board: Board) -> list[Elsewhere]:
-    """Return the reported numbers of datasets that have no records here."""
-    ours = {table.dataset.spec for table in board.datasets}
-    found = []
-    for table in board.reported:
-        datasets = tuple(dict.fromkeys(number.dataset for number in table.numbers if number.dataset not in ours))
-        columns = [_column(table, dataset) for dataset in datasets]
-        methods = dict.fromkeys(method for column in columns for method in column)
-        if methods:
-            rows = tuple((method, tuple(column.get(method) for column in columns)) for method in methods)
-            found.append(Elsewhere(table, datasets, rows))
-    return found
-
-
-def _column(table: ReportedTable, dataset: str) -> dict[str, Reported]:
-    """Return what a source reports on one dataset: method -> number."""
-    numbers = [number for number in table.numbers if number.dataset == dataset]
-    decimals = max((len(repr(number.value).partition(".")[2]) for number in numbers), default=0)
-    column = {}
-    for number in numbers:
-        spread = "" if number.spread is None else f"±{number.spread:.{decimals}f}"
-        seeds = "" if number.seeds is None else f"({number.seeds})"
-        column[number.method] = Reported(f"{number.value:.{decimals}f}", " ".join(filter(None, [spread, seeds])))
-    return column
-
-
 def _configurations(
-    board: Board, beside: Mapping[str, Sequence[Beside]], histories: Mapping[str, History]
+    board: Board,
+    wording: Wording,
+    compared: Mapping[str, tuple[Comparison, ...]],
+    histories: Mapping[str, History],
 ) -> dict[str, list[Configuration]]:
     """Return the rows of every method, in the order of the board."""
     found: defaultdict[str, list[Configuration]] = defaultdict(list)
     for table in board.datasets:
-        panels = charts.panels(table.primary_metric, heading(table.primary_metric))
+        panels = charts.panels(table.primary_metric, wording.heading(table.primary_metric))
         for section in table.sections:
             ranked = sum(row.rank is not None for row in section.rows)
             for row in section.rows:
@@ -279,21 +168,7 @@ def _configurations(
                         row=row,
                         ranked=ranked,
                         charts=tuple(chart for panel in panels if (chart := charts.draw(panel, runs))),
-                        beside=tuple(_only(part, row) for part in beside[table.dataset.spec] if _names(part, row)),
+                        compared=tuple(line for part in compared[table.dataset.spec] if (line := part.of(row))),
                     )
                 )
     return found
-
-
-def _names(part: Beside, row: Row) -> bool:
-    return any(line.row is row for line in part.rows)
-
-
-def _only(part: Beside, row: Row) -> Beside:
-    """Return the line of one row, and of the sources those that have a number of it."""
-    line = next(line for line in part.rows if line.row is row)
-    kept = [(table, cell) for table, cell in zip(part.tables, line.cells, strict=True) if cell is not None]
-    cells = tuple(cell for _, cell in kept)
-    return Beside(
-        part.metric, tuple(table for table, _ in kept), (BesideRow(line.method, line.group, line.row, cells),)
-    )

@@ -1,101 +1,48 @@
-"""How the pages name metrics and labels."""
+"""How the pages name metrics, numbers and labels, as the board describes them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
-from ncbench.leaderboard.tables.board import Comparable, Estimate, Measure, Section
-
-DECIMALS = {"fraction": 2, "LCA height": 3}
-"""Shown of a number; of a fraction, in per cent."""
+from ncbench.leaderboard.tables.board import Board, Comparable, Estimate, Section
 
 INTERVAL = "± is half the 95% interval of the mean over seeds (Student's t), not a standard deviation"
 """What stands below a table with intervals: a paper's ± is mostly something else."""
 
 
-def _accuracy(name: str, heading: str, meaning: str) -> Measure:
-    return Measure(name=name, heading=heading, meaning=meaning, unit="fraction", better="higher", recomputed=True)
+class Wording:
+    """The words and digits of a board's metrics.
 
+    Args:
+        board: Describes every metric that its rows hold.
+    """
 
-def _height(name: str, heading: str, meaning: str) -> Measure:
-    return Measure(name=name, heading=heading, meaning=meaning, unit="LCA height", better="lower", recomputed=False)
+    def __init__(self, board: Board) -> None:
+        self.measures = {measure.name: measure for measure in board.measures}
 
+    def heading(self, name: str) -> str:
+        """Return the heading of a metric's column: an arrow where lower is better, and whether it is only stated."""
+        measure = self.measures[name]
+        down = " ↓" if measure.better == "lower" else ""
+        return f"{measure.heading}{down}{'' if measure.recomputed else ' (stated)'}"
 
-MEASURES: Mapping[str, Measure] = {
-    measure.name: measure
-    for measure in (
-        _accuracy("accuracy", "accuracy", "The share of all test images that are classified correctly."),
-        _height(
-            "mistake_severity",
-            "mistake severity",
-            "How far a wrong prediction is from the true class: the height of their lowest common ancestor (LCA) in "
-            "the class hierarchy, averaged over the images that are classified wrongly.",
-        ),
-        _height(
-            "hierarchical_distance_at_1",
-            "distance@1",
-            "The height of the lowest common ancestor of the true and the predicted class, averaged over all images; a "
-            "right prediction counts 0.",
-        ),
-        *(
-            _height(
-                f"hierarchical_distance_at_{k}",
-                f"distance@{k}",
-                f"The same, averaged over the {k} likeliest classes of each image.",
-            )
-            for k in (5, 20)
-        ),
-        _accuracy(
-            "group_mean_accuracy",
-            "group mean",
-            "Accuracy within each group (a class with a value of the bias attribute), averaged so that every group "
-            "counts once. Elsewhere called unbiased accuracy.",
-        ),
-        _accuracy("worst_group_accuracy", "worst group", "Accuracy within the group that has the lowest one."),
-        _accuracy(
-            "aligned_accuracy",
-            "aligned",
-            "Averaged over the groups whose bias value is the one that goes along with their class in training.",
-        ),
-        _accuracy(
-            "conflicting_accuracy",
-            "conflicting",
-            "Averaged over the groups whose bias value goes against their class: what a model that follows the "
-            "shortcut gets wrong.",
-        ),
-        _accuracy(
-            "adjusted_accuracy",
-            "adjusted",
-            "Groups weighted by their share of the training images: the accuracy on data like those trained on.",
-        ),
-        _accuracy(
-            "class_mean_accuracy",
-            "class mean",
-            "Accuracy within each class, averaged so that every class counts once.",
-        ),
-    )
-}
-"""What the tables show, in the order they show it."""
+    def shown(self, value: float, name: str, signed: bool = False) -> str:
+        """Return a value of a metric as it is shown: a fraction in per cent, anything else as it is."""
+        measure = self.measures[name]
+        scale = 100 if measure.unit == "fraction" else 1
+        digits = ".4g" if measure.decimals is None else f".{measure.decimals}f"
+        return f"{scale * value:{'+' if signed else ''}{digits}}"
 
+    def margin(self, estimate: Estimate, name: str) -> str:
+        """Return half the width of an estimate's interval as it is shown; empty without one."""
+        if estimate.low is None or estimate.high is None:
+            return ""
+        return self.shown((estimate.high - estimate.low) / 2, name)
 
-def heading(name: str) -> str:
-    """Return the heading of a measure's column, with an arrow where lower is better."""
-    measure = MEASURES[name]
-    return f"{measure.heading} ↓" if measure.better == "lower" else measure.heading
-
-
-def shown(value: float, name: str, signed: bool = False) -> str:
-    """Return a value of a measure as it is shown: a fraction in per cent, a height as it is."""
-    unit = MEASURES[name].unit
-    scale = 100 if unit == "fraction" else 1
-    return f"{scale * value:{'+' if signed else ''}.{DECIMALS[unit]}f}"
-
-
-def margin(estimate: Estimate, name: str) -> str:
-    """Return half the width of an estimate's interval as it is shown; empty without one."""
-    if estimate.low is None or estimate.high is None:
-        return ""
-    return shown((estimate.high - estimate.low) / 2, name)
+    def columns(self, sections: Iterable[Section]) -> list[str]:
+        """Return the metrics that any row of some sections has, in the order they are shown."""
+        found = {name for section in sections for row in section.rows for name in row.metrics}
+        return [name for name in self.measures if name in found]
 
 
 def labels_used(group: Comparable) -> str:
@@ -103,12 +50,6 @@ def labels_used(group: Comparable) -> str:
     used = [f"bias labels of {split} images" for split in ("train", "val") if getattr(group, split) == "bias"]
     used += ["the class hierarchy"] if group.hierarchy else []
     return f"Using {' and '.join(used)}" if used else "Using targets alone"
-
-
-def shown_metrics(sections: Iterable[Section]) -> list[str]:
-    """Return the measures that any row of some sections has, in the order they are shown."""
-    found = {name for section in sections for row in section.rows for name in row.metrics}
-    return [name for name in MEASURES if name in found]
 
 
 def interval_note(sections: Iterable[Section]) -> str:

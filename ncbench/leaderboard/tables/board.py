@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import Field, JsonValue
 
 from ncbench.contracts.documents import Part
+from ncbench.leaderboard.intake.problems import Problem
 
 
 class Measure(Part):
@@ -20,10 +21,11 @@ class Measure(Part):
     name: str
     heading: str
     meaning: str
-    unit: Literal["fraction", "LCA height"] = Field(
+    unit: Literal["fraction", "LCA height", ""] = Field(
         description="a height is that of the lowest common ancestor of two classes in the class hierarchy"
     )
-    better: Literal["higher", "lower"]
+    decimals: int | None = Field(description="to show of it, of a fraction in per cent; null for four digits")
+    better: Literal["higher", "lower", "neither"]
     recomputed: bool = Field(description="from the counts of each record; else it is what the record states")
 
 
@@ -170,15 +172,6 @@ class ReportedTable(Part):
     numbers: list[ReportedNumber]
 
 
-class Left(Part):
-    """A file that does not count, and why. `refused`: it is wrong by itself; else it cannot be compared."""
-
-    file: str
-    field: str
-    reason: str
-    refused: bool
-
-
 class Board(Part):
     """The leaderboard."""
 
@@ -191,7 +184,7 @@ class Board(Part):
     overviews: list[Overview]
     methods: list[MethodSummary]
     reported: list[ReportedTable]
-    left_out: list[Left]
+    left_out: list[Problem]
 
     @classmethod
     def json_schema(cls) -> dict[str, Any]:

@@ -9,9 +9,19 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
+from statistics import fmean
 
-from ncbench.leaderboard.tables.board import Block, DatasetTable, MeanRank, Overview, RankTest, Row, Section
+from ncbench.leaderboard.tables.board import (
+    Block,
+    Comparable,
+    DatasetTable,
+    MeanRank,
+    Overview,
+    RankTest,
+    Row,
+    Section,
+)
 
 ALPHA = 0.05
 LEAST_METHODS = 3
@@ -37,16 +47,12 @@ def overviews(tables: Sequence[DatasetTable]) -> list[Overview]:
     Returns:
         One overview for each combination of labels used and selection rule that has a ranked row, in their order.
     """
-    groups: defaultdict[tuple[str, str, bool, str], dict[str, dict[Method, Row]]] = defaultdict(dict)
-    ranked: defaultdict[tuple[str, str, bool, str], set[Method]] = defaultdict(set)
+    groups: defaultdict[tuple[str | bool, ...], list[tuple[DatasetTable, Section]]] = defaultdict(list)
     for table in tables:
         for section in table.sections:
-            if rows := _one_row_a_method(section, table):
-                key = section.train, section.val, section.hierarchy, section.selection
-                groups[key][table.dataset.spec] = rows
-                ranked[key].update(_identity(row) for row in section.rows if row.rank is not None)
-    primary = {table.dataset.spec: table.primary_metric for table in tables}
-    return [_overview(key, groups[key], ranked[key], primary) for key in sorted(groups)]
+            if any(row.rank is not None for row in section.rows):
+                groups[tuple(getattr(section, name) for name in Comparable.model_fields)].append((table, section))
+    return [_overview(groups[key]) for key in sorted(groups)]
 
 
 def mean_ranks(scores: Sequence[Sequence[float]]) -> tuple[list[list[float]], list[float]]:
@@ -58,12 +64,10 @@ def mean_ranks(scores: Sequence[Sequence[float]]) -> tuple[list[list[float]], li
     Returns:
         Ranks (datasets, methods), 1 is best, equals share the mean of their ranks; and the mean rank of each method.
     """
-    ranks = []
-    for row in scores:
-        ordered = sorted(row, reverse=True)
-        # Equal scores hold the places index + 1 ... index + count; their mean is what each gets.
-        ranks.append([ordered.index(score) + (ordered.count(score) + 1) / 2 for score in row])
-    return ranks, [math.fsum(column) / len(ranks) for column in zip(*ranks, strict=True)]
+    from scipy.stats import rankdata  # here, as elsewhere in this package: it is slow to import
+
+    ranks: list[list[float]] = [rankdata([-score for score in row]).tolist() for row in scores]
+    return ranks, [fmean(column) for column in zip(*ranks, strict=True)]
 
 
 def critical_difference(methods: int, datasets: int) -> float:
@@ -71,7 +75,7 @@ def critical_difference(methods: int, datasets: int) -> float:
 
     q sqrt(k (k + 1) / (6 N)) with q the studentized range's quantile over sqrt(2).
     """
-    from scipy.stats import studentized_range  # here: importing SciPy costs more than a small build
+    from scipy.stats import studentized_range
 
     quantile = float(studentized_range.ppf(1 - ALPHA, methods, math.inf)) / math.sqrt(2)
     return quantile * math.sqrt(methods * (methods + 1) / (6 * datasets))
@@ -109,41 +113,38 @@ def alike(means: Sequence[float], difference: float) -> list[tuple[int, int]]:
     return runs
 
 
-def _overview(
-    key: tuple[str, str, bool, str],
-    tables: Mapping[str, Mapping[Method, Row]],
-    everybody: Set[Method],
-    primary: Mapping[str, str],
-) -> Overview:
-    train, val, hierarchy, selection = key
-    methods, datasets = _complete(tables)
-    scores = [[tables[dataset][method].metrics[primary[dataset]].mean for method in methods] for dataset in datasets]
-    ranks, means = mean_ranks(scores)
+def _overview(members: Sequence[tuple[DatasetTable, Section]]) -> Overview:
+    """Compare the methods of some sections of one group, each with its dataset's table."""
+    rows = {table.dataset.spec: _one_row_a_method(table, section) for table, section in members}
+    primary = {table.dataset.spec: table.primary_metric for table, _ in members}
+    ranked = {_identity(row) for _, section in members for row in section.rows if row.rank is not None}
+    methods, datasets = _complete(rows)
+    blocks = [[rows[dataset][method] for method in methods] for dataset in datasets]
+    ranks, means = mean_ranks(
+        [[row.metrics[primary[dataset]].mean for row in block] for dataset, block in zip(datasets, blocks, strict=True)]
+    )
     compared = [
         MeanRank(
-            method=method[0],
-            distribution=method[1],
+            method=name,
+            distribution=distribution,
             mean_rank=round(means[position], DIGITS),
             ranks=[row[position] for row in ranks],
-            rows=[tables[dataset][method].id for dataset in datasets],
+            rows=[block[position].id for block in blocks],
         )
-        for position, method in enumerate(methods)
+        for position, (name, distribution) in enumerate(methods)
     ]
     compared.sort(key=lambda item: item.mean_rank)  # equals stay in the order of their names
+    _, section = members[0]
     return Overview(
-        train=train,
-        val=val,
-        hierarchy=hierarchy,
-        selection=selection,
-        blocks=[_block(dataset, next(iter(tables[dataset].values()))) for dataset in datasets],
+        **{name: getattr(section, name) for name in Comparable.model_fields},
+        blocks=[
+            Block(dataset=dataset, backbone=block[0].backbone.spec, epochs=block[0].epochs)
+            for dataset, block in zip(datasets, blocks, strict=True)
+        ],
         methods=compared,
-        incomplete=sorted({name for name, _ in everybody - set(methods)}),
+        incomplete=sorted({name for name, _ in ranked.difference(methods)}),
         test=_test(ranks, [item.mean_rank for item in compared]),
     )
-
-
-def _block(dataset: str, row: Row) -> Block:
-    return Block(dataset=dataset, backbone=row.backbone.spec, epochs=row.epochs)
 
 
 def _test(ranks: Sequence[Sequence[float]], means: Sequence[float]) -> RankTest | None:
@@ -159,7 +160,7 @@ def _test(ranks: Sequence[Sequence[float]], means: Sequence[float]) -> RankTest 
     )
 
 
-def _one_row_a_method(section: Section, table: DatasetTable) -> dict[Method, Row]:
+def _one_row_a_method(table: DatasetTable, section: Section) -> dict[Method, Row]:
     """Return the ranked row that stands for each method, all of the backbone and the epochs that most methods have.
 
     The choice never looks at a result, which would be selection on test data. Where two kinds are as common, epochs
@@ -194,23 +195,19 @@ def _complete(tables: Mapping[str, Mapping[Method, Row]]) -> tuple[list[Method],
     for dataset, rows in tables.items():
         for method in rows:
             run_on[method].add(dataset)
-    sets = Counter(frozenset(datasets) for datasets in run_on.values())
-    best: tuple[tuple[bool, int, int], list[str]] | None = None
-    for candidate in _sorted({one & other for one in sets for other in sets}):
-        methods = sum(count for datasets, count in sets.items() if datasets.issuperset(candidate))
-        if methods < 2 or len(candidate) < 2:
-            continue
-        testable = methods >= LEAST_METHODS and len(candidate) >= LEAST_DATASETS
-        score = testable, methods * len(candidate), len(candidate)
-        if best is None or score > best[0]:
-            best = score, candidate
-    if best is None:
-        return [], []
-    return sorted(method for method, datasets in run_on.items() if datasets.issuperset(best[1])), best[1]
+    sets = Counter(map(frozenset, run_on.values()))
 
+    def users(datasets: Sequence[str]) -> int:
+        return sum(count for shared, count in sets.items() if shared.issuperset(datasets))
 
-def _sorted(sets: Iterable[frozenset[str]]) -> list[list[str]]:
-    return sorted(sorted(found) for found in sets)
+    def size(datasets: Sequence[str]) -> tuple[bool, int, int]:
+        methods = users(datasets)
+        testable = methods >= LEAST_METHODS and len(datasets) >= LEAST_DATASETS
+        return testable, methods * len(datasets), len(datasets)
+
+    candidates = sorted({tuple(sorted(one & other)) for one in sets for other in sets})
+    best = max((datasets for datasets in candidates if len(datasets) > 1 < users(datasets)), key=size, default=())
+    return sorted(method for method, datasets in run_on.items() if best and datasets.issuperset(best)), list(best)
 
 
 def _kind(row: Row) -> Kind:

@@ -113,13 +113,13 @@ class Table(Part):
 _TABLES: pydantic.TypeAdapter[list[Table]] = pydantic.TypeAdapter(list[Table])
 
 
-def read_reported(board: Path) -> list[ReportedTable]:
+def read_reported(folder: Path) -> list[ReportedTable]:
     """Read the reported numbers of a leaderboard folder; none if it has no such file.
 
     Raises:
         ConfigurationError: The file is not YAML or does not fit; the first twenty offenders are named.
     """
-    path = board / FILE
+    path = folder / FILE
     if not path.exists() and not path.is_symlink():
         return []
     try:

@@ -1,4 +1,4 @@
-"""Mistakes in a class hierarchy: on every table of a dataset that has one, checked as far as a record allows."""
+"""What records state and cannot be recomputed: mistakes in a class hierarchy, and the metrics of others' plugins."""
 
 from __future__ import annotations
 
@@ -10,12 +10,20 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from ncbench import MetricCard
+from ncbench.discovery.registry import Plugin, Registered, registry
 from ncbench.leaderboard.build import build
-from ncbench.leaderboard.intake.heights import HEIGHTS
-from ncbench.leaderboard.pages.wording import MEASURES
 from ncbench.leaderboard.tables.board import Board
 from ncbench_metrics import ncbench_metrics
 from tests.leaderboard.records import make_record, place, place_all, seeds
+
+OTHERS = Plugin("margin", "somebody", "1.0")
+HEIGHTS = (
+    "mistake_severity",
+    "hierarchical_distance_at_1",
+    "hierarchical_distance_at_5",
+    "hierarchical_distance_at_20",
+)
 
 
 def with_heights(content: dict[str, Any], severity: float) -> dict[str, Any]:
@@ -53,8 +61,59 @@ def test_the_board_says_which_way_a_measure_is_better_and_whether_it_was_recompu
     assert (measures["mistake_severity"]["better"], measures["mistake_severity"]["unit"]) == ("lower", "LCA height")
     assert not measures["mistake_severity"]["recomputed"]
     assert (measures["accuracy"]["better"], measures["accuracy"]["unit"]) == ("higher", "fraction")
-    directions = {name: number.direction for card in ncbench_metrics() for name, number in card.metrics.items()}
-    assert {name: measure.better for name, measure in MEASURES.items()} == {name: directions[name] for name in MEASURES}
+    described = {name: measure for card in ncbench_metrics() for name, measure in card.metrics.items()}
+    for name, measure in measures.items():
+        assert measure["better"] == described[name].direction
+        assert measure["heading"] == described[name].label
+        assert measure["meaning"] == described[name].meaning
+        assert measure["decimals"] == described[name].decimals
+        assert measure["recomputed"] == described[name].from_counts
+
+
+def with_margin(content: dict[str, Any], value: float) -> dict[str, Any]:
+    """Add what only somebody's plugin knows, beside a metric of ncbench that no table shows."""
+    content["metrics"]["test"] |= {"margin_mean": value, "ece": 0.125}
+    return content
+
+
+def test_somebodys_metric_is_shown_by_its_name_and_said_to_be_stated(board: Path) -> None:
+    place_all(board, [with_margin(content, 0.5 + seed) for seed, content in enumerate(seeds("erm"))])
+    place_all(board, seeds("jtt"))
+    built = build(board)
+    rows = {row.method.name: row for row in built.datasets[0].sections[0].rows}
+    assert rows["erm"].metrics["margin_mean"].mean == 1.5
+    assert "margin_mean" not in rows["jtt"].metrics
+    assert list(rows["erm"].metrics)[-1] == "margin_mean"
+    assert "ece" not in {measure.name for measure in built.measures}
+    (measure,) = [measure for measure in built.measures if measure.name == "margin_mean"]
+    assert (measure.heading, measure.unit, measure.better, measure.recomputed) == ("margin mean", "", "neither", False)
+    assert "| margin mean (stated) |" in (board / "README.md").read_text()
+    for name in ("index.html", "methods/erm.html"):
+        assert "margin mean (stated)" in (board / "site" / name).read_text()
+
+
+def test_a_board_knows_no_more_of_a_metric_where_its_plugin_is_installed(
+    board: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = MetricCard(name="margin", summary="Margins", factory="somebody:Margin", metrics={"margin_mean": "higher"})
+    found = {**registry().cards, "metrics": {**registry().cards["metrics"], "margin": [Registered(card, OTHERS)]}}
+    place_all(board, [with_margin(content, 1.0) for content in seeds("erm")])
+    before = build(board)
+    monkeypatch.setattr(registry(), "cards", found)
+    assert build(board) == before
+
+
+def test_a_name_that_is_none_is_no_column_and_too_many_are_refused(board: Path) -> None:
+    (content,) = seeds("erm", 1)
+    content["metrics"]["test"] |= {"<script>": 1.0, "x" * 65: 1.0}
+    place(board, content)
+    names = {measure.name for measure in build(board).measures}
+    assert not names & {"<script>", "x" * 65}
+    content["seed"], content["run_id"] = 1, "another"
+    content["metrics"]["test"] |= {f"mine_{number}": 1.0 for number in range(100)}
+    place(board, content)
+    (left,) = build(board).left_out
+    assert (left.refused, left.field) == (True, "metrics.test")
 
 
 def test_every_page_shows_severity_beside_the_accuracy_and_its_direction(tree: Path) -> None:
@@ -64,11 +123,11 @@ def test_every_page_shows_severity_beside_the_accuracy_and_its_direction(tree: P
     (row,) = [line for line in lines if "`erm`" in line]
     headings, cells = ([cell.strip() for cell in line.split("|")] for line in (head, row))
     place_of = headings.index("accuracy")
-    assert headings[place_of + 1] == "mistake severity ↓"
+    assert headings[place_of + 1] == "mistake severity ↓ (stated)"
     assert cells[place_of + 1] == "2.333 ± 0.949"
     for name in ("index.html", "methods/erm.html"):
         page = (tree / "site" / name).read_text()
-        assert "mistake severity ↓" in page
+        assert "mistake severity ↓ (stated)" in page
         assert '2.333</a> <span class="spread">±0.949' in page or '2.333 <span class="spread">±0.949' in page
     assert ">2.750</a>" in (tree / "site" / "methods" / "erm.html").read_text()
 
@@ -103,7 +162,8 @@ def test_mistakes_without_a_severity_are_refused(tree: Path) -> None:
     [
         ("mistake_severity", 1.0, "mistake_severity and the counts give"),
         ("hierarchical_distance_at_1", 0.1, "mistake_severity and the counts give"),
-        ("hierarchical_distance_at_5", -0.1, "no height is negative"),
+        ("hierarchical_distance_at_5", -0.1, "cannot be negative"),
+        ("crm_accuracy", 1.5, "a share is 1 at most"),
     ],
 )
 def test_a_height_that_contradicts_the_counts_is_refused(tree: Path, name: str, value: float, reason: str) -> None:
@@ -114,5 +174,5 @@ def test_a_height_that_contradicts_the_counts_is_refused(tree: Path, name: str, 
     assert built.counted == 3
     (left,) = built.left_out
     assert left.refused
-    assert left.field.startswith("metrics.test.hierarchical_distance")
+    assert left.field.startswith(("metrics.test.hierarchical_distance", f"metrics.test.{name}"))
     assert reason in left.reason

@@ -1,0 +1,165 @@
+"""What a record must be in itself, beyond the schema: names, specs, bounds, and an epoch that its rule chooses."""
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ncbench.contracts.errors import NcbenchError
+from ncbench.contracts.specs import Spec
+from ncbench.leaderboard.intake.files import is_folder_name
+from ncbench.leaderboard.intake.problems import RefusedError
+from ncbench.records.record import Epoch, Record
+from ncbench.training.selection import Criterion
+
+SUPERSEDES = "supersedes"
+"""Key of a record under which it names the one it corrects."""
+
+_HASH = re.compile(r"[0-9a-f]{64}")
+_DEEPEST = 8
+_LARGEST_INTEGER = 2**63
+_LONGEST_STRING = 2000
+
+
+def check_alone(record: Record, criteria: Mapping[str, Criterion]) -> None:
+    """Check a record against itself.
+
+    Args:
+        record: What is claimed.
+        criteria: The rules that may choose an epoch; nothing is known of any other.
+
+    Raises:
+        RefusedError: It does not fit, in the field named.
+    """
+    _check_free_values(record)
+    _check_names(record)
+    supersedes = (record.model_extra or {}).get(SUPERSEDES)
+    if supersedes is not None and not (isinstance(supersedes, str) and _HASH.fullmatch(supersedes)):
+        raise RefusedError(SUPERSEDES, "it is not the SHA-256 of a record")
+    criterion = _check_recipe(record, criteria)
+    _check_history(record, criterion)
+
+
+def _check_free_values(record: Record) -> None:
+    """Bound what the schema leaves open: nesting, numbers, and text that would not show as it is."""
+    parts: dict[str, Any] = {
+        "reason": record.reason,
+        "method.parameters": record.method.parameters,
+        "dataset.parameters": record.dataset.parameters,
+        "backbone.parameters": record.backbone.parameters,
+        "recipe": record.recipe,
+        "environment": record.environment,
+        **(record.model_extra or {}),
+    }
+    if not -_LARGEST_INTEGER <= record.seed < _LARGEST_INTEGER:
+        raise RefusedError("seed", "it is beyond 64 bits")
+    for field, value in parts.items():
+        _check_value(value, field, 0)
+
+
+def _check_value(value: Any, field: str, depth: int) -> None:
+    if depth > _DEEPEST:
+        raise RefusedError(field, f"it is nested deeper than {_DEEPEST} levels")
+    if isinstance(value, dict):
+        for key, part in value.items():
+            _check_value(key, field, depth)
+            _check_value(part, f"{field}.{key}" if depth < 2 else field, depth + 1)
+    elif isinstance(value, list):
+        for part in value:
+            _check_value(part, field, depth + 1)
+    elif isinstance(value, str):
+        if len(value) > _LONGEST_STRING:
+            raise RefusedError(field, f"a text of {len(value)} characters is too long")
+    elif isinstance(value, int):
+        if not -_LARGEST_INTEGER <= value < _LARGEST_INTEGER:
+            raise RefusedError(field, "a number is beyond 64 bits")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise RefusedError(field, "a number is not finite")
+
+
+def _check_names(record: Record) -> None:
+    """Check what is shown and what becomes a path: names are names, specs are canonical, text is printable."""
+    shown = {
+        "run_id": record.run_id,
+        "primary_metric": record.primary_metric,
+        "dataset.fingerprint": record.dataset.fingerprint,
+        "dataset.mismatch": "".join(record.dataset.mismatch),
+    }
+    for field, part in (("method", record.method), ("dataset", record.dataset), ("backbone", record.backbone)):
+        if not is_folder_name(part.name):
+            raise RefusedError(
+                f"{field}.name", f"{part.name!r} is not a name (lower-case letters, digits, underscores)"
+            )
+        spec = _canonical_spec(part.spec)
+        if spec is None or spec.name != part.name:
+            raise RefusedError(f"{field}.spec", f"{part.spec!r} is not a canonical spec of {part.name!r}")
+        for key, value in spec.parameters.items():
+            if key not in part.parameters or part.parameters[key] != value:
+                raise RefusedError(f"{field}.parameters.{key}", f"it is not what the spec {part.spec!r} says")
+        shown |= {
+            f"{field}.spec": part.spec,
+            f"{field}.plugin.distribution": part.plugin.distribution,
+            f"{field}.plugin.version": part.plugin.version,
+        }
+    for field, text in shown.items():
+        # isprintable() is false for line breaks, control characters, and marks that reorder the text around them.
+        if not text.isprintable():
+            raise RefusedError(field, f"{text!r} holds characters that do not print")
+
+
+@functools.lru_cache(maxsize=1024)  # an archive has few specs, and reading their values as YAML is slow
+def _canonical_spec(text: str) -> Spec | None:
+    """Return the spec that a text is the canonical form of, or None."""
+    try:
+        spec = Spec.parse(text)
+        return spec if str(spec) == text else None
+    except (NcbenchError, ValueError, TypeError, OverflowError, RecursionError):
+        return None
+
+
+def _check_recipe(record: Record, criteria: Mapping[str, Criterion]) -> Criterion | None:
+    """Check the settings that the board needs, and return the rule that chose the epoch; None if it is unknown."""
+    selection, epochs = record.recipe.get("selection"), record.recipe.get("epochs")
+    if not isinstance(selection, str) or not selection.isprintable() or not 0 < len(selection) <= 200:
+        raise RefusedError("recipe.selection", "it is not the name of a selection rule")
+    if not isinstance(epochs, int) or isinstance(epochs, bool) or epochs < 1:
+        raise RefusedError("recipe.epochs", "it is not a number of epochs")
+    criterion = criteria.get(selection)
+    if criterion is not None and criterion.needs_bias and record.method.supervision.val != "bias":
+        raise RefusedError("method.supervision.val", f"selection by {selection} uses bias labels, so it must be 'bias'")
+    return criterion
+
+
+def _check_history(record: Record, criterion: Criterion | None) -> None:
+    """Check that epochs count up from 1, and that a completed run reports the epoch its rule chooses."""
+    history = record.history
+    if any(entry.epoch != number for number, entry in enumerate(history, start=1)):
+        raise RefusedError("history", "its epochs do not count up from 1")
+    if record.status != "completed" or criterion is None:
+        return
+    selection = str(record.recipe["selection"])
+    chosen = record.selection.get(selection)
+    if chosen is None:
+        raise RefusedError(f"selection.{selection}", "the epoch of the primary criterion is missing")
+    expected = _chosen_epoch(history, criterion)
+    if chosen.epoch != expected:
+        raise RefusedError(
+            f"selection.{selection}.epoch", f"it is {chosen.epoch}, but by the history the rule chooses {expected}"
+        )
+
+
+def _chosen_epoch(history: list[Epoch], criterion: Criterion) -> int | None:
+    """Return the first epoch of the last stage with the best validation metric; without a metric, the last one."""
+    if criterion.metric is None:
+        return len(history)
+    best: tuple[float, int] | None = None
+    for entry in reversed(history):
+        if entry.stage != history[-1].stage:
+            break
+        score = entry.metrics.get("val", {}).get(criterion.metric)
+        if score is not None and (best is None or criterion.sign * score >= best[0]):
+            best = (criterion.sign * score, entry.epoch)
+    return None if best is None else best[1]

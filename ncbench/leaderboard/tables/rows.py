@@ -1,0 +1,189 @@
+"""Rows: runs that differ in the seed alone, their means, their ranks, and what a reader should know of them."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+
+from ncbench.contracts.cards import LabelUse
+from ncbench.leaderboard.intake.catalogue import BUILT_IN
+from ncbench.leaderboard.intake.entry import Entry, grouped
+from ncbench.leaderboard.intake.problems import plain
+from ncbench.leaderboard.tables.board import DatasetTable, Estimate, Paired, Plugin, Row, Section, Source
+from ncbench.leaderboard.tables.intervals import MIN_SEEDS, half_width
+from ncbench.records.record import BackbonePart, DatasetPart, MethodPart
+
+BASELINE = "erm"
+DIGITS = 6
+"""Decimals kept. The last bits of a t quantile are the machine's; six decimals of a fraction are not."""
+
+
+def dataset_table(entries: Sequence[Entry], diverged: Mapping[str, int], measures: Sequence[str]) -> DatasetTable:
+    """Return the table of a dataset.
+
+    Args:
+        entries: The records of one dataset with one set of parameters that count.
+        diverged: Configuration -> how many of its runs diverged.
+        measures: What tables show, in order.
+    """
+    first = entries[0]
+    configurations = grouped(entries, lambda entry: entry.configuration)
+    by_labels = grouped(entries, _labels)
+    sections = []
+    for labels in sorted(by_labels):
+        of_section = grouped(by_labels[labels], lambda entry: entry.configuration)
+        rows = [
+            _row(runs, _baseline(runs[0], configurations), diverged[configuration], measures)
+            for configuration, runs in of_section.items()
+        ]
+        rows = _distinguished(_ranked(rows, first.record.primary_metric))
+        (train, val, hierarchy), selection = labels
+        sections.append(Section(train=train, val=val, hierarchy=hierarchy, selection=selection, rows=rows))
+    return DatasetTable(
+        dataset=_plugin([entry.record.dataset for entry in entries]),
+        fingerprint=first.record.dataset.fingerprint,
+        primary_metric=first.record.primary_metric,
+        published_epochs=first.published_epochs,
+        sections=sections,
+    )
+
+
+def _labels(entry: Entry) -> tuple[tuple[LabelUse, LabelUse, bool], str]:
+    used = entry.record.method.supervision
+    return (used.train, used.val, used.hierarchy), entry.selection
+
+
+def _row(runs: Sequence[Entry], baseline: Sequence[Entry] | None, diverged: int, measures: Sequence[str]) -> Row:
+    runs = sorted(runs, key=lambda entry: entry.record.seed)
+    first = runs[0]
+    shared = set.intersection(*(set(entry.numbers) for entry in runs))
+    flags = _flags(runs, diverged)
+    paired = None if baseline is None else _paired(runs, baseline)
+    if paired is not None and baseline is not None and baseline[0].epochs != first.epochs:
+        flags.append(f"compared with {BASELINE} at {baseline[0].epochs} epochs")
+    return Row(
+        id=_row_id(first),
+        rank=None,
+        method=_plugin([entry.record.method for entry in runs]),
+        backbone=_plugin([entry.record.backbone for entry in runs]),
+        epochs=first.epochs,
+        recipe=dict(sorted(first.record.recipe.items())),
+        distinction="",
+        metrics={name: _estimate([run.numbers[name] for run in runs]) for name in measures if name in shared},
+        versus_erm=paired,
+        flags=flags,
+        runs=[
+            Source(
+                seed=run.record.seed,
+                record=run.path,
+                metrics={name: round(run.numbers[name], DIGITS) for name in measures if name in run.numbers},
+            )
+            for run in runs
+        ],
+    )
+
+
+def _row_id(entry: Entry) -> str:
+    return entry.configuration[:12]
+
+
+def _estimate(values: Sequence[float]) -> Estimate:
+    centre, half = fmean(values), half_width(values)
+    return Estimate(
+        mean=round(centre, DIGITS),
+        low=None if half is None else round(centre - half, DIGITS),
+        high=None if half is None else round(centre + half, DIGITS),
+        seeds=len(values),
+    )
+
+
+def _plugin(parts: Sequence[MethodPart | DatasetPart | BackbonePart]) -> Plugin:
+    first = parts[0]
+    return Plugin(
+        name=first.name,
+        spec=first.spec,
+        distribution=first.plugin.distribution,
+        versions=sorted({part.plugin.version for part in parts}),
+    )
+
+
+def _baseline(entry: Entry, configurations: Mapping[str, Sequence[Entry]]) -> Sequence[Entry] | None:
+    """Return the runs of erm to compare with: same selection rule and backbone, else they tell nothing.
+
+    Of several, those of the same epochs, then of the recipe that differs least from the row's own, then of most seeds,
+    then of the smallest id.
+    """
+    if entry.record.method.name == BASELINE:
+        return None
+    candidates = [
+        runs
+        for runs in configurations.values()
+        if (runs[0].record.method.name, runs[0].record.method.plugin.distribution) == (BASELINE, BUILT_IN)
+        and (runs[0].selection, runs[0].record.backbone.spec) == (entry.selection, entry.record.backbone.spec)
+    ]
+
+    def distance(runs: Sequence[Entry]) -> tuple[bool, int, int, str]:
+        own, other = entry.record.recipe, runs[0].record.recipe
+        changed = sum(own.get(key) != other.get(key) for key in {*own, *other})
+        return entry.epochs != runs[0].epochs, changed, -len(runs), runs[0].configuration
+
+    return min(candidates, key=distance, default=None)
+
+
+def _paired(runs: Sequence[Entry], baseline: Sequence[Entry]) -> Paired | None:
+    reference = {entry.record.seed: entry.primary for entry in baseline}
+    differences = [entry.primary - reference[entry.record.seed] for entry in runs if entry.record.seed in reference]
+    if len(differences) < MIN_SEEDS:
+        return None
+    return Paired(baseline=_row_id(baseline[0]), difference=_estimate(differences))
+
+
+def _flags(runs: Sequence[Entry], diverged: int) -> list[str]:
+    flags = []
+    if len(runs) < MIN_SEEDS:
+        flags.append(f"fewer than {MIN_SEEDS} seeds: not ranked")
+    if diverged:
+        flags.append(f"{diverged} further seed{'s' if diverged > 1 else ''} diverged")
+    published = runs[0].published_epochs
+    if published is not None and runs[0].epochs < published:
+        flags.append(f"{runs[0].epochs} of the dataset's {published} epochs")
+    flags += sorted({entry.note for entry in runs} - {""})
+    for kind, versions in (
+        ("the method", {entry.record.method.plugin.version for entry in runs}),
+        ("the dataset", {entry.record.dataset.plugin.version for entry in runs}),
+        ("ncbench", {str(entry.record.environment.get("ncbench", "")) for entry in runs}),
+    ):
+        if len(versions) > 1:
+            flags.append(f"seeds ran under {len(versions)} versions of {kind}")
+    return flags
+
+
+def _ranked(rows: Sequence[Row], primary: str) -> list[Row]:
+    """Sort by the primary metric and rank what has enough seeds; equals share a rank."""
+    ordered = sorted(rows, key=lambda row: (len(row.runs) < MIN_SEEDS, -row.metrics[primary].mean, row.id))
+    ranked: list[Row] = []
+    for position, row in enumerate(ordered, start=1):
+        if len(row.runs) < MIN_SEEDS:
+            ranked.append(row)
+            continue
+        previous = ranked[-1] if ranked else None
+        tied = previous is not None and previous.metrics[primary].mean == row.metrics[primary].mean
+        ranked.append(row.model_copy(update={"rank": previous.rank if previous and tied else position}))
+    return ranked
+
+
+def _distinguished(rows: Sequence[Row]) -> list[Row]:
+    """Name the settings in which rows that show the same method, backbone and epochs differ."""
+    alike: defaultdict[tuple[str, str, str, int], list[Row]] = defaultdict(list)
+    for row in rows:
+        alike[row.method.distribution, row.method.spec, row.backbone.spec, row.epochs].append(row)
+    settings: dict[str, str] = {}
+    for members in alike.values():
+        keys = sorted({key for row in members for key in row.recipe})
+        values = {key: {json.dumps(row.recipe.get(key)) for row in members} for key in keys}
+        for row in members:
+            differing = [f"{key}={row.recipe.get(key)}" for key in keys if len(values[key]) > 1]
+            settings[row.id] = plain(", ".join(differing))
+    return [row.model_copy(update={"distinction": settings[row.id]}) for row in rows]
