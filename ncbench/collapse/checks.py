@@ -7,6 +7,13 @@ import torch
 _BLOCK_ROWS = 4096  # rows searched at a time for the entry a refusal names
 
 
+def check_sizes(num_classes: int, dim: int) -> None:
+    """Refuse numbers of classes and dimensions that are not positive."""
+    for name, size in (("num_classes", num_classes), ("dim", dim)):
+        if size < 1:
+            raise ValueError(f"{name} must be at least 1, got {size}")
+
+
 def check_batch(features: torch.Tensor, labels: torch.Tensor, num_classes: int, dim: int | None = None) -> None:
     """Refuse features and labels that do not belong together.
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import torch
 
-from ncbench.collapse.checks import check_batch, raise_non_finite
+from ncbench.collapse.checks import check_batch, check_sizes, raise_non_finite
 from ncbench.collapse.precision import accumulator_device, full_precision
 
 
@@ -40,9 +40,7 @@ class ClassStatistics:
     """
 
     def __init__(self, num_classes: int, dim: int, device: torch.device | str = "cpu") -> None:
-        for name, size in (("num_classes", num_classes), ("dim", dim)):
-            if size < 1:
-                raise ValueError(f"{name} must be at least 1, got {size}")
+        check_sizes(num_classes, dim)
         held = accumulator_device(torch.device(device))
         self._counts = torch.zeros(num_classes, dtype=torch.int64, device=held)
         self._reference = torch.zeros(num_classes, dim, dtype=torch.float64, device=held)
