@@ -50,12 +50,12 @@ def _text(function: Callable[..., object]) -> str:
 def parameters() -> str:
     """Return the page of the recipe's keys and of the parameters of every built-in plugin."""
     parts = [
-        "# Parameters\n\nA spec names a dataset, a method or a backbone with its parameters: `NAME[:key=value,...]`. "
-        "The recipe is changed with\n`--set recipe.KEY=VALUE`; a dataset's manifest and a method's published settings "
-        "give its defaults for a pair of them.\n",
+        "# Parameters\n\nA spec names a dataset, a method, a backbone or a launcher with its parameters: "
+        "`NAME[:key=value,...]`.\nThe recipe is changed with `--set recipe.KEY=VALUE`; a dataset's manifest and a "
+        "method's published settings give its\ndefaults for a pair of them.\n",
         f"## The recipe\n\n{_table(Recipe)}",
     ]
-    for kind in ("methods", "datasets", "backbones"):
+    for kind in ("methods", "datasets", "backbones", "launchers"):
         parts.append(f"## {kind.capitalize()}\n")
         for name in registry().names(kind):
             found = registry().find(kind, name)

@@ -34,14 +34,17 @@ if TYPE_CHECKING:
     from ncbench.contracts.hookspecs import hookimpl as hookimpl
     from ncbench.contracts.launcher import Ended as Ended
     from ncbench.contracts.launcher import Job as Job
+    from ncbench.contracts.launcher import JobQueue as JobQueue
     from ncbench.contracts.launcher import Launcher as Launcher
     from ncbench.contracts.launcher import Started as Started
+    from ncbench.contracts.launcher import Waiting as Waiting
     from ncbench.contracts.method import Backbone as Backbone
     from ncbench.contracts.method import Method as Method
     from ncbench.contracts.method import Published as Published
     from ncbench.contracts.method import Stage as Stage
     from ncbench.contracts.method import require_bias_labels as require_bias_labels
     from ncbench.contracts.metric import Evaluation as Evaluation
+    from ncbench.contracts.metric import FeatureStream as FeatureStream
     from ncbench.contracts.metric import Metric as Metric
     from ncbench.contracts.parameters import Parameters as Parameters
     from ncbench.contracts.task import Batch as Batch
@@ -63,7 +66,9 @@ _HOME = {
     "DatasetCard": "contracts.cards",
     "Ended": "contracts.launcher",
     "Evaluation": "contracts.metric",
+    "FeatureStream": "contracts.metric",
     "Job": "contracts.launcher",
+    "JobQueue": "contracts.launcher",
     "Launcher": "contracts.launcher",
     "LauncherCard": "contracts.cards",
     "Measure": "contracts.cards",
@@ -83,6 +88,7 @@ _HOME = {
     "Supervision": "contracts.cards",
     "SupervisionError": "contracts.errors",
     "Task": "contracts.task",
+    "Waiting": "contracts.launcher",
     "find_device": "training.run",
     "free_memory": "data.loading.memory",
     "cache_folder": "data.sources.roots",

@@ -94,6 +94,11 @@ class ClassMeans:
         return self._counts.clone()
 
     @property
+    def sums(self) -> torch.Tensor:
+        """(K, d) float64, the sum of each class's features."""
+        return self._sums.clone()
+
+    @property
     def means(self) -> torch.Tensor:
         """(K, d) float64; nan for a class without images."""
         return self._sums / self._counts[:, None]  # 0 / 0 is nan: an absent class must not become a zero mean

@@ -76,11 +76,38 @@ def measure(
         raise ValueError("features must hold at least one image")
     first = ClassMeans(num_classes, features.shape[1], features.device)
     first.update(features, labels)
-    means, counts = first.means, first.counts
+    means = first.means
     del first  # its sums are as large as the means
     residuals = ResidualStatistics(means, weight, bias, working_dtype(features))
     residuals.update(features, labels)
-    measures = {"nc1": residuals.nc1, **class_geometry(means, counts, residuals.variances, weight)}
+    return measure_residuals(means, residuals, weight)
+
+
+def measure_residuals(
+    means: torch.Tensor, residuals: ResidualStatistics, weight: torch.Tensor | None = None
+) -> dict[str, float]:
+    """The measures that two passes over the data give: all of `measure`.
+
+    Args:
+        means: (K, d) float64, of the first pass: `ClassMeans.means`.
+        residuals: of the second pass, made with these means, and with this weight if NC4 is wanted.
+        weight: (K, d) classifier rows; without it the classifier's measures are left out.
+
+    Returns:
+        Measures by the names of `measure`.
+
+    >>> import torch
+    >>> features, labels = torch.tensor([[1.0, 0.0], [3.0, 0.0], [0.0, 2.0]]), torch.tensor([0, 0, 1])
+    >>> means = ClassMeans(2, 2)
+    >>> for batch in (slice(0, 1), slice(1, 3)):
+    ...     means.update(features[batch], labels[batch])
+    >>> residuals = ResidualStatistics(means.means)
+    >>> for batch in (slice(0, 1), slice(1, 3)):
+    ...     residuals.update(features[batch], labels[batch])
+    >>> measure_residuals(means.means, residuals) == measure(features, labels)
+    True
+    """
+    measures = {"nc1": residuals.nc1, **class_geometry(means, residuals.counts, residuals.variances, weight)}
     if weight is not None:
         measures["nc4_disagreement"] = residuals.nc4_disagreement
     return measures

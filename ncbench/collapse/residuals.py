@@ -187,6 +187,13 @@ class ResidualStatistics:
         self._disagreements += other._disagreements.to(device)
 
     @property
+    def counts(self) -> torch.Tensor:
+        """(K,) int64, images seen a class."""
+        counts = torch.zeros(self._num_classes, dtype=torch.int64, device=self._counts.device)
+        counts[self._classes] = self._counts
+        return counts
+
+    @property
     def variances(self) -> torch.Tensor:
         """(K,) float64, mean squared distance of a class's features to their mean; nan for a class without images."""
         rounding = (self._means - self._near.double()).square().sum(1)

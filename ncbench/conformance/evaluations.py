@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ncbench.conformance.problem import make_hierarchy
 from ncbench.contracts.groups import group_counts
-from ncbench.contracts.metric import Evaluation
+from ncbench.contracts.metric import Evaluation, FeatureStream
 
 FEATURES = 6
 
@@ -22,7 +22,7 @@ def splits_of_every_kind() -> Mapping[str, Evaluation]:
     target, bias = _labels(5, 3)
     right = _evaluation(target, bias, 5, 3, signal=20.0)
     plain = _evaluation(target, bias, 5, 3)
-    return {
+    kinds = {
         "an ordinary split": plain,
         "the attribute unknown": _evaluation(target, None, 5, 0),
         "the attribute unknown on this split alone": _evaluation(target, None, 5, 3),
@@ -40,14 +40,22 @@ def splits_of_every_kind() -> Mapping[str, Evaluation]:
         "features that are all the same": replace(plain, features=torch.ones(len(target), FEATURES)),
         "features and logits that are not finite": _not_finite(plain),
     }
+    return {
+        kind: replace(evaluation, feature_stream=_stream(evaluation, evaluation.features))
+        for kind, evaluation in kinds.items()
+    }
 
 
 def without(evaluation: Evaluation, needs: frozenset[str]) -> Evaluation:
     """Return an evaluation that carries no tensor that a family with these needs does not ask for."""
     if "logits" not in needs:
         evaluation = replace(evaluation, logits=None)
+    if "feature_stream" not in needs:
+        evaluation = replace(evaluation, feature_stream=None)
     if "features" not in needs:
-        evaluation = replace(evaluation, features=None, weight=None, classifier_bias=None)
+        evaluation = replace(evaluation, features=None)
+    if not needs & {"features", "feature_stream"}:
+        evaluation = replace(evaluation, weight=None, classifier_bias=None)
     return evaluation
 
 
@@ -57,7 +65,7 @@ def permuted(evaluation: Evaluation, order: Tensor) -> Evaluation:
     def take(values: Tensor | None) -> Tensor | None:
         return None if values is None else values[order]
 
-    return replace(
+    taken = replace(
         evaluation,
         target=evaluation.target[order],
         bias=take(evaluation.bias),
@@ -65,6 +73,7 @@ def permuted(evaluation: Evaluation, order: Tensor) -> Evaluation:
         logits=take(evaluation.logits),
         features=take(evaluation.features),
     )
+    return replace(taken, feature_stream=_stream(taken, take(_held(evaluation))))
 
 
 def copied(evaluation: Evaluation) -> Evaluation:
@@ -74,16 +83,19 @@ def copied(evaluation: Evaluation) -> Evaluation:
         for name, value in vars(evaluation).items()
         if isinstance(value, Tensor | np.ndarray)
     }
-    return replace(evaluation, **copies)
+    held = _held(evaluation)
+    return replace(evaluation, feature_stream=_stream(evaluation, None if held is None else held.clone()), **copies)
 
 
 def changed(before: Evaluation, after: Evaluation) -> list[str]:
     """Return the names of the tensors and arrays that differ between two evaluations."""
+    pairs = {name: (value, getattr(after, name)) for name, value in vars(before).items()}
+    pairs["feature_stream"] = _held(before), _held(after)
     return [
         name
-        for name, value in vars(before).items()
+        for name, (value, now) in pairs.items()
         if isinstance(value, Tensor | np.ndarray)
-        and not np.array_equal(np.asarray(value), np.asarray(getattr(after, name)), equal_nan=True)
+        and not np.array_equal(np.asarray(value), np.asarray(now), equal_nan=True)
     ]
 
 
@@ -123,6 +135,18 @@ def _evaluation(
         weight=torch.randn(num_classes, FEATURES, generator=generator),
         classifier_bias=torch.randn(num_classes, generator=generator),
     )
+
+
+def _held(evaluation: Evaluation) -> Tensor | None:
+    """Return the features that an evaluation's stream has in memory."""
+    return None if evaluation.feature_stream is None else evaluation.feature_stream.held
+
+
+def _stream(evaluation: Evaluation, features: Tensor | None) -> FeatureStream | None:
+    """Return the stream of features of an evaluation's images."""
+    if features is None:
+        return None
+    return FeatureStream.of(features, evaluation.target, evaluation.bias, evaluation.num_classes, evaluation.num_bias)
 
 
 def _count(target: Tensor, bias: Tensor | None, num_classes: int, num_bias: int) -> np.ndarray:

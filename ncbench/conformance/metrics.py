@@ -21,7 +21,7 @@ from ncbench.discovery.registry import registry
 from ncbench.training.seeding import seed_global_generators
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
-_TENSORS = frozenset({"logits", "features"})
+_TENSORS = frozenset({"logits", "features", "feature_stream"})
 _SPLITS = frozenset({"train", "val", "test"})
 _WHEN = frozenset({"always", "scheduled"})
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+from pydantic import Field
+
+from ncbench.contracts import parameters
 from ncbench.contracts.specs import Scalar, format_scalar
 
 
@@ -19,8 +24,10 @@ class Job:
         backbone: Spec, or None for the published or the dataset's default.
         seed: The seed.
         settings: Changes to the recipe, by ``recipe.KEY``.
-        anew: Whether what an earlier attempt left is discarded; otherwise its checkpoints are gone on from.
+        anew: Whether what an earlier sweep left is discarded; otherwise its checkpoints are gone on from.
         allow_mismatch: Whether data that are not the released ones are gone on with.
+        after: Ids of the runs it builds on. Those that are not among the jobs are there already.
+        devices: How many devices it trains on.
     """
 
     run_id: str
@@ -31,26 +38,52 @@ class Job:
     settings: Mapping[str, Scalar]
     anew: bool = False
     allow_mismatch: bool = False
+    after: tuple[str, ...] = ()
+    devices: int = 1
 
-    def arguments(self) -> list[str]:
-        """Return the arguments of ``ncbench run`` that make this run, but for where its folder goes."""
+    def arguments(self, attempt: int = 0) -> list[str]:
+        """Return the arguments of ``ncbench run`` that make this run, but for those that all jobs share.
+
+        Args:
+            attempt: How often the launcher has started it before: it goes on with what its own attempts left.
+        """
         named = ["--method", self.method, "--dataset", self.dataset]
         named += ["--backbone", self.backbone] if self.backbone else []
         settings = [part for key, value in self.settings.items() for part in ("--set", f"{key}={format_scalar(value)}")]
         mismatch = ["--allow-mismatch"] if self.allow_mismatch else []
-        return [*named, "--seed", str(self.seed), *settings, *mismatch, "--force" if self.anew else "--resume"]
+        start = "--force" if self.anew and attempt == 0 else "--resume"
+        return [*named, "--seed", str(self.seed), *settings, *mismatch, start]
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A job has to wait for something else than its turn.
+
+    Args:
+        job: The job.
+        why: What for, in a few words; the same words for all jobs that wait for the same.
+    """
+
+    job: Job
+    why: str
 
 
 @dataclass(frozen=True)
 class Started:
-    """A job's run has begun."""
+    """A job's run has begun, or begun again after its place was lost.
+
+    Args:
+        job: The job.
+        place: Where it runs, in a few words: a node, a process, a device.
+    """
 
     job: Job
+    place: str = ""
 
 
 @dataclass(frozen=True)
 class Ended:
-    """A job's run is over.
+    """A job is over: its run has ended and is not started again, or cannot be made.
 
     Args:
         job: The job.
@@ -62,27 +95,86 @@ class Ended:
     exit_code: int
     message: str
 
+    @classmethod
+    def without(cls, job: Job, base: str) -> Ended:
+        """Return the end of a job that was never started, since the run of this id that it builds on failed."""
+        return cls(job, 1, f"It builds on {base}, which is not completed.")
+
+
+Event = Waiting | Started | Ended
+
+
+class JobQueue:
+    """The jobs that a launcher has still to start, in their order, each once the runs that it builds on are completed.
+
+    Args:
+        jobs: The jobs.
+    """
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self._waiting = {job.run_id: job for job in jobs}
+        self._open = set(self._waiting)  # not ended with 0 yet
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    def blocked(self) -> list[Job]:
+        """Return the jobs that cannot start yet."""
+        return [job for job in self._waiting.values() if self._open.intersection(job.after)]
+
+    def next(self) -> Job | None:
+        """Take out the first job that can start, if there is one."""
+        for job in self._waiting.values():
+            if not self._open.intersection(job.after):
+                return self._waiting.pop(job.run_id)
+        return None
+
+    def ended(self, end: Ended) -> Iterator[Ended]:
+        """Take note that a job is over; yield its end, and those of all jobs that cannot be made without it."""
+        yield end
+        if end.exit_code == 0:
+            self._open.discard(end.job.run_id)
+            return
+        for job in self.blocked():
+            if end.job.run_id in job.after and job.run_id in self._waiting:
+                del self._waiting[job.run_id]
+                yield from self.ended(Ended.without(job, end.job.run_id))
+
 
 class Launcher:
     """Makes runs, several at a time.
 
+    No result and no run id depends on the launcher or on its parameters.
+
     Args:
-        workers: How many runs at a time; 0 lets the launcher decide.
-        device: As ``ncbench run --device``.
+        params: Validated parameters.
+
+    Raises:
+        ConfigurationError: What the parameters ask for is not there.
     """
 
-    def __init__(self, workers: int, device: str) -> None:
-        self.workers = workers
-        self.device = device
+    class Parameters(parameters.Parameters):
+        """What every launcher can be told; a subclass adds its own."""
 
-    def launch(self, jobs: Sequence[Job], arguments: Sequence[str]) -> Generator[Started | Ended, None, None]:
-        """Make every run, and tell when one starts and ends.
+        workers: int = Field(0, ge=0, description="runs at a time; 0: as many as the launcher finds fitting")
+        device: str = Field("auto", description="what a run trains on: auto, cpu, cuda, cuda:1, ...")
 
-        A run that fails ends with its exit code and the others go on. When the generator is closed early, runs that are
-        under way are interrupted in a way that lets them be resumed, before `close` returns.
+    def __init__(self, params: Any) -> None:
+        self.params = params
+
+    def launch(self, jobs: Sequence[Job], output: Path, arguments: Sequence[str]) -> Generator[Event, None, None]:
+        """Make every run, and tell when one waits, starts and ends. Each job ends exactly once.
+
+        A run that fails ends with its exit code and the others go on, but for those that build on it: a job starts when
+        all runs in its `after` have ended with 0, and ends at once, as :meth:`Ended.without`, when one has not;
+        :class:`JobQueue` sees to that. When the generator is closed early, runs that are under way are interrupted in a
+        way that lets them be resumed, before `close` returns.
 
         Args:
-            jobs: The runs, in the order to start them in.
-            arguments: Further arguments of ``ncbench run`` that all of them share, such as ``--output``.
+            jobs: The runs, in the order to start them in; a run comes before those that build on it.
+            output: Folder of the run folders, absolute. A launcher whose runs are elsewhere may keep files of its own
+                in ``.launch``, since all runs have to see this folder.
+            arguments: Further arguments of ``ncbench run`` that all jobs share, ``--output`` among them. Their paths
+                are absolute: a run may start in any folder.
         """
         raise NotImplementedError

@@ -2,15 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
+import torch
 from torch import Tensor
+
+from ncbench.collapse import ClassMeans
 
 if TYPE_CHECKING:
     from ncbench.geometry import Hierarchy
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureStream:
+    """The features of a split, a batch at a time: so that millions of images need no more memory than thousands.
+
+    Args:
+        compute: Given positions (n,) of images, or None for all: their features (n, d) float32 in batches, computed
+            anew by the model as it is.
+        by_target: Counts, sums and means of each class's features.
+        by_bias: The same of each value of the bias attribute; None where it is unknown.
+        finite: Whether every feature is a finite number. If not, sums and means are of no use.
+        held: (N, d) float32, all features, where they are few enough to be kept; None otherwise.
+    """
+
+    compute: Callable[[Tensor | None], Iterable[Tensor]]
+    by_target: ClassMeans
+    by_bias: ClassMeans | None
+    finite: bool
+    held: Tensor | None = None
+
+    @classmethod
+    def of(
+        cls, features: Tensor, target: Tensor, bias: Tensor | None, num_classes: int, num_bias: int
+    ) -> FeatureStream:
+        """Return the stream of features that are in memory: (N, d) float32, with (N,) int64 labels."""
+
+        def compute(index: Tensor | None) -> Iterable[Tensor]:
+            return [features if index is None else features[index]]
+
+        sums = ClassMeans(num_classes, features.shape[1], features.device)
+        of_bias = None if bias is None else ClassMeans(num_bias, features.shape[1], features.device)
+        finite = bool(torch.isfinite(features).all())
+        if finite:
+            sums.update(features, target)
+            if of_bias is not None and bias is not None:
+                of_bias.update(features, bias)
+        return cls(compute, sums, of_bias, finite, features)
+
+    def batches(self) -> Iterator[tuple[slice, Tensor]]:
+        """Pass over all images in order, as (positions, their (n, d) features)."""
+        seen = 0
+        for features in self.compute(None) if self.held is None else [self.held]:
+            rows = slice(seen, seen + len(features))
+            seen = rows.stop
+            yield rows, features
+
+    def rows(self, index: Tensor) -> Tensor:
+        """Return the features of a few images: positions (n,) -> (n, d)."""
+        return torch.cat(list(self.compute(index))) if self.held is None else self.held[index]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +84,7 @@ class Evaluation:
         hierarchy: Of the classes, or None.
         logits: (N, K) float32, if the family asked for them.
         features: (N, d) float32, if the family asked for them.
+        feature_stream: The same a batch at a time, if the family asked for that.
         weight: (K, d) of the linear classifier on the features, or None.
         classifier_bias: (K,) of the same, or None.
     """
@@ -48,6 +102,7 @@ class Evaluation:
     hierarchy: Hierarchy | None = None
     logits: Tensor | None = None
     features: Tensor | None = None
+    feature_stream: FeatureStream | None = None
     weight: Tensor | None = None
     classifier_bias: Tensor | None = None
 
@@ -56,7 +111,8 @@ class Metric:
     """A family of metrics.
 
     Attributes:
-        needs: Which of ``"logits"`` and ``"features"`` an evaluation must carry.
+        needs: Which of ``"logits"``, ``"features"`` and ``"feature_stream"`` an evaluation must carry. Logits and
+            features are held for all images of the split at once; a stream takes no more memory for more images.
         splits: The splits it is computed on.
         when: ``"always"``: at every evaluation; ``"scheduled"``: on the recipe's log-spaced schedule of epochs and
             at the end, for what is costly or changes slowly.

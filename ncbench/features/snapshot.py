@@ -69,15 +69,11 @@ def take_snapshot(evaluation: Evaluation) -> Snapshot | None:
     """
     import torch
 
-    from ncbench.collapse import ClassMeans
-
-    features, target = evaluation.features, evaluation.target
+    stream, target = evaluation.feature_stream, evaluation.target
     weight = None if evaluation.weight is None else evaluation.weight.detach()
-    tensors = [tensor for tensor in (features, weight) if tensor is not None]
-    if features is None or len(features) == 0 or not all(bool(torch.isfinite(tensor).all()) for tensor in tensors):
+    if stream is None or not stream.finite or not (weight is None or bool(torch.isfinite(weight).all())):
         return None
-    statistics = ClassMeans(evaluation.num_classes, features.shape[1], features.device)
-    statistics.update(features, target)
+    statistics = stream.by_target
     present = (statistics.counts > 0).nonzero().squeeze(1).cpu()  # (P,)
     means = statistics.means.cpu()[present]  # (P, d) float64
     vectors = thinned(
@@ -96,7 +92,7 @@ def take_snapshot(evaluation: Evaluation) -> Snapshot | None:
             means=vectors.means.float(),
             weight=None if vectors.weight is None else vectors.weight.float(),
         ),
-        features=(features[index].cpu().double() - means.mean(0)).float(),
+        features=(stream.rows(index).cpu().double() - means.mean(0)).float(),
         labels=target[index].cpu(),
         conflicting=None if conflicting is None else conflicting[index].cpu(),
     )

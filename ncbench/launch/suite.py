@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
-import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,55 +16,8 @@ from ncbench.contracts.documents import Part
 from ncbench.contracts.errors import ConfigurationError, name_offenders
 from ncbench.contracts.launcher import Job
 from ncbench.contracts.specs import Scalar, Spec
+from ncbench.launch.search import Search, Values
 from ncbench.training.configuration import Configuration, resolve
-
-DIGITS = 3  # significant ones of a drawn number: nobody tunes more, and specs stay readable
-
-_Values = Annotated[tuple[Scalar, ...], Field(min_length=1)]
-
-
-class Uniform(Part):
-    """Numbers drawn evenly between two bounds."""
-
-    uniform: tuple[float, float]
-
-    def draw(self, generator: random.Random) -> Scalar:
-        """Draw one."""
-        return _rounded(generator.uniform(*self.uniform))
-
-
-class LogUniform(Part):
-    """Positive numbers whose logarithm is drawn evenly between two bounds."""
-
-    log_uniform: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
-
-    def draw(self, generator: random.Random) -> Scalar:
-        """Draw one."""
-        low, high = self.log_uniform
-        return _rounded(math.exp(generator.uniform(math.log(low), math.log(high))))
-
-
-class Search(Part):
-    """Random search: every method and dataset of the block gets the same number of draws.
-
-    Args:
-        trials: How many.
-        seed: Of the draws; those of one block depend on nothing else, so all its methods try the same recipes.
-        space: Setting -> the values it may take, or bounds.
-    """
-
-    trials: int = Field(ge=1)
-    seed: int = 0
-    space: Mapping[str, _Values | Uniform | LogUniform] = Field(min_length=1)
-
-    def draws(self) -> Iterator[dict[str, Scalar]]:
-        """Yield the settings of each trial."""
-        generator = random.Random(self.seed)  # noqa: S311 (no secret)
-        for _ in range(self.trials):
-            yield {
-                key: generator.choice(values) if isinstance(values, tuple) else values.draw(generator)
-                for key, values in sorted(self.space.items())
-            }
 
 
 class Block(Part):
@@ -89,7 +40,7 @@ class Block(Part):
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
     backbone: str | None = None
     settings: Mapping[str, Scalar] = Field(default_factory=dict)
-    grid: Mapping[str, _Values] = Field(default_factory=dict)
+    grid: Mapping[str, Values] = Field(default_factory=dict)
     search: Search | None = None
 
     def points(self) -> Iterator[dict[str, Scalar]]:
@@ -167,20 +118,11 @@ def load_suite(path: Path) -> Suite:
 def _member(
     method: str, dataset: str, backbone: str | None, seed: int, point: Mapping[str, Scalar], allow_mismatch: bool
 ) -> Member:
-    recipe, parameters = _separated(point)
+    recipe = {key: value for key, value in point.items() if not key.startswith("method.")}
+    parameters = {key.removeprefix("method."): point[key] for key in point.keys() - recipe.keys()}
     spec = Spec.parse(method)
     # As given, not canonical: a value that is the parameter's default may stand against a published one.
     given = str(Spec(spec.name, {**spec.parameters, **parameters}))
     configuration = resolve(given, dataset, backbone, seed, recipe, synthetic=False, allow_mismatch=allow_mismatch)
     job = Job(configuration.run_id, given, dataset, backbone, seed, recipe, allow_mismatch=allow_mismatch)
     return Member(configuration, job)
-
-
-def _separated(point: Mapping[str, Scalar]) -> tuple[dict[str, Scalar], dict[str, Scalar]]:
-    """Split settings into the recipe's, with their prefix, and the method's, without."""
-    recipe = {key: value for key, value in point.items() if not key.startswith("method.")}
-    return recipe, {key.removeprefix("method."): point[key] for key in point.keys() - recipe.keys()}
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.{DIGITS}g}")

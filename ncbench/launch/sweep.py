@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import signal
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,14 +11,15 @@ from pathlib import Path
 from typing import Literal
 
 from ncbench.contracts.errors import DataError, NcbenchError
-from ncbench.contracts.launcher import Ended, Job, Launcher, Started
+from ncbench.contracts.launcher import Ended, Event, Job, Launcher, Started, Waiting
 from ncbench.data.store.prepare import prepare
 from ncbench.launch.suite import Member
 from ncbench.records.archive import RESULT_FILE, RunResult, load_result
 from ncbench.records.record import Status
+from ncbench.training.interrupts import TERMINATING
 from ncbench.training.run import writable_folder
 
-State = Literal["missing", "running", "damaged"] | Status
+State = Literal["missing", "waiting", "running", "damaged"] | Status
 OVER: frozenset[State] = frozenset({"completed", "diverged"})
 """What counts as made: divergence is a result, and the same seed would diverge again."""
 
@@ -28,14 +30,17 @@ class Run:
 
     Args:
         member: What it is.
-        state: The status its record has, or ``"missing"``, ``"running"``, or ``"damaged"``: its record is unreadable.
+        state: The status its record has, or ``"missing"``, ``"waiting"``, ``"running"``, or ``"damaged"``: its record
+            is unreadable.
         result: The record, if there is one.
+        place: Where it runs, as the launcher says it.
         problem: Why it was not made in this sweep, in one line; empty if nothing went wrong.
     """
 
     member: Member
     state: State
     result: RunResult | None = None
+    place: str = ""
     problem: str = ""
 
 
@@ -60,6 +65,13 @@ class Sweep:
             sweep._read(run)
         return sweep
 
+    @functools.cached_property
+    def varying(self) -> list[str]:
+        """The settings in which the runs differ."""
+        jobs = [run.member.job for run in self.runs.values()]
+        keys = sorted({key for job in jobs for key in job.settings})
+        return [key for key in keys if len({repr(job.settings.get(key)) for job in jobs}) > 1]
+
     @property
     def unfinished(self) -> list[Run]:
         """The runs that are still to be made."""
@@ -71,44 +83,63 @@ class Sweep:
         """Make what is unfinished, and yield a run whenever its state changes.
 
         A failed run is made anew, never taken for a result; one that was cut off goes on from its checkpoint. Data that
-        are missing or damaged end the runs that need them, and no others. When the generator is closed early, runs that
-        are under way are interrupted first.
+        are missing or damaged end the runs that need them, and no others; so does a run that cannot be made end those
+        that build on it. When the generator is closed early, runs that are under way are interrupted first.
 
         Args:
             launcher: Where the runs are made.
             data_root: As for :func:`ncbench.run`.
-            report: Told, in one line, what takes long before runs begin, and on which data none can.
+            report: Told, in one line, what takes long before runs begin, which runs cannot, and what others wait for.
 
         Raises:
             NcbenchError: The output folder cannot be written.
         """
         if self.unfinished:
             writable_folder(self.output)  # else every run would find out by itself
-        jobs: list[Job] = []
-        without_data: dict[str, str] = {}
-        for run in self.unfinished:
-            dataset = run.member.configuration.dataset
-            if dataset.spec not in without_data:
-                without_data[dataset.spec] = _prepare(run.member, data_root, report)
-                if without_data[dataset.spec]:
-                    report(f"Runs on {dataset.spec} are left out: its data are not ready. Why stands at the end.")
-            run.problem = without_data[dataset.spec]
-            if not run.problem:
-                jobs.append(replace(run.member.job, anew=run.state in ("failed", "damaged")))
-        arguments = ["--output", str(self.output), *(["--data-root", str(data_root)] if data_root else [])]
-        with contextlib.closing(launcher.launch(jobs, arguments)) as events:
+        jobs = self._jobs(data_root, report)
+        output = self.output.absolute()  # a launcher's runs start in folders of its own
+        arguments = ["--output", str(output), *(["--data-root", str(data_root.absolute())] if data_root else [])]
+        reasons = set[str]()
+        with contextlib.closing(launcher.launch(jobs, output, arguments)) as events:
             for event in events:
+                if isinstance(event, Waiting) and event.why not in reasons:
+                    reasons.add(event.why)
+                    report(f"Runs wait: {event.why}.")
                 run = self.runs[event.job.run_id]
                 self._note(run, event)
                 yield run
 
-    def _note(self, run: Run, event: Started | Ended) -> None:
-        if isinstance(event, Started):
-            run.state = "running"
-            return
-        self._read(run)
-        if run.state not in OVER:
-            run.problem = _problem(run.state, event)
+    def _jobs(self, data_root: Path | None, report: Callable[[str], None]) -> list[Job]:
+        """Prepare the data of what is unfinished, and return the jobs of all runs that can be made."""
+        jobs: list[Job] = []
+        without_data: dict[str, str] = {}
+        for run in self.unfinished:
+            job, dataset = run.member.job, run.member.configuration.dataset
+            if dataset.spec not in without_data:
+                without_data[dataset.spec] = _prepare(run.member, data_root, report)
+                if without_data[dataset.spec]:
+                    report(f"Runs on {dataset.spec} are left out: its data are not ready. Why stands at the end.")
+            run.problem = without_data[dataset.spec] or self._lacking(job)
+            if not run.problem:
+                jobs.append(replace(job, anew=run.state in ("failed", "damaged")))
+        return jobs
+
+    def _lacking(self, job: Job) -> str:
+        """Return why a job cannot be made although its data are there: what it builds on cannot, or has diverged."""
+        bases = (self.runs[base] for base in job.after if base in self.runs)
+        lacking = (base.member.job.run_id for base in bases if base.problem or base.state == "diverged")
+        return next((Ended.without(job, base).message for base in lacking), "")
+
+    def _note(self, run: Run, event: Event) -> None:
+        match event:
+            case Waiting():
+                run.state = "waiting"
+            case Started(place=place):
+                run.state, run.place = "running", place
+            case Ended():
+                self._read(run)
+                if run.state not in OVER:
+                    run.problem = _problem(event)
 
     def _read(self, run: Run) -> None:
         path = self.output / run.member.job.run_id / RESULT_FILE
@@ -121,14 +152,15 @@ class Sweep:
                 run.state = "damaged"
 
 
-def _problem(state: State, event: Ended) -> str:
+def _problem(event: Ended) -> str:
     """Say in one line why a run was not made."""
+    # A process that is told to end while it still imports torch leaves no record, and nothing to lose.
+    if event.exit_code in (130, *(-number for number in TERMINATING)):
+        return "interrupted; the next sweep goes on with it"
     if event.exit_code < 0:
         number = -event.exit_code
         hint = "; if memory ran out, make fewer runs at a time" if number == signal.SIGKILL else ""
         return f"ended by signal {number}, {signal.strsignal(number)}{hint}"
-    if state == "interrupted":
-        return "interrupted; the next sweep goes on with it"
     return event.message.removeprefix("Error: ") or f"ended with exit code {event.exit_code} and said nothing"
 
 

@@ -192,7 +192,7 @@ def load_metrics() -> dict[str, Metric]:
         origin = f"the metric family {name!r} of {found.plugin.distribution}"
         family: Metric = found.card.load()()
         for attribute, declared, valid in (
-            ("needs", family.needs, ("features", "logits")),
+            ("needs", family.needs, ("feature_stream", "features", "logits")),
             ("splits", family.splits, ("train", "val", "test")),
             ("when", {family.when}, ("always", "scheduled")),
         ):

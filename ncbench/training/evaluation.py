@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ncbench.collapse import ClassMeans
 from ncbench.contracts.errors import NcbenchError, described
 from ncbench.contracts.groups import group_counts
 from ncbench.contracts.method import Method
-from ncbench.contracts.metric import Evaluation, Metric
+from ncbench.contracts.metric import Evaluation, FeatureStream, Metric
 from ncbench.data.loading.loader import Loader
 from ncbench.data.store.open import Store
 
@@ -101,19 +103,17 @@ class Evaluator:
     def look(self, method: Method, split: EvaluatedSplit, scheduled: bool) -> Evaluation:
         """Pass over `split` once and return what the metric families need to see of it; arguments of `evaluate`."""
         needs = frozenset[str]().union(*(family.needs for _, family in self._families(split.name, scheduled)))
-        measured = any("features" in family.needs for _, family in self._families(split.name, scheduled=True))
-        autocast = None if measured else self.autocast
-        device, number = split.target.device, len(split.target)
-        prediction = torch.empty(number, dtype=torch.int64, device=device)
-        logits = features = None
+        measured = any(family.needs & _FEATURES for _, family in self._families(split.name, scheduled=True))
+        compute = functools.partial(self._features, method, split, None if measured else self.autocast)
+        num_classes, num_bias = len(self.store.class_names), len(self.store.bias_names)
+        number = len(split.target)
+        prediction = torch.empty(number, dtype=torch.int64, device=split.target.device)
+        logits = features = sums = None
         method.eval()
         seen = 0
-        for images, _ in split.loader.batches(torch.arange(number), self.batch_size, None):
-            rows = slice(seen, seen + len(images))
+        for batch_features in compute(None):
+            rows = slice(seen, seen + len(batch_features))
             seen = rows.stop
-            with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
-                batch_features = method.features(images)
-            batch_features = batch_features.float()  # in bfloat16, logits of many classes tie
             batch_logits = method.classify(batch_features).float()
             prediction[rows] = batch_logits.argmax(dim=1)
             # Written in place: kept and concatenated, they would be in memory twice, and so would all that they are
@@ -121,18 +121,21 @@ class Evaluator:
             if "logits" in needs:
                 logits = batch_logits.new_empty(number, batch_logits.shape[1]) if logits is None else logits
                 logits[rows] = batch_logits
-            if "features" in needs:
+            few = "feature_stream" in needs and number * batch_features[0].numel() <= _HELD
+            if few or "features" in needs:
                 features = batch_features.new_empty(number, batch_features.shape[1]) if features is None else features
                 features[rows] = batch_features
+            if "feature_stream" in needs:
+                sums = sums or _Sums(split, num_classes, num_bias, batch_features)
+                sums.add(rows, batch_features)
 
-        num_classes, num_bias = len(self.store.class_names), len(self.store.bias_names)
         hit = prediction == split.target
         labels = split.target.cpu().numpy()
         bias = None if split.bias is None else split.bias.cpu().numpy()
         hits = hit.cpu().numpy()
         count = group_counts(labels, bias, num_classes, num_bias)
         correct = group_counts(labels[hits], None if bias is None else bias[hits], num_classes, num_bias)
-        classifier = method.classifier_parameters() if "features" in needs else None
+        classifier = method.classifier_parameters() if needs & _FEATURES else None
         return Evaluation(
             split=split.name,
             num_classes=num_classes,
@@ -146,10 +149,23 @@ class Evaluator:
             aligned_bias=self.store.aligned_bias,
             hierarchy=self.store.hierarchy,
             logits=logits,
-            features=features,
+            features=features if "features" in needs else None,
+            feature_stream=None if sums is None else sums.stream(compute, features),
             weight=None if classifier is None else classifier[0].float(),
             classifier_bias=None if classifier is None or classifier[1] is None else classifier[1].float(),
         )
+
+    @torch.no_grad()
+    def _features(
+        self, method: Method, split: EvaluatedSplit, autocast: torch.dtype | None, index: Tensor | None
+    ) -> Iterator[Tensor]:
+        """Compute the features (n, d) float32 of a split's images in batches, those at `index` or all."""
+        device = split.target.device
+        index = torch.arange(len(split.target)) if index is None else index.cpu()
+        for images, _ in split.loader.batches(index, self.batch_size, None):
+            with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
+                features = method.features(images)
+            yield features.float()  # in bfloat16, logits of many classes tie
 
     @torch.no_grad()
     def measure(self, evaluation: Evaluation, scheduled: bool) -> SplitResult:
@@ -160,6 +176,8 @@ class Evaluator:
         """
         numbers: dict[str, float] = {}
         given = {name: value for name, value in vars(evaluation).items() if isinstance(value, Tensor)}
+        if evaluation.feature_stream is not None and evaluation.feature_stream.held is not None:
+            given["features"] = evaluation.feature_stream.held
         for origin, family in self._families(evaluation.split, scheduled):
             versions = {name: tensor._version for name, tensor in given.items()}
             try:
@@ -179,6 +197,30 @@ class Evaluator:
         ]
 
 
+class _Sums:
+    """What one pass over a split leaves of its features: the sums of each class and of each value of the attribute."""
+
+    def __init__(self, split: EvaluatedSplit, num_classes: int, num_bias: int, features: Tensor) -> None:
+        dim, device = features.shape[1], features.device
+        self.by_target = ClassMeans(num_classes, dim, device)
+        self.by_bias = None if split.bias is None else ClassMeans(num_bias, dim, device)
+        self.split = split
+        self.finite = True
+
+    def add(self, rows: slice, features: Tensor) -> None:
+        self.finite = self.finite and bool(torch.isfinite(features).all())
+        if not self.finite:
+            return
+        self.by_target.update(features, self.split.target[rows])
+        if self.by_bias is not None and self.split.bias is not None:
+            self.by_bias.update(features, self.split.bias[rows])
+
+    def stream(self, compute: Callable[[Tensor | None], Iterable[Tensor]], held: Tensor | None) -> FeatureStream:
+        return FeatureStream(compute, self.by_target, self.by_bias, self.finite, held)
+
+
+_FEATURES = frozenset({"features", "feature_stream"})
+_HELD = 1 << 26  # numbers: features of up to 256 MiB are kept, which is faster than to compute them a second time
 _WITHOUT_IT = "Put it right, uninstall its package, or leave it out with NCBENCH_PLUGINS."
 
 

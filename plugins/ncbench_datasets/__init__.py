@@ -20,11 +20,11 @@ _SAGAWA = (
 )
 
 
-def _card(name: str, summary: str, kind: str, citation: str, module: str = "") -> DatasetCard:
+def _card(name: str, summary: str, kind: str, citation: str) -> DatasetCard:
     return DatasetCard(
         name=name,
         summary=summary,
-        factory=f"ncbench_datasets.{module or name}:{kind}",
+        factory=f"ncbench_datasets.{name}:{kind}",
         citation=citation,
         manifest=f"ncbench:datasets_manifest/{name}.yaml",
     )
@@ -62,7 +62,6 @@ def ncbench_datasets() -> Iterable[DatasetCard]:
             "FashionMnist",
             "Xiao, Rasul & Vollgraf, Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning "
             "Algorithms, arXiv:1708.07747, 2017",
-            module="mnist",
         ),
         _card(
             "svhn",
@@ -119,7 +118,6 @@ def ncbench_datasets() -> Iterable[DatasetCard]:
             "BFFHQ: faces told apart by age, which in training goes along with gender",
             "Bffhq",
             "Kim, Lee & Choo, BiaSwap: Removing Dataset Bias with Bias-Tailored Swapping Augmentation, ICCV 2021",
-            module="aligned_folders",
         ),
         _card(
             "dogs_and_cats",
@@ -127,7 +125,6 @@ def ncbench_datasets() -> Iterable[DatasetCard]:
             "DogsAndCats",
             "Kim et al., Learning Not to Learn: Training Deep Neural Networks with Biased Data, CVPR 2019; Lee et al., "
             "Revisiting the Importance of Amplifying Bias for Debiasing, AAAI 2023",
-            module="aligned_folders",
         ),
         _card(
             "corrupted_cifar10",

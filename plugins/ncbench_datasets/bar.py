@@ -10,12 +10,12 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from ncbench import DataError, Dataset, Split, name_offenders
-from ncbench_datasets.layouts.photographs import PhotographParameters
+from ncbench import DataError, Split, name_offenders
+from ncbench_datasets.layouts.folders import entries, files_below
+from ncbench_datasets.layouts.photographs import PhotographParameters, WholePhotographs
 from ncbench_datasets.layouts.suffixed_images import (
     SuffixedImage,
     conflict_folder,
-    image_files,
     read_suffixed,
     suffixed_split,
 )
@@ -38,7 +38,7 @@ class BarParameters(PhotographParameters):
     )
 
 
-class Bar(Dataset):
+class Bar(WholePhotographs):
     """Six actions, 1,941 images to train on and 654 to test.
 
     In training every action is seen at its usual place (climbing on rock walls, diving under water), in the test never.
@@ -59,7 +59,6 @@ class Bar(Dataset):
 
     def __init__(self, params: Any, root: Path | None) -> None:
         super().__init__(params, root)
-        self.image_size = (params.size, params.size)
         if params.conflict:
             self.bias_names = tuple(f"place of {name}" for name in CLASSES)
 
@@ -75,7 +74,7 @@ class Bar(Dataset):
             DataError: A folder is missing or empty.
         """
         if self.params.conflict:
-            return [path for folders in self._variant().values() for path in image_files(folders)]
+            return [path for folders in self._variant().values() for path in files_below(folders)]
         return [path for split in _TWIN for path in self._files(split)]
 
     def read(self) -> Mapping[str, Split]:
@@ -106,9 +105,7 @@ class Bar(Dataset):
 
     def _files(self, split: str) -> list[Path]:
         folder = self.source / split
-        if not folder.is_dir():
-            raise DataError(f"{folder} is missing.")
-        files = [path for path in folder.iterdir() if not path.name.startswith(".") and not _of_variant(path)]
+        files = [folder / name for name, _ in entries(folder) if not _of_variant(folder / name)]
         if not files:
             raise DataError(f"{folder} is empty.")
         return files

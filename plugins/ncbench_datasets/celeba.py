@@ -13,7 +13,7 @@ import pydantic
 from pydantic import Field
 from pydantic_core import PydanticCustomError
 
-from ncbench import DataError, Dataset, Split, name_offenders
+from ncbench import DataError, Split, name_offenders
 from ncbench_datasets.layouts.celeba_tables import (
     ATTRIBUTE_FILE,
     ATTRIBUTES,
@@ -25,7 +25,7 @@ from ncbench_datasets.layouts.celeba_tables import (
 )
 from ncbench_datasets.layouts.hub_files import find_shards, read_images
 from ncbench_datasets.layouts.listed_images import listed_images
-from ncbench_datasets.layouts.photographs import PhotographParameters
+from ncbench_datasets.layouts.photographs import PhotographParameters, WholePhotographs
 from ncbench_datasets.made.twin_pictures import striped_on
 
 SPLITS = ("train", "val", "test")
@@ -58,7 +58,7 @@ class CelebaParameters(PhotographParameters):
         return bias
 
 
-class Celeba(Dataset):
+class Celeba(WholePhotographs):
     """202,599 faces with 40 attributes each; by default blond hair is told apart, which goes along with the gender.
 
     Class and bias value are 1 where the image has the attribute. Images are 178 x 218 pixels; the middle 178 x 178 are
@@ -74,7 +74,6 @@ class Celeba(Dataset):
 
     def __init__(self, params: Any, root: Path | None) -> None:
         super().__init__(params, root)
-        self.image_size = (params.size, params.size)
         self.class_names = (f"no {params.target}", params.target)
         self.bias_names = (f"no {params.bias}", params.bias)
 

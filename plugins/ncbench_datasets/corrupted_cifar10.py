@@ -76,4 +76,4 @@ class CorruptedCifar10(Cifar10):
         for index, corruption in enumerate(self.bias_names):
             rows = np.flatnonzero(bias == index)
             images[rows] = corrupt(images[rows], corruption, self.params.severity, name, rows.tolist())
-        return replace(split, images=images, bias=bias)
+        return replace(split, inputs=images, bias=bias)

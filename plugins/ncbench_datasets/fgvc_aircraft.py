@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ncbench import DataError, Split, name_offenders
+from ncbench_datasets.layouts.folders import content
 from ncbench_datasets.layouts.listed_images import listed_images
 from ncbench_datasets.layouts.photographs import Photographs
 from ncbench_datasets.made.twin_pictures import striped
@@ -180,10 +181,8 @@ def read_table(path: Path) -> dict[str, str]:
         DataError: The file is missing, lines are of another form, or images occur twice; all are named.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing.") from None
-    except (OSError, UnicodeDecodeError) as error:
+        lines = content(path).decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
         raise DataError(f"{path} cannot be read ({error}).") from error
     labels: dict[str, str] = {}
     problems = []

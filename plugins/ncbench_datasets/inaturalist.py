@@ -16,9 +16,8 @@ from ncbench import Split
 from ncbench_datasets.layouts.class_folders import write_class_folders
 from ncbench_datasets.layouts.inaturalist_annotations import read_annotations
 from ncbench_datasets.layouts.inaturalist_folders import parse_names, read_folders
-from ncbench_datasets.layouts.inaturalist_release import Release
 from ncbench_datasets.layouts.photographs import PhotographParameters, Photographs
-from ncbench_datasets.layouts.taxonomy import RANKS
+from ncbench_datasets.layouts.taxonomy import RANKS, Release
 from ncbench_datasets.made.twin_pictures import striped_on
 
 if TYPE_CHECKING:

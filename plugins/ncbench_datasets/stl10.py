@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ncbench import DataError, Dataset, Split, name_offenders
+from ncbench_datasets.layouts.folders import content
 from ncbench_datasets.made.twin_pictures import striped
 
 SIDE = 96
@@ -49,7 +50,7 @@ class Stl10(Dataset):
             DataError: A file is truncated or damaged, labels are outside 1..10, or the classes have other names.
         """
         path = self.source / BINARY_FOLDER / NAMES_FILE
-        names = _content(path).decode("utf-8", "replace").split()
+        names = content(path).decode("utf-8", "replace").split()
         if names != list(self.class_names):
             raise DataError(f"{path} names other classes: {' '.join(names) or 'none'}.")
         return {split: self._read(split) for split in SPLITS}
@@ -87,12 +88,12 @@ def read_images(path: Path) -> np.ndarray:
     Raises:
         DataError: The file cannot be read, or is no whole number of images long.
     """
-    content = _content(path)
-    if not content or len(content) % _PIXELS:
+    values = content(path)
+    if not values or len(values) % _PIXELS:
         raise DataError(
-            f"{path} is truncated or damaged: {len(content)} bytes are no whole number of images of {_PIXELS}."
+            f"{path} is truncated or damaged: {len(values)} bytes are no whole number of images of {_PIXELS}."
         )
-    planes = np.frombuffer(content, dtype=np.uint8).reshape(-1, 3, SIDE, SIDE)  # (image, channel, column, row)
+    planes = np.frombuffer(values, dtype=np.uint8).reshape(-1, 3, SIDE, SIDE)  # (image, channel, column, row)
     return np.ascontiguousarray(planes.transpose(0, 3, 2, 1))
 
 
@@ -108,15 +109,8 @@ def read_labels(path: Path) -> np.ndarray:
     Raises:
         DataError: The file cannot be read, or labels are outside 1..10; they are named.
     """
-    labels = np.frombuffer(_content(path), dtype=np.uint8).astype(np.int64)
+    labels = np.frombuffer(content(path), dtype=np.uint8).astype(np.int64)
     if (wrong := np.flatnonzero((labels < 1) | (labels > 10))).size:
         offenders = name_offenders([f"row {row} has {labels[row]}" for row in wrong.tolist()])
         raise DataError(f"{path} holds {wrong.size} labels outside 1..10: {offenders}.")
     return labels - 1
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror or error}).") from error

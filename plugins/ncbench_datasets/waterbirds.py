@@ -117,7 +117,7 @@ def read_metadata(path: Path) -> list[_Row]:
     problems: list[str] = []
     seen: dict[str, int] = {}
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
             wanted = ("img_filename", *LIMITS)
             if missing := [name for name in wanted if name not in (reader.fieldnames or ())]:

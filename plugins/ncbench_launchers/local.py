@@ -10,11 +10,13 @@ import tempfile
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import IO
+from pathlib import Path
+from typing import IO, Any
 
 import torch
 
-from ncbench import Ended, Job, Launcher, Started, find_device, free_memory
+from ncbench import Ended, Job, JobQueue, Launcher, Started, Waiting, find_device, free_memory
+from ncbench.contracts.launcher import Event
 
 POLL_SECONDS = 0.1
 GRACE_SECONDS = 60  # in which an interrupted run writes its record
@@ -46,39 +48,38 @@ class Local(Launcher):
         ConfigurationError: There is no such device on this machine.
     """
 
-    def __init__(self, workers: int, device: str) -> None:
-        super().__init__(workers, device)
-        find_device(device)  # refused once, before anything is prepared, instead of by every run
+    def __init__(self, params: Any) -> None:
+        super().__init__(params)
+        # Looked for once, before anything is prepared, instead of by every run.
+        device = find_device(params.device)
+        every = params.device == "auto" and device.type == "cuda"
+        self.devices = [f"cuda:{index}" for index in range(torch.cuda.device_count())] if every else [str(device)]
 
-    def launch(self, jobs: Sequence[Job], arguments: Sequence[str]) -> Generator[Started | Ended, None, None]:
-        """Make the runs; see :meth:`ncbench.contracts.launcher.Launcher.launch`."""
-        devices = self._devices()
+    def launch(self, jobs: Sequence[Job], output: Path, arguments: Sequence[str]) -> Generator[Event, None, None]:
+        """Make the runs; see :meth:`ncbench.Launcher.launch`."""
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        workers = max(1, min(self.workers or self._fitting(devices, cores), len(jobs)))
+        workers = max(1, min(self.params.workers or self._fitting(cores), len(jobs)))
         environment = {"OMP_NUM_THREADS": str(max(1, cores // workers)), **os.environ}
-        waiting, running = list(reversed(jobs)), list[_Process]()
+        queue, running = JobQueue(jobs), list[_Process]()
+        yield from (Waiting(job, "runs that others build on come first") for job in queue.blocked())
         try:
-            while waiting or running:
-                while waiting and len(running) < workers:
-                    job = waiting.pop()
+            while queue or running:
+                while len(running) < workers and (job := queue.next()):
                     slot = min(set(range(workers)) - {other.slot for other in running})
-                    running.append(self._start(job, slot, devices[slot % len(devices)], arguments, environment))
-                    yield Started(job)
+                    device = self.devices[slot % len(self.devices)]
+                    process = self._start(job, slot, device, arguments, environment)
+                    running.append(process)
+                    yield Started(job, f"process {process.process.pid} on {device}")
                 time.sleep(POLL_SECONDS)
                 for process in [process for process in running if process.process.poll() is not None]:
                     running.remove(process)
-                    yield process.ended()
+                    yield from queue.ended(process.ended())
         finally:
             _interrupt(running)
 
-    def _devices(self) -> list[str]:
-        if self.device == "auto" and torch.cuda.is_available():
-            return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
-        return [self.device]
-
-    def _fitting(self, devices: Sequence[str], cores: int) -> int:
-        if devices[0].startswith("cuda"):
-            return len(devices)
+    def _fitting(self, cores: int) -> int:
+        if self.devices[0].startswith("cuda"):
+            return len(self.devices)
         return min(cores, free_memory(torch.device("cpu")) // BYTES_A_RUN)
 
     def _start(

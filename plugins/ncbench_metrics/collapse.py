@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import torch
 
 from ncbench import Evaluation, Metric
-from ncbench.collapse import measure
+from ncbench.collapse import ResidualStatistics, measure_residuals
 
 
 class CollapseMetrics(Metric):
@@ -23,18 +23,29 @@ class CollapseMetrics(Metric):
     the classifier is not linear, `bias_` measures where the attribute is unknown, and any number that is not finite.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"features"})
+    needs: ClassVar[frozenset[str]] = frozenset({"feature_stream"})
     splits: ClassVar[tuple[str, ...]] = ("train",)
     when: ClassVar[Literal["always", "scheduled"]] = "scheduled"
 
     def compute(self, evaluation: Evaluation) -> Mapping[str, float]:
         """Return the family's metrics."""
-        features, weight, bias = evaluation.features, evaluation.weight, evaluation.classifier_bias
-        tensors = [tensor for tensor in (features, weight, bias) if tensor is not None]
-        if features is None or len(features) == 0 or not all(torch.isfinite(tensor).all() for tensor in tensors):
+        stream, weight, bias = evaluation.feature_stream, evaluation.weight, evaluation.classifier_bias
+        if stream is None or not stream.finite:
             return {}
-        measures = measure(features, evaluation.target, weight, bias, num_classes=evaluation.num_classes)
-        if evaluation.bias is not None:
-            of_bias = measure(features, evaluation.bias, num_classes=evaluation.num_bias)
-            measures |= {f"bias_{name}": value for name, value in of_bias.items()}
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in (weight, bias) if tensor is not None):
+            return {}
+        means = {"": stream.by_target.means}
+        residuals = {"": ResidualStatistics(means[""], weight, bias)}
+        labels = {"": evaluation.target}
+        if stream.by_bias is not None and evaluation.bias is not None:
+            means["bias_"], labels["bias_"] = stream.by_bias.means, evaluation.bias
+            residuals["bias_"] = ResidualStatistics(means["bias_"])
+        for rows, features in stream.batches():
+            for prefix, statistics in residuals.items():
+                statistics.update(features, labels[prefix][rows])
+        measures = {
+            f"{prefix}{name}": value
+            for prefix, statistics in residuals.items()
+            for name, value in measure_residuals(means[prefix], statistics, None if prefix else weight).items()
+        }
         return {name: value for name, value in measures.items() if math.isfinite(value)}

@@ -8,11 +8,10 @@ from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from ncbench import Evaluation, Metric
 
-_ROWS = 512  # images, or rows of the K x K cosines, taken at a time
+_ROWS = 512  # of the K x K cosines, taken at a time
 
 
 class FrameMetrics(Metric):
@@ -29,18 +28,18 @@ class FrameMetrics(Metric):
     with fewer than two classes, and where a feature or weight is not finite.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"features"})
+    needs: ClassVar[frozenset[str]] = frozenset({"feature_stream"})
     splits: ClassVar[tuple[str, ...]] = ("train",)
     when: ClassVar[Literal["always", "scheduled"]] = "scheduled"
 
     def compute(self, evaluation: Evaluation) -> Mapping[str, float]:
         """Return the family's metrics."""
-        features, weight = evaluation.features, evaluation.weight
-        if evaluation.hierarchy is None or features is None or weight is None:
+        stream, weight = evaluation.feature_stream, evaluation.weight
+        if evaluation.hierarchy is None or stream is None or weight is None:
             return {}
-        if not (torch.isfinite(features).all() and torch.isfinite(weight).all()):
+        if not (stream.finite and torch.isfinite(weight).all()):
             return {}
-        sums = class_sums(features, evaluation.target, evaluation.num_classes)  # in the direction of the means
+        sums = stream.by_target.sums  # (K, d), in the direction of the means
         classifier = weight.detach().double()
         kept = (sums != 0).any(dim=1) & (classifier != 0).any(dim=1)
         pairs = math.comb(int(kept.sum()), 2)
@@ -64,11 +63,3 @@ class FrameMetrics(Metric):
             "frame_fidelity_std": math.sqrt(max(squared / pairs - mean**2, 0.0)),
             "frame_fidelity_deviation": absolute / pairs,
         }
-
-
-def class_sums(features: Tensor, target: Tensor, num_classes: int) -> Tensor:
-    """Return the sum of each class's features: (N, d), (N,) -> (K, d) float64."""
-    sums = torch.zeros(num_classes, features.shape[1], dtype=torch.float64, device=features.device)
-    for start in range(0, len(target), _ROWS):  # a run at a time: the features are not copied whole
-        sums.index_add_(0, target[start : start + _ROWS], features[start : start + _ROWS].double())
-    return sums

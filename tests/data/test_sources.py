@@ -202,7 +202,10 @@ def test_strange_files_in_bar_are_named(bar_root: Path, name: str, message: str)
 
 
 def test_hidden_files_in_bar_are_left_alone(bar_root: Path) -> None:
-    (bar_root / "bar" / "train" / ".DS_Store").write_text("")
+    for name in (".DS_Store", "Thumbs.db", "desktop.ini", "@eaDir/climbing_1.jpg", "__MACOSX/._climbing_1.jpg"):
+        path = bar_root / "bar" / "train" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("")
     _prepare_bar(bar_root)
 
 

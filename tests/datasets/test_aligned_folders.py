@@ -65,6 +65,16 @@ def test_names_and_folders_say_what_an_image_is(name: str, root: Path) -> None:
     assert train.ids[0].startswith(f"{SHARES[name]}/align/0/")
 
 
+def test_what_file_managers_leave_is_no_image(name: str, root: Path) -> None:
+    dataset = _dataset(name, root)
+    files = dataset.source_files()
+    for left in ("Thumbs.db", ".hidden/0_0_0.png", "@eaDir/1_1_1.png", "__MACOSX/deep/2_0_0.png"):
+        path = root / name / SHARES[name] / "align" / "0" / left
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    assert _dataset(name, root).source_files() == files
+
+
 def test_the_share_names_the_folder(name: str, root: Path) -> None:
     names = {0.005: "0.5pct", 0.01: "1pct", 0.02: "2pct", 0.05: "5pct", 0.07: "7pct"}
     assert {share: conflict_folder(share) for share in names} == names

@@ -68,6 +68,16 @@ def test_the_tables_say_what_every_image_is(root: Path) -> None:
         np.testing.assert_array_equal(train.inputs[row], decode(path, Framing((32, 32))))
 
 
+@pytest.mark.parametrize("layout", ["txt", "csv"])
+def test_a_table_may_start_with_a_byte_order_mark(root: Path, layout: str) -> None:
+    if layout == "csv":
+        _as_csv(root)
+    fingerprint = _open(root).fingerprint
+    for path in (root / "celeba").glob(f"*.{layout}"):
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert _open(root).fingerprint == fingerprint
+
+
 def test_blond_hair_goes_along_with_not_being_male(root: Path) -> None:
     assert _open(root).aligned_bias == (1, 0)
     # Any pair: its alignment is what its training images say.

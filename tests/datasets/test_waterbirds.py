@@ -73,6 +73,13 @@ def test_the_table_says_what_every_image_is(root: Path) -> None:
             np.testing.assert_array_equal(image, decode(path, Framing((32, 32), shorter_side=37)))
 
 
+def test_a_table_may_start_with_a_byte_order_mark(root: Path) -> None:
+    table = root / FOLDER / "metadata.csv"
+    ids = _dataset(root).read()["train"].ids
+    table.write_bytes(b"\xef\xbb\xbf" + table.read_bytes())
+    assert _dataset(root).read()["train"].ids == ids
+
+
 def test_the_default_framing_is_the_published_one(root: Path) -> None:
     dataset = _dataset(root, size=224)
     assert (dataset.image_size, dataset.shorter_side) == ((224, 224), 256)

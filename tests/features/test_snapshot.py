@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import ncbench
-from ncbench import DataError, Evaluation
+from ncbench import DataError, Evaluation, FeatureStream
 from ncbench.collapse import gram_distance
 from ncbench.features.snapshot import (
     IMAGES_A_CLASS,
@@ -53,7 +53,7 @@ def evaluation(features: torch.Tensor, target: torch.Tensor, num_classes: int, *
         "correct": np.zeros((num_classes, 1)),
         "train_count": None,
         "aligned_bias": None,
-        "features": features,
+        "feature_stream": FeatureStream.of(features, target, changes.get("bias"), num_classes, 2),
     }
     return Evaluation(**(content | changes))
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ncbench import ConfigurationError
+from ncbench import ConfigurationError, Job
 from ncbench.cli.commands.run import run
 from ncbench.launch.suite import load_suite
 from ncbench.training.configuration import parse_settings, resolve
@@ -96,6 +96,12 @@ def test_a_jobs_arguments_make_the_run_of_its_id(tmp_path: Path) -> None:
             assert made.run_id == member.job.run_id == member.configuration.run_id
             ids.add(made.run_id)
     assert len(ids) == 6
+
+
+@pytest.mark.parametrize(("anew", "started"), [(True, ["--force", "--resume"]), (False, ["--resume", "--resume"])])
+def test_what_earlier_attempts_of_a_launcher_left_is_not_discarded(anew: bool, started: list[str]) -> None:
+    job = Job("erm-1", "erm", "colored_digits", None, 0, {}, anew=anew)
+    assert [job.arguments(attempt)[-1] for attempt in (0, 1)] == started
 
 
 @pytest.mark.parametrize(

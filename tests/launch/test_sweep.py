@@ -6,11 +6,14 @@ import contextlib
 import json
 import os
 import pty
+import re
 import signal
+import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +21,11 @@ import pytest
 import yaml
 from rich.console import Console
 
-from ncbench import load_result
-from ncbench.cli.commands.sweep import table
-from ncbench.launch.suite import load_suite
+from ncbench import Ended, Job, Launcher, Started, Waiting, load_result
+from ncbench.cli.tables.sweep import table
+from ncbench.contracts.launcher import Event
+from ncbench.launch.suite import Member, load_suite
 from ncbench.launch.sweep import Sweep
-from ncbench_launchers.local import Local
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -51,6 +54,7 @@ def test_a_sweep_makes_what_is_missing_and_no_more(tmp_path: Path, cli: Cli, mon
 
     code, out, err = cli("sweep", path, "--output", runs, "--workers", 2)
     assert code == 1
+    assert len(re.findall(r"^erm on colored_digits, seed 0: started \(process \d+ on \w+\)$", err, re.MULTILINE)) == 1
     told = [line for line in err.splitlines() if line.startswith("Not made: ")]
     assert len(told) == 2  # one line a reason
     assert "erm on bar, seed 0; erm on bar, seed 1: The dataset 'bar'" in told[0]
@@ -87,6 +91,7 @@ def test_a_sweep_makes_what_is_missing_and_no_more(tmp_path: Path, cli: Cli, mon
         (["--output", "FILE"], "cannot be written"),
         (["--device", "cuda:99"], "There is no device 'cuda:99' here"),
         (["--launcher", "lokal"], "Did you mean 'local'"),
+        (["--launcher", "local:workers=2", "--workers", "1"], "'workers' is given twice"),
     ],
 )
 def test_what_would_end_every_run_is_said_once(tmp_path: Path, cli: Cli, options: list[str], complaint: str) -> None:
@@ -99,22 +104,54 @@ def test_what_would_end_every_run_is_said_once(tmp_path: Path, cli: Cli, options
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_killed_run_takes_no_other_with_it_and_is_gone_on_with(tmp_path: Path) -> None:
-    path = suite(tmp_path, {"methods": ["erm"], "seeds": [0, 1], "settings": {"recipe.epochs": 60}})
-    state = Sweep.of(load_suite(path).members(), tmp_path / "runs")
-    first = next(iter(state.runs))
-    for run in state.make(Local(2, "cpu"), None):
-        if run.state == "running" and run.member.job.seed == 1:
-            _wait_for_checkpoint(tmp_path / "runs" / first)
-            os.kill(_process_of(first), signal.SIGKILL)
-    assert [run.state for run in state.runs.values()] == ["missing", "completed"]
-    assert "ended by signal 9, Killed" in state.runs[first].problem
-    state = Sweep.of(load_suite(path).members(), tmp_path / "runs")
-    assert [run.state for run in state.make(Local(1, "cpu"), None)] == ["running", "completed"]
-    log = [json.loads(line) for line in (tmp_path / "runs" / first / "log.jsonl").read_text().splitlines()]
-    resumed = [line["event"] for line in log].index("resumed")
-    assert log[0]["event"] == "started"
-    assert log[resumed + 1]["epoch"] > 1
+class Elsewhere(Launcher):
+    """A queue whose runs start in another folder, and whose first node is lost before it begins."""
+
+    def launch(self, jobs: Sequence[Job], output: Path, arguments: Sequence[str]) -> Generator[Event, None, None]:
+        assert output.is_absolute()
+        for job in jobs:
+            yield Waiting(job, "a node is repaired")
+            yield Started(job, "node 1")
+            yield Waiting(job, "a node is repaired")
+            yield Started(job, "node 2")
+            command = [sys.executable, "-m", "ncbench", "run", *job.arguments(attempt=1), *arguments]
+            done = subprocess.run(command, cwd="/", capture_output=True, text=True)
+            yield Ended(job, done.returncode, done.stderr.strip().rpartition("\n")[2])
+
+
+def test_runs_may_be_made_in_any_folder_and_start_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("data").mkdir()
+    state = Sweep.of(load_suite(suite(tmp_path, {"methods": ["erm"]})).members(), Path("runs"))
+    (run,) = state.runs.values()
+    told: list[str] = []
+    launcher = Elsewhere(Launcher.Parameters())
+    went = [(run.state, run.place) for run in state.make(launcher, Path("data"), told.append)]
+    assert [state for state, _ in went] == ["waiting", "running", "waiting", "running", "completed"]
+    assert [place for state, place in went if state == "running"] == ["node 1", "node 2"]
+    assert told.count("Runs wait: a node is repaired.") == 1
+    assert run.result is not None
+    assert run.result.path.samefile(tmp_path / "runs" / run.member.job.run_id / "result.json")
+
+
+def test_what_builds_on_a_run_that_cannot_be_made_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NCBENCH_DATA", raising=False)
+    blocks = {"methods": ["erm"], "datasets": ["bar"]}, {"methods": ["erm", "focal", "ldam"]}  # bar is not there
+    members = load_suite(suite(tmp_path, *blocks)).members()
+    bases = [member.job.run_id for member in members]
+
+    def after(place: int, *others: int) -> Member:
+        job = replace(members[place].job, after=tuple(bases[other] for other in others))
+        return replace(members[place], job=job)
+
+    state = Sweep.of([members[0], members[1], after(2, 1, 0), after(3, 2)], tmp_path / "runs")
+    state.runs[bases[1]].state = "diverged"
+    assert list(state.make(Elsewhere(Launcher.Parameters()), None)) == []
+    problems = [state.runs[base].problem for base in bases]
+    assert "The dataset 'bar'" in problems[0]
+    assert problems[1] == ""
+    assert problems[2] == f"It builds on {bases[1]}, which is not completed."
+    assert problems[3] == f"It builds on {bases[2]}, which is not completed."
 
 
 def test_an_interrupted_sweep_leaves_no_run_behind_and_each_can_go_on(
@@ -125,7 +162,8 @@ def test_an_interrupted_sweep_leaves_no_run_behind_and_each_can_go_on(
     folder = tmp_path / "runs" / member.job.run_id
 
     def interrupt() -> None:
-        _wait_for_checkpoint(folder)
+        while not list(folder.glob("checkpoints/*.pt")):
+            time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGTERM)
 
     screen, terminal = pty.openpty()
@@ -153,11 +191,6 @@ def test_an_interrupted_sweep_leaves_no_run_behind_and_each_can_go_on(
         _process_of(member.job.run_id)
 
 
-def _wait_for_checkpoint(folder: Path) -> None:
-    while not list(folder.glob("checkpoints/*.pt")):
-        time.sleep(0.01)
-
-
 def _process_of(run_id: str) -> int:
     """The process that works on a run's folder: the only one to which its lock file is open."""
     for process in Path("/proc").glob("[0-9]*"):
@@ -181,6 +214,7 @@ def test_the_table_of_a_sweep_fits_the_terminal(
     runs = list(state.runs.values())
     runs[0].state = "running"
     runs[1].problem = "power cut"
+    runs[4].state = "waiting"
     console = Console(width=width)
     with console.capture() as shown:
         console.print(table(state))
@@ -188,7 +222,7 @@ def test_the_table_of_a_sweep_fits_the_terminal(
     assert max(map(len, lines)) <= width
     text = "\n".join(lines)
     assert text.count("0/3") == 4
-    assert text.count("1 running") == text.count("1 not made") == 1
+    assert text.count("1 running") == text.count("1 not made") == text.count("1 waiting") == 1
     assert dataset in "".join("".join(lines).split())  # whole, if on several lines
     if width >= 80:
         assert len(lines) <= 9

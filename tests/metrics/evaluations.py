@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ncbench import Evaluation
+from ncbench import Evaluation, FeatureStream
 
 
 def count_cells(target: Sequence[int], bias: Sequence[int] | None, num_classes: int, num_bias: int) -> np.ndarray:
@@ -32,12 +32,17 @@ def make_evaluation(
     **tensors: Tensor | None,
 ) -> Evaluation:
     right = [position for position, y in enumerate(target) if predicted[position] == y]
+    labels = torch.as_tensor(target, dtype=torch.int64)
+    values = None if bias is None else torch.as_tensor(bias, dtype=torch.int64)
+    features = tensors.get("features")
+    stream = None if features is None else FeatureStream.of(features, labels, values, num_classes, num_bias)
     return Evaluation(
         split=split,
         num_classes=num_classes,
         num_bias=num_bias,
-        target=torch.as_tensor(target, dtype=torch.int64),
-        bias=None if bias is None else torch.as_tensor(bias, dtype=torch.int64),
+        target=labels,
+        bias=values,
+        feature_stream=stream,
         predicted=torch.as_tensor(predicted, dtype=torch.int64),
         count=count_cells(target, bias, num_classes, num_bias),
         correct=count_cells(

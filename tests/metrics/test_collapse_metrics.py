@@ -90,7 +90,7 @@ def test_what_is_not_a_finite_number_is_left_out(evaluation, case):
 
 def test_it_is_measured_on_the_training_features_on_the_schedule():
     assert (CollapseMetrics.needs, CollapseMetrics.splits, CollapseMetrics.when) == (
-        {"features"},
+        {"feature_stream"},
         ("train",),
         "scheduled",
     )

@@ -280,4 +280,4 @@ def test_when_and_of_what_they_are_measured():
         ("val", "test"),
         "always",
     )
-    assert (FrameMetrics.needs, FrameMetrics.splits, FrameMetrics.when) == ({"features"}, ("train",), "scheduled")
+    assert (FrameMetrics.needs, FrameMetrics.splits, FrameMetrics.when) == ({"feature_stream"}, ("train",), "scheduled")

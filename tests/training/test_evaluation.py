@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from ncbench import Evaluation, Method, Metric, NcbenchError, Parameters, Supervision, Task
+from ncbench.collapse import measure
 from ncbench.contracts.cards import DatasetCard
 from ncbench.data.loading.loader import Loader
 from ncbench.data.store.open import Store
 from ncbench.data.store.prepare import prepare
 from ncbench.discovery.registry import registry
+from ncbench.features.snapshot import take_snapshot
+from ncbench.training import evaluation
 from ncbench.training.evaluation import EvaluatedSplit, Evaluator
 
 TOKENS, WIDTH = 20, 16
@@ -122,6 +127,51 @@ def test_no_more_is_kept_than_what_the_families_need(store: Store, method: Metho
     assert seen.features.untyped_storage().nbytes() == len(train.target) * WIDTH * 4
     assert seen.logits is None
     assert Evaluator(store, {}, 256, None).look(method, train, scheduled=True).features is None
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("bias_known", [True, False])
+def test_collapse_and_what_is_drawn_are_the_same_whether_or_not_features_are_kept(
+    store: Store, method: Method, monkeypatch: pytest.MonkeyPatch, bias_known: bool
+) -> None:
+    families = {"collapse": registry().find("metrics", "collapse").card.load()()}
+    train = split_of(store, "train")
+    if bias_known:
+        train = replace(train, bias=torch.tensor(store.splits["train"].bias))
+    evaluator = Evaluator(store, families, 256, None)
+    kept = evaluator.look(method, train, scheduled=True)
+    monkeypatch.setattr(evaluation, "_HELD", 0)
+    passed = evaluator.look(method, train, scheduled=True)
+    assert kept.features is None
+    assert kept.feature_stream is not None
+    assert kept.feature_stream.held is not None
+    assert passed.feature_stream is not None
+    assert passed.feature_stream.held is None
+    assert next(rows.stop for rows, _ in passed.feature_stream.batches()) == 256
+    features = method.features(images_of(train))
+    torch.testing.assert_close(torch.cat([batch for _, batch in passed.feature_stream.batches()]), features)
+    torch.testing.assert_close(passed.feature_stream.rows(torch.tensor([700, 3])), features[[700, 3]])
+
+    numbers, others = (evaluator.measure(each, scheduled=True).metrics for each in (kept, passed))
+    assert numbers == pytest.approx(others, rel=1e-12)
+    assert ("bias_nc1" in numbers) == bias_known
+    direct = measure(features, train.target, *(tensor.float() for tensor in method.classifier_parameters() or ()))
+    assert {name: numbers[name] for name in direct} == pytest.approx(direct, rel=1e-6)
+    drawn, again = take_snapshot(kept), take_snapshot(passed)
+    assert drawn is not None
+    assert again is not None
+    assert torch.equal(drawn.vectors.means, again.vectors.means)
+    torch.testing.assert_close(drawn.features, again.features)
+
+
+def test_features_that_are_not_finite_have_no_measures(store: Store, method: Method) -> None:
+    families = {"collapse": registry().find("metrics", "collapse").card.load()()}
+    with torch.no_grad():
+        method.layer.bias[3] = float("inf")
+    seen = Evaluator(store, families, 256, None).look(method, split_of(store, "train"), scheduled=True)
+    assert seen.feature_stream is not None
+    assert not seen.feature_stream.finite
+    assert Evaluator(store, families, 256, None).measure(seen, scheduled=True).metrics == {}
 
 
 @pytest.mark.parametrize("fault", ["changes the target", "SystemExit", "ZeroDivisionError"])

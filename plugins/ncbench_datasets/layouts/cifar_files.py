@@ -13,6 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from ncbench import DataError, Dataset, Split
+from ncbench_datasets.layouts.folders import content
 from ncbench_datasets.layouts.hub_files import find_shards, read_pictures, write_pictures
 from ncbench_datasets.made.twin_pictures import striped
 
@@ -133,16 +134,13 @@ def read_binary(path: Path, labels: Sequence[str]) -> tuple[np.ndarray, dict[str
     Raises:
         DataError: The file cannot be read, or is no whole number of records long.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror or error}).") from error
+    values = content(path)
     record = len(labels) + _PIXELS
-    if not content or len(content) % record:
+    if not values or len(values) % record:
         raise DataError(
-            f"{path} is truncated or damaged: {len(content)} bytes are no whole number of records of {record}."
+            f"{path} is truncated or damaged: {len(values)} bytes are no whole number of records of {record}."
         )
-    records = np.frombuffer(content, dtype=np.uint8).reshape(-1, record)
+    records = np.frombuffer(values, dtype=np.uint8).reshape(-1, record)
     planes = records[:, len(labels) :].reshape(-1, 3, SIDE, SIDE)
     return (
         np.ascontiguousarray(planes.transpose(0, 2, 3, 1)),

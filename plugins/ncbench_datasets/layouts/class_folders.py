@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from ncbench import DataError, Split, name_offenders
+from ncbench_datasets.layouts.folders import entries
 from ncbench_datasets.layouts.photographs import Photographs
 
 SUFFIXES = (".jpeg", ".jpg", ".png")
@@ -66,11 +66,11 @@ def list_classes(folder: Path) -> Listing:
     """
     problems = []
     listing: dict[str, list[Path]] = {}
-    for name, is_folder in _entries(folder):
+    for name, is_folder in entries(folder):
         if not is_folder:
             problems.append(f"{folder / name} is no class folder")
             continue
-        inside = [inner for inner, _ in _entries(folder / name)]
+        inside = [inner for inner, _ in entries(folder / name)]
         listing[name] = [folder / name / inner for inner in inside if inner.lower().endswith(SUFFIXES)]
         problems += [f"{folder / name / inner} is no image" for inner in inside if not inner.lower().endswith(SUFFIXES)]
         if not listing[name]:
@@ -137,14 +137,3 @@ def write_class_folders(
         for count in range(number):
             path = folder / name / f"{folder.name}_{index:05d}_{count:03d}{suffix}"
             Image.fromarray(draw(index)).save(path, "JPEG", quality=90)
-
-
-def _entries(folder: Path) -> list[tuple[str, bool]]:
-    """Return the names in a folder, sorted, and whether each is a folder."""
-    try:
-        with os.scandir(folder) as entries:
-            return sorted((entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith("."))
-    except FileNotFoundError:
-        raise DataError(f"{folder} is missing.") from None
-    except OSError as error:
-        raise DataError(f"{folder} cannot be listed ({error.strerror or error}).") from error

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ncbench import DataError
+from ncbench_datasets.layouts.folders import content
 
 _UINT8 = 0x08
 
@@ -40,27 +41,25 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
         DataError: The file is truncated, damaged or of another format; the message names it.
     """
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        values = gzip.decompress(content(path)) if path.suffix == ".gz" else content(path)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path} is truncated or damaged ({error}).") from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror or error}).") from error
     start = 4 + 4 * dimensions
-    if len(content) < start or content[:4] != bytes((0, 0, _UINT8, dimensions)):
+    if len(values) < start or values[:4] != bytes((0, 0, _UINT8, dimensions)):
         raise DataError(
-            f"{path} is not an IDX file of bytes in {dimensions} dimensions: it begins with {content[:4]!r}."
+            f"{path} is not an IDX file of bytes in {dimensions} dimensions: it begins with {values[:4]!r}."
         )
-    shape = struct.unpack(f">{dimensions}I", content[4:start])
+    shape = struct.unpack(f">{dimensions}I", values[4:start])
     expected = int(np.prod(shape, dtype=object))
-    if len(content) - start != expected:
+    if len(values) - start != expected:
         raise DataError(
             f"{path} is truncated or damaged: its header says {' x '.join(map(str, shape))} values, "
-            f"it holds {len(content) - start}."
+            f"it holds {len(values) - start}."
         )
-    return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)
+    return np.frombuffer(values, dtype=np.uint8, offset=start).reshape(shape)
 
 
 def write_idx(path: Path, values: np.ndarray) -> None:
     """Write a uint8 array, gzip-compressed if the path ends in ``.gz``."""
-    content = struct.pack(f">4B{values.ndim}I", 0, 0, _UINT8, values.ndim, *values.shape) + values.tobytes()
-    path.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
+    whole = struct.pack(f">4B{values.ndim}I", 0, 0, _UINT8, values.ndim, *values.shape) + values.tobytes()
+    path.write_bytes(gzip.compress(whole, mtime=0) if path.suffix == ".gz" else whole)

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from ncbench import DataError, Split, name_offenders
-from ncbench_datasets.layouts.inaturalist_release import Release
+from ncbench_datasets.layouts.folders import content
 from ncbench_datasets.layouts.listed_images import leads_out, listed_images
-from ncbench_datasets.layouts.taxonomy import RANKS, Taxonomy
+from ncbench_datasets.layouts.taxonomy import RANKS, Release, Taxonomy
 
 _CATEGORY: Mapping[str, type] = {"id": int, "name": str, **dict.fromkeys(RANKS, str)}
 _SECTIONS: Mapping[str, Mapping[str, type]] = {
@@ -60,15 +60,11 @@ def read_annotations(folder: Path, files: Mapping[str, str]) -> Release:
 def _read(path: Path) -> dict[str, list[dict[str, Any]]]:
     """Return the three sections, every record of which has what is needed; the categories in the order of their ids."""
     try:
-        content = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing.") from None
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror or error}).") from error
+        release = json.loads(content(path))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is truncated or damaged: it is no JSON ({error}).") from error
     problems = []
-    sections = {name: content.get(name) if isinstance(content, dict) else None for name in _SECTIONS}
+    sections = {name: release.get(name) if isinstance(release, dict) else None for name in _SECTIONS}
     for name, records in sections.items():
         if not isinstance(records, list) or not records:
             problems.append(f"there are no {name}")

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from ncbench import DataError, name_offenders
 from ncbench_datasets.layouts.class_folders import check_classes, folder_split, list_classes
-from ncbench_datasets.layouts.inaturalist_release import Release
-from ncbench_datasets.layouts.taxonomy import RANKS, Taxonomy
+from ncbench_datasets.layouts.taxonomy import RANKS, Release, Taxonomy
 
 _DIGITS = 5
 _PIECES = 1 + len(RANKS) + 1  # number, kingdom to genus, specific epithet

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
-from ncbench import DataError, Dataset
+from ncbench import DataError, Dataset, Split
 from ncbench_datasets.layouts.idx import find_idx, read_idx, write_idx
 
 PARTS = {"train": "train", "test": "t10k"}
@@ -68,6 +68,23 @@ class MnistFiles(Dataset):
             images = np.stack([_figure(int(label), generator) for label in labels])
             write_idx(raw / f"{part}-{KINDS[0]}.gz", images)
             write_idx(raw / f"{part}-{KINDS[1]}.gz", labels)
+
+
+class GreyMnist(MnistFiles):
+    """Base of those that are taken as they are, with one channel and no bias attribute."""
+
+    def read(self) -> Mapping[str, Split]:
+        """Read both splits; ids are ``<split>-<position>``.
+
+        Raises:
+            DataError: A file is truncated, damaged, of another size, or its labels are out of range.
+        """
+        splits = {}
+        for split in PARTS:
+            images, target = self.grey_part(split)
+            ids = [f"{split}-{index:05d}" for index in range(len(target))]
+            splits[split] = Split(inputs=images[..., None], target=target, bias=None, ids=ids)
+        return splits
 
 
 # Which of the segments top, upper left, upper right, middle, lower left, lower right, bottom are lit, by digit.

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ncbench import DataError, Split, name_offenders
+from ncbench_datasets.layouts.folders import files_below
 
 _NAME = re.compile(r"(?P<id>.+)_(?P<target>\d+)_(?P<bias>\d+)\.(?:png|jpe?g)", re.IGNORECASE)
 
@@ -23,23 +24,6 @@ class SuffixedImage:
     bias: int
 
 
-def image_files(folders: Sequence[Path]) -> list[Path]:
-    """Return every file below the folders but hidden ones, folder by folder, in the order of their names.
-
-    Raises:
-        DataError: A folder is missing or empty.
-    """
-    files = []
-    for folder in folders:
-        if not folder.is_dir():
-            raise DataError(f"{folder} is missing.")
-        found = sorted(path for path in folder.rglob("*") if not path.name.startswith(".") and path.is_file())
-        if not found:
-            raise DataError(f"{folder} is empty.")
-        files += found
-    return files
-
-
 def read_suffixed(
     folders: Sequence[Path],
     num_classes: int,
@@ -51,7 +35,7 @@ def read_suffixed(
     An image in a folder named by a number must be of the class of that number.
 
     Args:
-        folders: Where they are, as for :func:`image_files`.
+        folders: Where they are, as for :func:`files_below`.
         num_classes: K.
         num_bias: B.
         fault: Says what else is wrong with an image, or "".
@@ -60,7 +44,7 @@ def read_suffixed(
         DataError: Names of another form, or labels that are out of range or contradict their folder; all are named.
     """
     images, problems = [], []
-    for path in image_files(folders):
+    for path in files_below(folders):
         match = _NAME.fullmatch(path.name)
         if match is None:
             problems.append(f"{path} (its name does not end with _<class>_<bias>.png)")

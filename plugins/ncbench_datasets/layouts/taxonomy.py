@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ncbench import DataError, name_offenders
+from ncbench import DataError, Split, name_offenders
 
 if TYPE_CHECKING:
     from ncbench.geometry import Hierarchy
@@ -70,6 +71,21 @@ class Taxonomy:
     @property
     def _paths(self) -> list[tuple[str, ...]]:
         return [(*lineage, name) for lineage, name in zip(self.lineages, self.species, strict=True)]
+
+
+@dataclass(frozen=True, eq=False)
+class Release:
+    """A release on disk, in whichever layout.
+
+    Args:
+        taxonomy: Of its classes.
+        splits: By name, without a bias attribute.
+        files: Every source file.
+    """
+
+    taxonomy: Taxonomy
+    splits: Mapping[str, Split]
+    files: Sequence[Path]
 
 
 def _unambiguous(paths: Sequence[tuple[str, ...]]) -> tuple[str, ...]:

@@ -1,39 +1,26 @@
-"""BFFHQ and Dogs & Cats: two classes and a bias, in folders of aligned and conflicting training images."""
+"""Two classes and a bias, in folders of aligned and conflicting training images: BFFHQ, and Dogs & Cats."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from pydantic import Field
 
-from ncbench import DataError, Dataset, Split
-from ncbench_datasets.layouts.photographs import PhotographParameters
+from ncbench import DataError, Split
+from ncbench_datasets.layouts.folders import files_below
+from ncbench_datasets.layouts.photographs import WholePhotographs
 from ncbench_datasets.layouts.suffixed_images import (
     SuffixedImage,
     conflict_folder,
-    image_files,
     read_suffixed,
     suffixed_split,
 )
 from ncbench_datasets.made.twin_pictures import striped_on
 
 
-class BffhqParameters(PhotographParameters):
-    """Parameters of BFFHQ."""
-
-    conflict: float = Field(0.005, gt=0, lt=1, description="share of conflicting training images: 0.005 reads 0.5pct")
-
-
-class DogsAndCatsParameters(PhotographParameters):
-    """Parameters of Dogs & Cats."""
-
-    conflict: float = Field(0.01, gt=0, lt=1, description="share of conflicting training images: 0.01 reads 1pct")
-
-
-class AlignedFolders(Dataset):
+class AlignedFolders(WholePhotographs):
     """Base of both: images named ``<id>_<class>_<bias>.png``, whose class and bias value are aligned if they are equal.
 
     The sources are ``<share>/align`` and ``<share>/conflict`` to train on (with a folder a class, or none), where the
@@ -46,17 +33,13 @@ class AlignedFolders(Dataset):
 
     twin_grounds: ClassVar[Sequence[Sequence[int]]]
 
-    def __init__(self, params: Any, root: Path | None) -> None:
-        super().__init__(params, root)
-        self.image_size = (params.size, params.size)
-
     def source_files(self) -> Sequence[Path]:
         """Return every file of the folders but hidden ones.
 
         Raises:
             DataError: A folder is missing or empty.
         """
-        return [path for folders in self._folders().values() for path in image_files(folders)]
+        return [path for folders in self._folders().values() for path in files_below(folders)]
 
     def read(self) -> Mapping[str, Split]:
         """Read classes and bias values off the file names.
@@ -99,30 +82,6 @@ class AlignedFolders(Dataset):
                     picture = striped_on(cls.twin_grounds[bias], target, 2, generator, (128, 128), contrast=15)
                     Image.fromarray(picture).save(folder / f"{number}_{target}_{bias}.png")
                     number += 1
-
-
-class Bffhq(AlignedFolders):
-    """Faces told apart by age, which in training goes along with gender (Kim et al., BiaSwap, ICCV 2021)."""
-
-    Parameters = BffhqParameters
-    folder = "bffhq"
-    class_names = ("young", "old")
-    bias_names = ("female", "male")
-    twin_grounds = ((200, 150, 130), (90, 90, 110))
-
-
-class DogsAndCats(AlignedFolders):
-    """Pets told apart, which in training goes along with the brightness of their fur.
-
-    From Kim et al. (Learning Not to Learn, CVPR 2019), in the shares of Lee et al. (Revisiting the Importance of
-    Amplifying Bias for Debiasing, AAAI 2023).
-    """
-
-    Parameters = DogsAndCatsParameters
-    folder = "dogs_and_cats"
-    class_names = ("cat", "dog")
-    bias_names = ("dark", "bright")
-    twin_grounds = ((50, 45, 40), (190, 185, 175))
 
 
 def _misplaced(image: SuffixedImage) -> str:

@@ -1,0 +1,76 @@
+"""How a sweep stands: a table, and what its runs are called."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+from rich.markup import escape
+from rich.padding import Padding
+from rich.table import Column, Table
+
+from ncbench.contracts.launcher import Job
+from ncbench.discovery.registry import registry
+from ncbench.launch.sweep import OVER, Run, Sweep
+
+
+def table(state: Sweep) -> Table:
+    """Return how the sweep stands: a row for runs that differ in the seed alone, below those of their dataset."""
+    datasets: dict[str, dict[str, list[Run]]] = {}
+    for run in state.runs.values():
+        job = run.member.job
+        configuration = ", ".join(part for part in (job.method, _settings(job, state)) if part)
+        datasets.setdefault(job.dataset, {}).setdefault(configuration, []).append(run)
+    shown = Table(
+        Column("", overflow="fold"),
+        Column("made", no_wrap=True),
+        Column("primary metric, test, ± sd", no_wrap=True, justify="right"),
+        box=None,
+        pad_edge=False,
+        padding=(0, 2, 0, 0),
+    )
+    for dataset, configurations in datasets.items():
+        records = [run.result.record for runs in configurations.values() for run in runs if run.result is not None]
+        caveat = next((f" ({record.dataset.caveat})" for record in records if record.dataset.caveat), "")
+        metric = next((record.primary_metric for record in records), "")
+        shown.add_row(escape(f"{dataset}{caveat}"), "", metric, style="bold")
+        for configuration, runs in configurations.items():
+            shown.add_row(Padding(escape(configuration), (0, 0, 0, 2)), _made(runs), _primary(runs))
+    return shown
+
+
+def _made(runs: Sequence[Run]) -> str:
+    """Return how many of some runs are over, and how many are running, wait for others or cannot be made."""
+    counts = {
+        "running": sum(run.state == "running" for run in runs),
+        "waiting": sum(run.state == "waiting" for run in runs),
+        "not made": sum(bool(run.problem) for run in runs),
+    }
+    over = sum(run.state in OVER for run in runs)
+    return ", ".join([f"{over}/{len(runs)}", *(f"{count} {what}" for what, count in counts.items() if count)])
+
+
+def _primary(runs: Sequence[Run]) -> str:
+    """Return mean and standard deviation of the primary metric over the completed seeds, accuracies in per cent."""
+    records = [run.result.record for run in runs if run.result is not None and run.state == "completed"]
+    name = next((record.primary_metric for record in records), "")
+    measure = registry().measures().get(name)
+    scale, style = (100, ".1f") if measure is not None and measure.unit == "%" else (1, ".4g")
+    # A metric that is undefined, as where a group has no image, is not in the record.
+    values = [scale * test[name] for record in records if name in (test := record.metrics.get("test", {}))]
+    if not values:
+        return ""
+    spread = f" ± {statistics.stdev(values):{style}}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):{style}}{spread}"
+
+
+def _settings(job: Job, state: Sweep) -> str:
+    """Return what tells a job from others of its method and dataset, but for the seed."""
+    settings = [f"{key.removeprefix('recipe.')}={job.settings[key]}" for key in state.varying if key in job.settings]
+    return ", ".join([*([job.backbone] if job.backbone else []), *settings])
+
+
+def describe(job: Job, state: Sweep) -> str:
+    """Return in a few words what tells a job from the others of its sweep."""
+    settings = _settings(job, state)
+    return f"{job.method} on {job.dataset}, {f'{settings}, ' if settings else ''}seed {job.seed}"

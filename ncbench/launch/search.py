@@ -1,0 +1,66 @@
+"""Random search: settings that are drawn, the same ones for every method of a block."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator, Mapping
+from typing import Annotated
+
+from pydantic import Field
+
+from ncbench.contracts.documents import Part
+from ncbench.contracts.specs import Scalar
+
+DIGITS = 3  # significant ones of a drawn number: nobody tunes more, and specs stay readable
+
+Values = Annotated[tuple[Scalar, ...], Field(min_length=1)]
+"""What to choose from."""
+
+
+class Uniform(Part):
+    """Numbers drawn evenly between two bounds."""
+
+    uniform: tuple[float, float]
+
+    def draw(self, generator: random.Random) -> Scalar:
+        """Draw one."""
+        return _rounded(generator.uniform(*self.uniform))
+
+
+class LogUniform(Part):
+    """Positive numbers whose logarithm is drawn evenly between two bounds."""
+
+    log_uniform: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
+
+    def draw(self, generator: random.Random) -> Scalar:
+        """Draw one."""
+        low, high = self.log_uniform
+        return _rounded(math.exp(generator.uniform(math.log(low), math.log(high))))
+
+
+class Search(Part):
+    """Random search: every method and dataset of the block gets the same number of draws.
+
+    Args:
+        trials: How many.
+        seed: Of the draws; those of one block depend on nothing else, so all its methods try the same recipes.
+        space: Setting -> the values it may take, or bounds.
+    """
+
+    trials: int = Field(ge=1)
+    seed: int = 0
+    space: Mapping[str, Values | Uniform | LogUniform] = Field(min_length=1)
+
+    def draws(self) -> Iterator[dict[str, Scalar]]:
+        """Yield the settings of each trial."""
+        generator = random.Random(self.seed)  # noqa: S311 (no secret)
+        for _ in range(self.trials):
+            yield {
+                key: generator.choice(values) if isinstance(values, tuple) else values.draw(generator)
+                for key, values in sorted(self.space.items())
+            }
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{DIGITS}g}")
