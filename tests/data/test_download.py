@@ -152,20 +152,23 @@ def test_redirects_are_followed(server: Server, root: Path) -> None:
     assert (root / "toy" / "data.bin").read_bytes() == CONTENT
 
 
-def test_a_redirect_to_a_local_file_is_not_followed(server: Server, root: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("scheme", ["file", "ftp", "data"])
+def test_a_redirect_to_another_scheme_is_not_followed(server: Server, root: Path, tmp_path: Path, scheme: str) -> None:
     secret = tmp_path / "secret"
     secret.write_bytes(CONTENT)
+    places = {"file": secret.as_uri(), "ftp": server.url("/data").replace("http", "ftp"), "data": "data:,secret"}
 
     def moved(handler: _Handler) -> bool:
         handler.send_response(302)
-        handler.send_header("Location", secret.as_uri())
+        handler.send_header("Location", places[scheme])
         handler.end_headers()
         return True
 
     server.rules["/old"] = moved
-    with pytest.raises(DataError):
+    with pytest.raises(DataError, match=f"No connection adapters were found for '{scheme}:"):
         fetch(_manifest(server.url("/old")), root, policy=QUICK)
     assert not (root / "toy").exists()
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("status", [429, 503, 500])

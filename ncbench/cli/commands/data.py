@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ncbench.contracts.cards import DatasetCard
     from ncbench.contracts.dataset import Dataset
     from ncbench.contracts.specs import Spec
+    from ncbench.data.sources.manifest import Manifest
 
 _data_root = click.option(
     "--data-root",
@@ -244,34 +245,54 @@ def _kind(card: DatasetCard) -> type[Dataset]:
 def _status(name: str, data_root: Path | None) -> dict[str, Any]:
     """Return what `data list` says of a dataset, with its default parameters."""
     from ncbench.data.sources.manifest import load_manifest
-    from ncbench.data.sources.roots import roots_with
+    from ncbench.data.sources.roots import how_to_get
     from ncbench.data.store.open import stores_of
-    from ncbench.data.store.prepare import locate
 
     about = f"ncbench data info {name} says"
-    row: dict[str, Any] = {"name": name, "sources": "missing", "where": None, "reason": None, "next": f"{about} why"}
-    to_load = ""  # where the manifest knows it
+    following: str | None = None
     try:
         card, _ = _named(name)
-        kind, manifest = _kind(card), load_manifest(card.manifest)
-        size = sum(file.bytes for source in manifest.sources[:1] if source.kind == "http" for file in source.files)
-        to_load = f" ({_megabytes(size)})" if size else ""
-        fetched = any(source.kind != "manual" for source in manifest.sources)
-        row["next"] = f"ncbench data fetch {name}{to_load}" if fetched else f"{about} how"
-        if kind.folder is None:
-            row.update(sources="embedded", next=None)
-        else:
-            row["where"] = str(roots_with(kind.folder, manifest, data_root)[0] / kind.folder)
-            row.update(sources="incomplete", next=f"{about} what")
-            row["where"] = str(locate(card, {}, manifest, data_root=data_root).source)
-            row.update(sources="present", next=None)
-    except DataError as error:
-        way = "" if row["where"] else str(error).partition("To get it: ")[2]
-        row["reason"] = f"to get it: {way}{to_load}" if way else str(error)
+        manifest = load_manifest(card.manifest)
+        sources, where, reason = _sources(card, manifest, data_root)
     except NcbenchError as error:  # one broken plugin must not hide the others' datasets
-        row.update(sources="broken", reason=str(error), next=f"{about} why")
+        sources, where, reason, following = "broken", None, str(error), f"{about} why"
+    else:
+        if sources == "incomplete":
+            following = f"{about} what"
+        if sources == "missing":
+            size = sum(file.bytes for source in manifest.sources[:1] if source.kind == "http" for file in source.files)
+            to_load = f" ({_megabytes(size)})" if size else ""
+            way = how_to_get(manifest)
+            reason = f"{way[0].lower()}{way[1:]}{to_load}"
+            automatic = any(source.kind != "manual" for source in manifest.sources)
+            following = f"ncbench data fetch {name}{to_load}" if automatic else f"{about} how"
     sizes = list(stores_of(name).values())
-    return {**row, "stores": len(sizes), "store_bytes": sum(sizes)}
+    return {
+        "name": name,
+        "sources": sources,
+        "where": where,
+        "reason": reason,
+        "next": following,
+        "stores": len(sizes),
+        "store_bytes": sum(sizes),
+    }
+
+
+def _sources(card: DatasetCard, manifest: Manifest, data_root: Path | None) -> tuple[str, str | None, str | None]:
+    """Return whether a dataset's sources are here, where they are, and what is wrong with them."""
+    from ncbench.data.sources.roots import roots_with
+    from ncbench.data.store.prepare import locate
+
+    if (folder := _kind(card).folder) is None:
+        return "embedded", None, None
+    try:
+        first = roots_with(folder, manifest, data_root)[0] / folder
+    except DataError as error:
+        return "missing", None, str(error)
+    try:
+        return "present", str(locate(card, {}, manifest, data_root=data_root).source), None
+    except DataError as error:
+        return "incomplete", str(first), str(error)
 
 
 def _report(line: str) -> None:
