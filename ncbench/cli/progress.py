@@ -13,8 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from ncbench.discovery.registry import registry
-from ncbench.training.loop import Reporter
-from ncbench.training.run import Silent
+from ncbench.training.loop import Reporter, Silent
 
 LINES = 20  # of plain output a run, at most about
 

@@ -20,20 +20,23 @@ from ncbench.conformance.problem import Problem, make_hierarchy, make_problem
 from ncbench.conformance.subject import ConformanceError, Skipped, Subject, require
 from ncbench.conformance.surroundings import watched_folders
 from ncbench.conformance.training import (
-    Checkpoint,
+    WatchedSplitView,
     backward,
+    batch_of,
     begun_stages,
     build,
-    image_order,
     logits,
     supervision,
     train,
+    unseeded,
+    views,
 )
 from ncbench.contracts.cards import Supervision
 from ncbench.contracts.errors import ConfigurationError, described
 from ncbench.contracts.method import Method, Published, Stage
 from ncbench.contracts.specs import Spec
 from ncbench.contracts.task import Batch, SplitView, seeded_generator
+from ncbench.training.loop import sound_order
 from ncbench.training.recipe import Recipe
 from ncbench.training.seeding import seed_global_generators
 
@@ -182,20 +185,18 @@ def resumes_exactly(subject: Subject) -> None:
     """A run that is cut off after any epoch and resumed from its checkpoint ends as if it had not been."""
     problem = make_problem()
     _require_reproducible(subject, problem)
-    checkpoints: list[Checkpoint] = []
-    whole = train(subject, problem, keep=checkpoints)
-    for checkpoint in checkpoints:
-        where = f"after epoch {checkpoint.epochs} of stage {checkpoint.stage + 1}"
-        try:
-            resumed = train(subject, problem, resume=checkpoint)
-        except ConformanceError:
-            raise
-        except Exception as error:
-            raise ConformanceError(f"resuming {where} raises {described(error)}") from error
-        different = _differences(whole, resumed, problem)
-        require(
-            not different, f"resumed {where} it differs in {different}: what training changes belongs in state_dict"
-        )
+    whole = train(subject, problem)
+    try:
+        resumed = train(subject, problem, cut_off=True)
+    except ConformanceError:
+        raise
+    except Exception as error:
+        raise ConformanceError(f"resumed after every epoch it raises {described(error)}") from error
+    different = _differences(whole, resumed, problem)
+    require(
+        not different,
+        f"resumed after every epoch it differs in {different}: what training changes belongs in state_dict",
+    )
 
 
 def state_is_whole(subject: Subject) -> None:
@@ -216,29 +217,30 @@ def reads_only_declared_labels(subject: Subject) -> None:
     used = supervision(subject)
     if used == Supervision("bias", "bias", hierarchy=True):
         raise Skipped("it declares all the labels there are")
-    exposed = dataclasses.replace(make_problem(), exposed=True)
-    _require_reproducible(subject, exposed)
+    problem = make_problem()
+    _require_reproducible(subject, problem)
     changes: dict[str, Any] = {
-        name: examples.with_other_bias() for name, examples in exposed.splits.items() if getattr(used, name) == "none"
+        name: examples.with_other_bias() for name, examples in problem.splits.items() if getattr(used, name) == "none"
     }
     if not used.hierarchy:
-        changes["hierarchy"] = make_hierarchy(exposed.num_classes, branches=3)
-    other = dataclasses.replace(exposed, **changes)
-    different = _differences(train(subject, exposed), train(subject, other), exposed)
+        changes["hierarchy"] = make_hierarchy(problem.num_classes, branches=3)
+    other = dataclasses.replace(problem, **changes)
+    different = _differences(train(subject, problem, exposed=True), train(subject, other, exposed=True), problem)
     require(not different, f"labels that it does not declare change {different}")
 
 
 def order_follows_its_generator(subject: Subject) -> None:
     """The order of an epoch is made of valid positions and follows from the generator it is given alone."""
-    problem, used = make_problem(), supervision(subject)
+    problem = make_problem()
     method = build(subject, problem)
-    for stage in begun_stages(method, problem.view("train", used)):
+    seen = views(problem, method.task)
+    for stage in begun_stages(method, seen):
         orders = []
         for attempt in (1, 2):
             seed_global_generators(attempt)
-            orders.append(image_order(method, problem, used, seeded_generator(0, "order")))
+            orders.append(_order(method, seen["train"]))
         require(
-            torch.equal(orders[0], orders[1]),
+            len(orders[0]) == len(orders[1]) and all(map(torch.equal, *orders)),
             f"in the stage {stage.name!r} the order draws from another generator as well",
         )
 
@@ -283,34 +285,31 @@ def classifier_explains_the_logits(subject: Subject) -> None:
 
 def leaves_its_inputs_alone(subject: Subject) -> None:
     """Images, labels and positions that it is given stay as they are."""
-    problem, used = make_problem(), supervision(subject)
-    before = {name: examples.copy() for name, examples in problem.splits.items()}
-
-    def watched(split: str) -> SplitView:
-        return problem.view(split, used, lambda batch: unchanged(batch, split))
+    problem = make_problem()
+    method = build(subject, problem)
 
     def unchanged(batch: Batch, split: str) -> None:
-        for name, given in (("images", before[split].images), ("target", before[split].target)):
-            require(torch.equal(getattr(batch, name), given[batch.index]), f"a batch's {name} changed in place")
-        bias = before[split].bias
-        if batch._bias is not None and bias is not None:
-            require(torch.equal(batch._bias, bias[batch.index]), "a batch's bias changed in place")
+        given = problem.splits[split]
+        for name, whole in (("images", given.images), ("target", given.target)):
+            require(torch.equal(getattr(batch, name), whole[batch.index]), f"a batch's {name} changed in place")
+        if batch._bias is not None and given.bias is not None:
+            require(torch.equal(batch._bias, given.bias[batch.index]), "a batch's bias changed in place")
 
-    method = build(subject, problem)
-    for stage in begun_stages(method, watched("train")):
+    seen = {name: WatchedSplitView.of_view(view, unchanged) for name, view in views(problem, method.task).items()}
+    for stage in begun_stages(method, seen):
         index = torch.arange(3, 11)
-        batch = problem.batch("train", index, used)
+        batch = batch_of(seen["train"], index)
         backward(method, batch, stage)
         require(torch.equal(batch.index, index), "a batch's index changed in place")
         unchanged(batch, "train")
         images = problem.train.images.clone()
         method.eval()(images)
-        require(torch.equal(images, before["train"].images), "images to classify changed in place")
-    method.finish(watched("train"), watched("val"))
-    for name, examples in problem.splits.items():
-        for labels in ("target", "bias"):
-            same = torch.equal(getattr(examples, labels), getattr(before[name], labels))
-            require(same, f"the {labels} labels of the {name} split changed in place")
+        require(torch.equal(images, problem.train.images), "images to classify changed in place")
+    method.finish(seen["train"], seen["val"])
+    for name, view in seen.items():
+        for labels, now in (("target", view.target), ("bias", view._bias)):
+            given = getattr(problem.splits[name], labels)
+            require(now is None or torch.equal(now, given), f"the {labels} labels of the {name} split changed in place")
 
 
 def leaves_global_state_alone(subject: Subject) -> None:
@@ -379,10 +378,10 @@ def _begins(
     subject: Subject, problem: Problem, index: Tensor, method: Method | None = None, autocast: bool = False
 ) -> None:
     """Take one batch in each stage."""
-    used = supervision(subject)
     method = build(subject, problem) if method is None else method
-    for stage in begun_stages(method, problem.view("train", used)):
-        backward(method, problem.batch("train", index, used), stage, autocast)
+    seen = views(problem, method.task)
+    for stage in begun_stages(method, seen):
+        backward(method, batch_of(seen["train"], index), stage, autocast)
 
 
 def _require_reproducible(subject: Subject, problem: Problem) -> None:
@@ -405,14 +404,20 @@ def _differences(first: Method, second: Method, problem: Problem) -> str:
 
 def _walk_through(subject: Subject, global_seed: int) -> None:
     """Call every part of the contract once, the global generators seeded at the start alone."""
-    problem, used = make_problem(), supervision(subject)
-    views = {name: problem.view(name, used) for name in problem.splits}
-    method = build(subject, problem, global_seed)
-    for stage in begun_stages(method, views["train"]):
-        index = image_order(method, problem, used, seeded_generator(0, "order"))[:8]
-        backward(method, problem.batch("train", index, used), stage)
+    problem = make_problem()
+    seed_global_generators(global_seed)
+    method = unseeded(subject, problem)
+    seen = views(problem, method.task)
+    for stage in begun_stages(method, seen):
+        backward(method, batch_of(seen["train"], _order(method, seen["train"])[0][:8]), stage)
         logits(method, problem.train.images)
-    method.finish(views["train"], views["val"])
+    method.finish(seen["train"], seen["val"])
+
+
+def _order(method: Method, train: SplitView) -> list[Tensor]:
+    """Return the batches of an epoch's order; the whole of it as one where they are not made yet."""
+    order = sound_order(method, train, seeded_generator(0, "order"))
+    return [order] if isinstance(order, Tensor) else order
 
 
 def _tensors(method: Method) -> dict[str, Tensor]:

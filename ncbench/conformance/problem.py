@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from math import prod
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ncbench.contracts.cards import Supervision
-from ncbench.contracts.errors import SupervisionError
 from ncbench.contracts.method import Backbone
 from ncbench.contracts.parameters import Parameters
-from ncbench.contracts.task import Batch, SplitView, Task, withheld
+from ncbench.data.store.open import Store, StoredSplit
 from ncbench.geometry import Hierarchy
+from ncbench.training.recipe import Recipe
+from ncbench.training.splits import LoadedSplit, load_splits
 
-PASS_BATCH_SIZE = 16  # of the passes a method makes over a split
+EPOCHS = 2  # trained of each stage, however long it wants to be
+RECIPE = Recipe(
+    epochs=EPOCHS, batch_size=8, optimizer="adam", lr=1e-3, weight_decay=0.0, input_scaling="unit", measure_points=1
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +29,7 @@ class Examples:
     """Labelled images of one split.
 
     Args:
-        images: (N, C, H, W) float32 in [0, 1].
+        images: (N, C, H, W) float32, multiples of 1 / 255 in [0, 1].
         target: (N,) int64.
         bias: (N,) int64, or None where the attribute is unknown.
     """
@@ -44,9 +49,12 @@ class Examples:
         """Return the same images with the attribute values of other images."""
         return Examples(self.images, self.target, None if self.bias is None else self.bias.roll(1))
 
-    def copy(self) -> Examples:
-        """Return copies of all tensors."""
-        return Examples(self.images.clone(), self.target.clone(), None if self.bias is None else self.bias.clone())
+    def stored(self) -> StoredSplit:
+        """Return copies of images and labels as a store holds them."""
+        pixels = (255 * self.images).round().to(torch.uint8).permute(0, 2, 3, 1)
+        bias = None if self.bias is None else self.bias.numpy().copy()
+        ids = np.arange(len(self)).astype(str)
+        return StoredSplit(pixels.contiguous().numpy(), self.target.numpy().copy(), bias, ids)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +67,6 @@ class Problem:
         train: The training images.
         val: The validation images; None if there are none.
         hierarchy: Of the classes, or None.
-        exposed: Whether labels that are withheld lie where only a method that looks behind the contract finds them.
     """
 
     num_classes: int
@@ -67,92 +74,34 @@ class Problem:
     train: Examples
     val: Examples | None
     hierarchy: Hierarchy | None
-    exposed: bool = False
 
     @property
     def splits(self) -> dict[str, Examples]:
         """The splits there are, by name."""
         return {"train": self.train} if self.val is None else {"train": self.train, "val": self.val}
 
-    def copy(self) -> Problem:
-        """Return the same problem with copies of all tensors, which a method may damage."""
-        return replace(self, train=self.train.copy(), val=None if self.val is None else self.val.copy())
-
     def without_bias(self) -> Problem:
         """Return the same problem with the attribute unknown everywhere."""
         val = None if self.val is None else self.val.without_bias()
         return replace(self, num_bias=0, train=self.train.without_bias(), val=val)
 
-    def task(self, supervision: Supervision, seed: int) -> Task:
-        """Return the task as a method with this supervision may see it."""
-        train, counts = self.train, None
-        if train.bias is not None and (self.exposed or supervision.train == "bias"):
-            cells = train.target * self.num_bias + train.bias
-            counts = torch.bincount(cells, minlength=self.num_classes * self.num_bias)
-            counts = counts.reshape(self.num_classes, self.num_bias)
-        return Task(
-            num_classes=self.num_classes,
-            num_bias=self.num_bias,
+    def store(self) -> Store:
+        """Return the problem as a dataset that was prepared, in memory alone."""
+        return Store(
+            name="problem",
+            folder=Path(),
+            fingerprint="",
+            splits={name: examples.stored() for name, examples in self.splits.items()},
             class_names=_names("class", self.num_classes),
             bias_names=_names("value", self.num_bias),
-            input_shape=tuple(train.images.shape[1:]),
-            num_train=len(train),
-            class_counts=torch.bincount(train.target, minlength=self.num_classes),
-            seed=seed,
-            bias_known_on_train=train.bias is not None,
-            supervision=supervision,
-            _group_counts=counts,
-            _hierarchy=self.hierarchy if self.exposed or supervision.hierarchy else None,
+            aligned_bias=None,
+            hierarchy=self.hierarchy,
+            mismatch=(),
         )
 
-    def view(
-        self, name: str, supervision: Supervision, returned: Callable[[Batch], None] = lambda batch: None
-    ) -> SplitView:
-        """Return what a method with this supervision may see of a split.
-
-        Args:
-            name: Of the split.
-            supervision: What the method declared.
-            returned: Given each batch of a pass once the method is done with it.
-        """
-        examples = self.splits[name]
-        reason = withheld(name, supervision, known=examples.bias is not None)
-
-        def batches() -> Iterator[Batch]:
-            for index in torch.split(torch.arange(len(examples)), PASS_BATCH_SIZE):
-                batch = self.batch(name, index, supervision)
-                yield batch
-                returned(batch)
-
-        if reason and self.exposed:
-            return _ExposedSplitView(name, examples.target, batches, examples.bias, reason)
-        return SplitView(name, examples.target, batches, None if reason else examples.bias, reason)
-
-    def batch(self, name: str, index: Tensor, supervision: Supervision) -> Batch:
-        """Return copies of these images of a split and of the labels a method with this supervision may see."""
-        examples = self.splits[name]
-        reason = withheld(name, supervision, known=examples.bias is not None)
-        kind = _ExposedBatch if reason and self.exposed else Batch
-        bias = None
-        if examples.bias is not None and (self.exposed or not reason):
-            bias = examples.bias[index]
-        return kind(examples.images[index], examples.target[index], index.clone(), bias, reason)
-
-
-class _ExposedBatch(Batch):
-    """A batch whose withheld labels lie where a method that respects the contract does not look."""
-
-    @property
-    def bias(self) -> Tensor:
-        raise SupervisionError(self._withheld)
-
-
-class _ExposedSplitView(SplitView):
-    """A split whose withheld labels lie where a method that respects the contract does not look."""
-
-    @property
-    def bias(self) -> Tensor:
-        raise SupervisionError(self._withheld)
+    def loaded(self) -> dict[str, LoadedSplit]:
+        """Return copies of the splits as the runner loads them."""
+        return load_splits(self.store(), RECIPE, (), (), torch.device("cpu"), torch.contiguous_format)
 
 
 def _nothing(target: Tensor, bias: Tensor) -> Tensor:
@@ -180,13 +129,14 @@ def make_problem(
     of_class = torch.rand(num_classes, *image_shape, generator=generator)
     of_bias = torch.rand(num_bias, *image_shape, generator=generator)
 
-    def draw(images: int, absent: Callable[[Tensor, Tensor], Tensor]) -> Examples:
-        group = torch.arange(num_classes * num_bias).repeat_interleave(images)
+    def draw(number: int, absent: Callable[[Tensor, Tensor], Tensor]) -> Examples:
+        group = torch.arange(num_classes * num_bias).repeat_interleave(number)
         group = group[torch.randperm(len(group), generator=generator)]
         group = group[~absent(group // num_bias, group % num_bias)]
         target, bias = group // num_bias, group % num_bias
         noise = torch.rand(len(group), *image_shape, generator=generator)
-        return Examples(0.3 * of_class[target] + 0.5 * of_bias[bias] + 0.2 * noise, target, bias)
+        images = 0.3 * of_class[target] + 0.5 * of_bias[bias] + 0.2 * noise
+        return Examples((255 * images).to(torch.uint8) / 255, target, bias)
 
     return Problem(
         num_classes=num_classes,
@@ -218,7 +168,7 @@ class SmallBackbone(Backbone):
 
     def __init__(self, input_shape: tuple[int, ...]) -> None:
         super().__init__(input_shape, Parameters())
-        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(input_shape), 32), nn.ReLU(), nn.Dropout(0.1))
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(prod(input_shape), 32), nn.ReLU(), nn.Dropout(0.1))
         self.layers.extend([nn.Linear(32, self.feature_dim), nn.ReLU()])
 
     def forward(self, images: Tensor) -> Tensor:

@@ -1,50 +1,28 @@
-"""The runner's loop in small: what it asks of a method, in its order and with its seeds, on a small problem.
-
-It follows :func:`ncbench.training.loop.fit` and leaves out what a method does not see: the store, selection, records.
-"""
+"""Training a method on a small problem: the runner's own loop, and its parts one at a time."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ncbench.conformance.problem import Problem, SmallBackbone
+from ncbench.conformance.problem import EPOCHS, RECIPE, Problem, SmallBackbone
 from ncbench.conformance.subject import ConformanceError, Subject, require
 from ncbench.contracts.cards import Supervision
-from ncbench.contracts.method import Method, Stage
-from ncbench.contracts.task import Batch, SplitView, seeded_generator
-from ncbench.data.loading.loader import batch_bounds
-from ncbench.training.recipe import Recipe
-from ncbench.training.seeding import seed_global_generators
+from ncbench.contracts.errors import PluginError
+from ncbench.contracts.method import Backbone, Method, Stage
+from ncbench.contracts.task import Batch, Progress, SplitView, Task
+from ncbench.training.evaluation import Evaluator
+from ncbench.training.interrupts import Interrupts
+from ncbench.training.loop import DivergedError, RunState, Silent, fit, loss_terms, make_method, start_stage
+from ncbench.training.splits import task_of
 
-EPOCHS = 2  # trained of each stage, however long it wants to be
 STEPS = 4  # taken of each epoch at most
-RECIPE = Recipe(epochs=EPOCHS, batch_size=8, optimizer="adam", lr=1e-3, weight_decay=0.0)
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """A method within its training, as a run keeps it on disk.
-
-    Args:
-        stage: Position of the stage.
-        epochs: Epochs of that stage that are done.
-        content: Of the method and the optimizer, in torch's format.
-    """
-
-    stage: int
-    epochs: int
-    content: bytes
-
-    def load(self) -> dict[str, Any]:
-        """Return the state, read as the runner reads it: without unpickling arbitrary objects."""
-        state: dict[str, Any] = torch.load(io.BytesIO(self.content), weights_only=True)
-        return state
 
 
 def supervision(subject: Subject) -> Supervision:
@@ -53,100 +31,137 @@ def supervision(subject: Subject) -> Supervision:
     return used
 
 
-def build(subject: Subject, problem: Problem, global_seed: int = 0) -> Method:
-    """Create the method on a problem; the task's seed is always 0."""
-    seed_global_generators(global_seed, "initialisation")
-    task = problem.task(supervision(subject), seed=0)
-    method: Method = subject.factory(task, subject.params, lambda: SmallBackbone(task.input_shape))
+def build(subject: Subject, problem: Problem, *, exposed: bool = False) -> Method:
+    """Create the method on a problem as the runner does, with stages of `EPOCHS` epochs and `STEPS` steps at most.
+
+    Args:
+        subject: The method.
+        problem: What it is made for.
+        exposed: Whether labels that it does not declare lie where only a method that looks behind the contract finds
+            them.
+    """
+    task = task_of(problem.store(), 0, supervision(subject))
+    if exposed:
+        task = replace(task, _hierarchy=problem.hierarchy)
+    method_class = _shortened(subject.factory, problem if exposed else None)
+    return make_method(method_class, subject.spec.name, subject.params, task, _small_backbones(task))
+
+
+def unseeded(subject: Subject, problem: Problem) -> Method:
+    """Create the method as it is, the global generators as they are."""
+    task = task_of(problem.store(), 0, supervision(subject))
+    method: Method = subject.factory(task, subject.params, _small_backbones(task))
     return method
 
 
-def train(
-    subject: Subject, problem: Problem, resume: Checkpoint | None = None, keep: list[Checkpoint] | None = None
-) -> Method:
-    """Train a method through all its stages and finish it; return it in evaluation mode.
+def _small_backbones(task: Task) -> Callable[..., Backbone]:
+    return lambda spec=None: SmallBackbone(task.input_shape)
+
+
+def _shortened(factory: Any, exposed: Problem | None) -> type[Method]:
+    """Return the method's class, made to take little time, and shown the labels of a problem, if there is one."""
+
+    def shown(split: SplitView) -> SplitView:
+        return replace(split, _bias=exposed.splits[split.name].bias) if exposed else split
+
+    class Shortened(factory):  # type: ignore[misc]
+        __doc__ = factory.__doc__
+
+        def stages(self, epochs: int) -> list[Stage]:
+            return [replace(stage, epochs=min(stage.epochs, EPOCHS)) for stage in super().stages(epochs)]
+
+        def order(self, train: SplitView, generator: torch.Generator) -> Any:
+            order = super().order(shown(train), generator)
+            return order[: STEPS * RECIPE.batch_size] if isinstance(order, Tensor) else order[:STEPS]
+
+        def loss(self, batch: Batch) -> Any:
+            bias = exposed.splits["train"].bias if exposed else None
+            return super().loss(batch if bias is None else replace(batch, _bias=bias[batch.index]))
+
+        def finish(self, train: SplitView, val: SplitView | None) -> None:
+            super().finish(shown(train), None if val is None else shown(val))
+
+    Shortened.__name__ = factory.__name__
+    return Shortened
+
+
+def train(subject: Subject, problem: Problem, *, cut_off: bool = False, exposed: bool = False) -> Method:
+    """Train a method through all its stages by the runner's own loop; return it finished, in evaluation mode.
 
     Args:
         subject: The method.
         problem: What it is trained on.
-        resume: A checkpoint to go on from.
-        keep: Receives a checkpoint of every epoch.
+        cut_off: Whether the run is interrupted after every epoch, and resumed from its checkpoint by a new object.
+        exposed: As for :func:`build`.
 
     Raises:
-        ConformanceError: A loss is not a finite scalar, or the order of the images or the logits are not sound.
+        ConformanceError: A loss is not finite, or the method breaks its contract in another way that the runner sees.
     """
-    problem = problem.copy()  # what one training does to its labels must not reach the next
-    method, used = build(subject, problem), supervision(subject)
-    views = {name: problem.view(name, used) for name in problem.splits}
-    stages = [stage for stage in method.stages(EPOCHS) if stage.epochs > 0]
-    restored = None
-    if resume is not None:
-        restored = resume.load()
-        method.load_state_dict(restored["method"])
-    for position, stage in enumerate(stages):
-        epochs = min(stage.epochs, EPOCHS)
-        begun = 0
-        if resume is not None and position <= resume.stage:
-            begun = resume.epochs if position == resume.stage else epochs
-        if begun >= epochs and position < len(stages) - 1:
-            continue
-        if begun == 0:
-            seed_global_generators(0, "stage", stage.name)
-            method.eval()
-            method.start_stage(stage, views["train"])
-        optimizer = RECIPE.make_optimizer(method)
-        if restored is not None and begun > 0:
-            optimizer.load_state_dict(restored["optimizer"])
-        for epoch in range(begun, epochs):
-            seed_global_generators(0, "epoch", position, epoch)
-            generator = seeded_generator(0, "order", position, epoch)
-            method.train()
-            for batch in batches(method, problem, used, generator):
-                optimizer.zero_grad(set_to_none=True)
-                backward(method, batch, stage)
-                optimizer.step()
-            for examples in problem.splits.values():
-                logits(method, examples.images)
-            if keep is not None:
-                buffer = io.BytesIO()
-                torch.save({"method": method.state_dict(), "optimizer": optimizer.state_dict()}, buffer)
-                keep.append(Checkpoint(position, epoch + 1, buffer.getvalue()))
-    seed_global_generators(0, "finish")
-    method.eval()
-    method.finish(views["train"], views.get("val"))
-    return method.eval()
+    evaluator = Evaluator(problem.store(), {}, len(problem.train), None)
+    with tempfile.TemporaryDirectory(prefix="ncbench-conformance-") as folder:
+        while True:
+            method = build(subject, problem, exposed=exposed)
+            interrupts = Interrupts(lambda message: None)
+            interrupts.noted = cut_off  # the run ends after its next epoch, with a checkpoint
+            try:
+                fitted = fit(
+                    method,
+                    problem.loaded(),
+                    RECIPE,
+                    evaluator,
+                    RunState(),
+                    checkpoints=Path(folder),
+                    checkpoint_seconds=float("inf"),
+                    resume=cut_off,
+                    reporter=Silent(),
+                    interrupts=interrupts,
+                )
+            except KeyboardInterrupt:
+                if not interrupts.noted:
+                    raise
+            except (DivergedError, PluginError) as error:
+                raise ConformanceError(str(error)) from error
+            else:
+                logits(fitted.method, problem.train.images)
+                return fitted.method.eval()
 
 
-def begun_stages(method: Method, train: SplitView) -> Iterator[Stage]:
+def views(problem: Problem, task: Task) -> Mapping[str, SplitView]:
+    """Return what a method with this task may see of the problem's splits, by name."""
+    return {name: split.view(task, RECIPE) for name, split in problem.loaded().items()}
+
+
+class WatchedSplitView(SplitView):
+    """A split that looks at each batch of a pass once the method is done with it."""
+
+    @classmethod
+    def of_view(cls, view: SplitView, done: Callable[[Batch, str], None]) -> SplitView:
+        """Return the same split, watched."""
+        watched = cls(**vars(view))
+        object.__setattr__(watched, "_done", done)
+        return watched
+
+    def batches(self, index: Tensor | None = None) -> Iterator[Batch]:
+        """Pass over the split."""
+        for batch in super().batches(index):
+            yield batch
+            self._done(batch, self.name)  # type: ignore[attr-defined]
+
+
+def begun_stages(method: Method, seen: Mapping[str, SplitView]) -> Iterator[Stage]:
     """Begin a method's stages one after the other, without training in them; yield each with it in training mode."""
     for stage in method.stages(EPOCHS):
         if stage.epochs > 0:
+            method.progress = Progress(stage.name, 0, stage.epochs)
             method.eval()
-            method.start_stage(stage, train)
+            start_stage(method, stage, seen["train"], seen.get("val"))
             method.train()
             yield stage
 
 
-def batches(method: Method, problem: Problem, used: Supervision, generator: torch.Generator) -> Iterator[Batch]:
-    """Yield the first batches of an epoch in the method's order."""
-    order = image_order(method, problem, used, generator)
-    for start, stop in batch_bounds(len(order), RECIPE.batch_size, training=True)[:STEPS]:
-        yield problem.batch("train", order[start:stop], used)
-
-
-def image_order(method: Method, problem: Problem, used: Supervision, generator: torch.Generator) -> Tensor:
-    """Return the method's order of one epoch.
-
-    Raises:
-        ConformanceError: It is not (M,) int64 positions of training images, M at least 1, on the CPU.
-    """
-    order = method.order(problem.view("train", used), generator)
-    if not isinstance(order, Tensor) or order.dtype != torch.int64 or order.dim() != 1 or order.device.type != "cpu":
-        raise ConformanceError(f"order() must return (M,) int64 positions on the CPU, not {_describe(order)}")
-    number = len(problem.train)
-    if len(order) == 0 or int(order.min()) < 0 or int(order.max()) >= number:
-        raise ConformanceError(f"order() must return positions in 0..{number - 1}, at least one")
-    return order
+def batch_of(view: SplitView, index: Tensor) -> Batch:
+    """Return the images at these positions of a split as one batch."""
+    return next(view.batches(index))
 
 
 def backward(method: Method, batch: Batch, stage: Stage, autocast: bool = False) -> None:
@@ -159,29 +174,22 @@ def backward(method: Method, batch: Batch, stage: Stage, autocast: bool = False)
         autocast: Whether the loss is computed under autocast to bfloat16.
 
     Raises:
-        ConformanceError: A term is not a finite scalar, a term has the name that the runner gives to their sum, or
-            nothing can be learned from the loss.
+        ConformanceError: The loss is not what the runner takes, not finite, or nothing can be learned from it.
     """
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
-        terms = method.loss(batch)
     where = f"in the stage {stage.name!r}, on a batch of {len(batch)},"
-    sound = isinstance(terms, (Tensor, dict))
-    require(sound, f"{where} loss() returns neither a scalar tensor nor a dict of named ones but {terms!r:.80}")
-    named = {"loss": terms} if isinstance(terms, Tensor) else terms
-    require(bool(named), f"{where} loss() returns no terms")
-    require(isinstance(terms, Tensor) or "loss" not in named, "'loss' is the sum's name; give the term another")
-    for name, term in named.items():
-        scalar = isinstance(term, Tensor) and term.dim() == 0 and term.is_floating_point()
-        require(scalar, f"{where} {name!r} is not a scalar but {_describe(term)}")
+    try:
+        terms = loss_terms(method, batch, torch.bfloat16 if autocast else None)
+    except PluginError as error:
+        raise ConformanceError(f"{where} {error}") from error
+    for name, term in terms.items():
         require(bool(torch.isfinite(term)), f"{where} {name!r} is {term.item()}")
-    loss = torch.stack(list(named.values())).sum()
-    require(loss.requires_grad, f"{where} the loss has no gradient")
-    loss.backward()  # type: ignore[no-untyped-call]
+    require(terms["loss"].requires_grad, f"{where} the loss has no gradient")
+    terms["loss"].backward()  # type: ignore[no-untyped-call]
 
 
 @torch.no_grad()
 def logits(method: Method, images: Tensor) -> Tensor:
-    """Return the logits as the runner's evaluation computes them: (N, C, H, W) -> (N, K).
+    """Return the logits of images: (N, C, H, W) -> (N, K).
 
     Raises:
         ConformanceError: Features or logits do not have the shape they must have, or are not finite.

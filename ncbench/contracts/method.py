@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ncbench.contracts.cards import Supervision
 from ncbench.contracts.errors import ConfigurationError
 from ncbench.contracts.parameters import Parameters
-from ncbench.contracts.task import Batch, SplitView, Task
+from ncbench.contracts.task import Batch, Progress, SplitView, Task
 
 
 class Backbone(nn.Module):
@@ -63,10 +63,13 @@ class Stage:
     Args:
         name: Shown in the history, for example ``"identify"``.
         epochs: How many epochs it takes.
+        continues: Whether the optimizer and the schedule go on from the stage before, as in one training of both
+            lengths; what changes is the method's own, and the ``"lr_scale"`` of its parameter groups.
     """
 
     name: str
     epochs: int
+    continues: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,18 +98,30 @@ class Method(nn.Module):
     Args:
         task: The problem, without the labels the method did not declare.
         params: Validated parameters.
-        make_backbone: Creates a freshly initialised backbone each time it is called.
+        make_backbone: Creates a freshly initialised backbone each time it is called: the run's, or one of another spec,
+            as in ``make_backbone("small_cnn")``.
+
+    Attributes:
+        progress: Where the run is. The runner keeps it: it is up to date whenever it calls the method.
+        report: Numbers that the method wants in the record, by name, such as what a search of its own has chosen;
+            read after :meth:`finish`.
     """
 
     Parameters: ClassVar[type[Parameters]] = Parameters
     published: ClassVar[Mapping[str, Published]] = {}
     """Dataset name -> published settings."""
+    views: ClassVar[int] = 1
+    """Augmentations of every training image in a batch, drawn independently; they are ``batch.views``."""
+    alternative: ClassVar[str] = ""
+    """What to use where labels that it needs are unknown: the last sentence of the refusal."""
 
-    def __init__(self, task: Task, params: Any, make_backbone: Callable[[], Backbone]) -> None:
+    def __init__(self, task: Task, params: Any, make_backbone: Callable[..., Backbone]) -> None:
         super().__init__()
         self.task = task
         self.params = params
         self.make_backbone = make_backbone
+        self.progress = Progress()
+        self.report: dict[str, float] = {}
         self.build()
 
     @classmethod
@@ -125,16 +140,18 @@ class Method(nn.Module):
         """Return the stages; `epochs` is the recipe's number. The model is selected among the last one's epochs."""
         return [Stage("train", epochs)]
 
-    def start_stage(self, stage: Stage, train: SplitView) -> None:
+    def start_stage(self, stage: Stage, train: SplitView, val: SplitView | None) -> None:
         """Prepare for `stage`: score the training images, build new modules, fill buffers. Default: nothing.
 
         Called in evaluation mode, as :meth:`finish` is.
         """
 
-    def order(self, train: SplitView, generator: torch.Generator) -> Tensor:
-        """Return the training images of one epoch as (M,) int64 positions; batches are consecutive runs of it.
+    def order(self, train: SplitView, generator: torch.Generator) -> Tensor | Sequence[Tensor]:
+        """Return the training images of one epoch.
 
-        The default visits each image once in random order. Draw from `generator` (on the CPU) alone.
+        Either as (M,) int64 positions, of which consecutive runs of the recipe's length are batches; or as the batches
+        themselves, each (B,) int64. The default visits each image once in random order. Draw from `generator` (on the
+        CPU) alone.
         """
         return torch.randperm(len(train), generator=generator)
 
@@ -182,8 +199,35 @@ class Method(nn.Module):
         return None
 
 
+def refuse_missing_labels(
+    method: type[Method], name: str, supervision: Supervision, *, train: bool, val: bool, hierarchy: bool
+) -> None:
+    """Refuse a dataset that does not have the labels that a method declares.
+
+    Args:
+        method: Its class.
+        name: What the user calls it.
+        supervision: What it uses.
+        train: Whether the bias attribute of training images is known.
+        val: Whether that of validation images is.
+        hierarchy: Whether the classes have a hierarchy.
+
+    Raises:
+        ConfigurationError: Something is missing; the message says what to use instead.
+    """
+    alternative = method.alternative or "Choose a method that needs none: ncbench list methods."
+    for split, known in (("train", train), ("val", val)):
+        if getattr(supervision, split) == "bias" and not known:
+            images = {"train": "training", "val": "validation"}[split]
+            raise ConfigurationError(
+                f"{name} needs the bias attribute of the {images} images, and this dataset has none. {alternative}"
+            )
+    if supervision.hierarchy and not hierarchy:
+        raise ConfigurationError(f"{name} needs a class hierarchy, and this dataset has none. {alternative}")
+
+
 def require_bias_labels(task: Task, method: str, alternative: str) -> None:
-    """Refuse a task whose training images carry no bias attribute.
+    """Refuse a task whose training images carry no bias attribute; the runner does so by itself for what is declared.
 
     Raises:
         ConfigurationError: The attribute is unknown; the message says what to use instead.

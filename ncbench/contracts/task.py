@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -19,34 +19,94 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """The classification problem, as one method may see it.
+    """The classification problem, as one method may see it; made by :meth:`of`.
+
+    What is known of the labels is a fact of the dataset, not a label: any method may read it.
 
     Args:
-        num_classes: K.
-        num_bias: B, how many values the bias attribute has; 0 if it is unknown everywhere.
         class_names: K names.
         bias_names: B names.
         input_shape: (C, H, W) of one image, or (D,) of one feature vector.
         num_train: N, the number of training images.
         class_counts: (K,) int64, training images a class, on the CPU.
         seed: The run's seed; draw from :meth:`generator`.
-        bias_known_on_train: Whether training images carry a bias attribute at all. A fact of the dataset,
-            not a label: any method may read it.
+        has_val: Whether there is a validation split.
+        bias_known_on_train: Whether training images carry a bias attribute at all.
+        bias_known_on_val: Whether validation images do; False without a validation split.
+        has_hierarchy: Whether the classes have a hierarchy.
         supervision: What the method declared.
     """
 
-    num_classes: int
-    num_bias: int
     class_names: Sequence[str]
     bias_names: Sequence[str]
     input_shape: tuple[int, ...]
     num_train: int
     class_counts: Tensor
     seed: int
+    has_val: bool
     bias_known_on_train: bool
+    bias_known_on_val: bool
+    has_hierarchy: bool
     supervision: Supervision
     _group_counts: Tensor | None = field(default=None, repr=False)
     _hierarchy: Hierarchy | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(
+        cls,
+        labels: Mapping[str, tuple[Tensor, Tensor | None]],
+        *,
+        class_names: Sequence[str],
+        bias_names: Sequence[str],
+        input_shape: tuple[int, ...],
+        hierarchy: Hierarchy | None,
+        seed: int,
+        supervision: Supervision,
+    ) -> Task:
+        """Return the task of a dataset, without what `supervision` does not declare.
+
+        Args:
+            labels: Split name -> target (N,) int64 and bias (N,) int64, or None where the attribute is unknown;
+                ``"train"`` and, where there is one, ``"val"``.
+            class_names: K names.
+            bias_names: B names; empty if the attribute is unknown everywhere.
+            input_shape: Of one image or feature vector.
+            hierarchy: Of the classes, or None.
+            seed: The run's.
+            supervision: What the method declared.
+        """
+        target, bias = (None if label is None else label.cpu() for label in labels["train"])
+        assert target is not None
+        num_classes, num_bias = len(class_names), len(bias_names)
+        counts = None
+        if bias is not None and supervision.train == "bias":
+            counts = torch.bincount(target * num_bias + bias, minlength=num_classes * num_bias)
+            counts = counts.reshape(num_classes, num_bias)
+        return cls(
+            class_names=tuple(class_names),
+            bias_names=tuple(bias_names),
+            input_shape=input_shape,
+            num_train=len(target),
+            class_counts=torch.bincount(target, minlength=num_classes),
+            seed=seed,
+            has_val="val" in labels,
+            bias_known_on_train=bias is not None,
+            bias_known_on_val="val" in labels and labels["val"][1] is not None,
+            has_hierarchy=hierarchy is not None,
+            supervision=supervision,
+            _group_counts=counts,
+            _hierarchy=hierarchy if supervision.hierarchy else None,
+        )
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return len(self.class_names)
+
+    @property
+    def num_bias(self) -> int:
+        """B, how many values the bias attribute has; 0 if it is unknown everywhere."""
+        return len(self.bias_names)
 
     @property
     def image_shape(self) -> tuple[int, ...]:
@@ -95,6 +155,25 @@ def derived_seed(seed: int, *purpose: str | int) -> int:
     return int.from_bytes(digest[:8], "little") >> 1
 
 
+@dataclass(frozen=True)
+class Progress:
+    """Where a run is: a pure function of the position, so that a resumed run is where it would have been.
+
+    Args:
+        stage: Name of the stage; empty before the first one.
+        epoch: Epochs of the stage that are done.
+        epochs: Length of the stage.
+        step: Steps of the epoch that are done.
+        steps: Steps in the epoch; 0 while its order is being made.
+    """
+
+    stage: str = ""
+    epoch: int = 0
+    epochs: int = 0
+    step: int = 0
+    steps: int = 0
+
+
 @dataclass(frozen=True, eq=False)
 class Batch:
     """A batch as the method sees it, on the run's device.
@@ -110,6 +189,7 @@ class Batch:
     index: Tensor
     _bias: Tensor | None = field(default=None, repr=False)
     _withheld: str = field(default="", repr=False)
+    _views: Tensor | None = field(default=None, repr=False)
 
     @property
     def bias(self) -> Tensor:
@@ -118,9 +198,14 @@ class Batch:
         Raises:
             SupervisionError: The method did not declare it, or the dataset does not know it.
         """
-        if self._bias is None:
+        if self._bias is None or self._withheld:
             raise SupervisionError(self._withheld)
         return self._bias
+
+    @property
+    def views(self) -> Tensor:
+        """(V, N, C, H, W), as many augmentations of each image as the method's ``views``; the first is `images`."""
+        return self.images[None] if self._views is None else self._views
 
     def __len__(self) -> int:
         return len(self.target)
@@ -128,7 +213,7 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class SplitView:
-    """A whole split as the method sees it: its labels at once, its images in passes.
+    """A whole split as the method sees it: its labels at once, its images in passes; made by :meth:`of`.
 
     Args:
         name: ``"train"`` or ``"val"``.
@@ -137,9 +222,34 @@ class SplitView:
 
     name: str
     target: Tensor
-    _batches: Callable[[], Iterator[Batch]] = field(repr=False)
+    _pass: Callable[[Tensor], Iterator[tuple[Tensor, Tensor]]] = field(repr=False)
     _bias: Tensor | None = field(default=None, repr=False)
     _withheld: str = field(default="", repr=False)
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        target: Tensor,
+        bias: Tensor | None,
+        supervision: Supervision,
+        pass_over: Callable[[Tensor], Iterator[tuple[Tensor, Tensor]]],
+    ) -> SplitView:
+        """Return a split without the labels that `supervision` does not declare.
+
+        Args:
+            name: ``"train"`` or ``"val"``.
+            target: (N,) int64.
+            bias: (N,) int64, or None where the attribute is unknown.
+            supervision: What the method declared.
+            pass_over: Given positions, (M,) int64 on the CPU, yields images (B, C, H, W) and their positions (B,) in
+                that order, without augmentation.
+        """
+        if getattr(supervision, name) != "bias":
+            reason = _undeclared(f"the bias attribute of {name} images", f"Supervision({name}='bias')")
+        else:
+            reason = f"The bias attribute of {name} images is unknown for this dataset." if bias is None else ""
+        return cls(name, target, pass_over, None if reason else bias, reason)
 
     @property
     def bias(self) -> Tensor:
@@ -148,41 +258,33 @@ class SplitView:
         Raises:
             SupervisionError: The method did not declare it for this split, or the dataset does not know it.
         """
-        if self._bias is None:
+        if self._bias is None or self._withheld:
             raise SupervisionError(self._withheld)
         return self._bias
 
     def __len__(self) -> int:
         return len(self.target)
 
-    def batch(self, images: Tensor, index: Tensor) -> Batch:
+    def batch(self, images: Tensor, index: Tensor, views: Tensor | None = None) -> Batch:
         """Return images of the split with their labels.
 
         Args:
             images: (N, C, H, W).
             index: (N,) int64, their positions in the split.
+            views: (V, N, C, H, W), where there is more than one view.
         """
         bias = None if self._bias is None else self._bias[index]
-        return Batch(images, self.target[index], index, bias, self._withheld)
+        return Batch(images, self.target[index], index, bias, self._withheld, views)
 
-    def batches(self) -> Iterator[Batch]:
-        """Pass over the split once, in order, without augmentation."""
-        return self._batches()
+    def batches(self, index: Tensor | None = None) -> Iterator[Batch]:
+        """Pass over the split once, in order, without augmentation.
 
-
-def withheld(split: str, supervision: Supervision, known: bool) -> str:
-    """Return why the bias attribute of a split is withheld from a method, or "" if it is handed over.
-
-    Args:
-        split: ``"train"`` or ``"val"``.
-        supervision: What the method declared.
-        known: Whether the dataset knows the attribute on this split.
-    """
-    if (supervision.train if split == "train" else supervision.val) != "bias":
-        return _undeclared(f"the bias attribute of {split} images", f"Supervision({split}='bias')")
-    if not known:
-        return f"The bias attribute of {split} images is unknown for this dataset."
-    return ""
+        Args:
+            index: (M,) int64, positions of the images to pass over, in that order; None for all.
+        """
+        positions = torch.arange(len(self)) if index is None else index.cpu()
+        for images, found in self._pass(positions):
+            yield self.batch(images, found)
 
 
 def _undeclared(what: str, declaration: str) -> str:

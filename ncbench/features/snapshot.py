@@ -17,13 +17,13 @@ from ncbench.contracts.errors import DataError
 from ncbench.contracts.files import write_atomically
 from ncbench.features.arrays import read_npz
 from ncbench.features.class_vectors import ClassVectors, evenly_spaced, thinned
+from ncbench.records.folder import SNAPSHOT_FILE
 
 if TYPE_CHECKING:
     import torch
 
     from ncbench.contracts.metric import Evaluation
 
-SNAPSHOT_FILE = "geometry.npz"
 SAMPLED_CLASSES = 4  # as many as a picture in three dimensions has room for
 IMAGES_A_CLASS = 300
 _NEEDED = ("counts", "drawn", "classes", "means", "features", "labels")

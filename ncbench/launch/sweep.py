@@ -15,9 +15,9 @@ from ncbench.contracts.launcher import Ended, Event, Job, Launcher, Started, Wai
 from ncbench.data.store.prepare import prepare
 from ncbench.launch.suite import Member
 from ncbench.records.archive import RESULT_FILE, RunResult, load_result
+from ncbench.records.folder import writable_folder
 from ncbench.records.record import Status
 from ncbench.training.interrupts import TERMINATING
-from ncbench.training.run import writable_folder
 
 State = Literal["missing", "waiting", "running", "damaged"] | Status
 OVER: frozenset[State] = frozenset({"completed", "diverged"})

@@ -147,6 +147,7 @@ class Record(BaseModel):
     selection: dict[str, Selected]
     metrics: dict[Split, Numbers]
     groups: dict[Split, list[Group]]
+    report: Numbers = Field(default_factory=dict, description="what the method itself has to report, by name")
     history: list[Epoch]
     terminal_phase_epoch: Count | None = Field(
         None,

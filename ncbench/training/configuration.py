@@ -99,17 +99,19 @@ class Configuration:
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         return f"{self.method.name}-{self.dataset.name}-s{self.seed}-{digest[:10]}"
 
-    def make_backbone(self, input_shape: tuple[int, ...]) -> Callable[[], Backbone]:
-        """Return what creates freshly initialised backbones for images (C, H, W), or vectors (D,), of this shape.
+    def make_backbone(self, input_shape: tuple[int, ...]) -> Callable[..., Backbone]:
+        """Return what creates fresh backbones for images (C, H, W), or vectors (D,): the run's, or of another spec.
 
-        It raises :class:`PluginError` where the backbone does not say how many features it has.
+        It raises :class:`PluginError` where the backbone does not say how many features it has, and
+        :class:`ConfigurationError` where a spec that is given is not valid.
         """
 
-        def make() -> Backbone:
-            backbone: Backbone = self.backbone.factory(input_shape, self.backbone.params)
+        def make(spec: str | None = None) -> Backbone:
+            resolved = self.backbone if spec is None else _resolve("backbones", Spec.parse(spec), {})
+            backbone: Backbone = resolved.factory(input_shape, resolved.params)
             if not isinstance(getattr(backbone, "feature_dim", None), int):
                 raise PluginError(
-                    f"The backbone {self.backbone.name!r} must set feature_dim, its number of features, in __init__."
+                    f"The backbone {resolved.name!r} must set feature_dim, its number of features, in __init__."
                 )
             if self.recipe.compile:
                 backbone.compile()

@@ -16,25 +16,8 @@ from ncbench.contracts.errors import NcbenchError, described
 from ncbench.contracts.groups import group_counts
 from ncbench.contracts.method import Method
 from ncbench.contracts.metric import Evaluation, FeatureStream, Metric
-from ncbench.data.loading.loader import Loader
 from ncbench.data.store.open import Store
-
-
-@dataclass(frozen=True, eq=False)
-class EvaluatedSplit:
-    """A split ready to be evaluated, its labels on the run's device.
-
-    Args:
-        name: ``"train"``, ``"val"`` or ``"test"``.
-        loader: Of its images.
-        target: (N,) int64.
-        bias: (N,) int64, or None where unknown.
-    """
-
-    name: str
-    loader: Loader
-    target: Tensor
-    bias: Tensor | None
+from ncbench.training.splits import LoadedSplit
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +72,7 @@ class Evaluator:
             None if train.bias is None else group_counts(train.target, train.bias, len(store.class_names), num_bias)
         )
 
-    def evaluate(self, method: Method, split: EvaluatedSplit, scheduled: bool) -> SplitResult:
+    def evaluate(self, method: Method, split: LoadedSplit, scheduled: bool) -> SplitResult:
         """Pass over `split` once and compute its metrics.
 
         Args:
@@ -100,7 +83,7 @@ class Evaluator:
         return self.measure(self.look(method, split, scheduled), scheduled)
 
     @torch.no_grad()
-    def look(self, method: Method, split: EvaluatedSplit, scheduled: bool) -> Evaluation:
+    def look(self, method: Method, split: LoadedSplit, scheduled: bool) -> Evaluation:
         """Pass over `split` once and return what the metric families need to see of it; arguments of `evaluate`."""
         needs = frozenset[str]().union(*(family.needs for _, family in self._families(split.name, scheduled)))
         measured = any(family.needs & _FEATURES for _, family in self._families(split.name, scheduled=True))
@@ -157,7 +140,7 @@ class Evaluator:
 
     @torch.no_grad()
     def _features(
-        self, method: Method, split: EvaluatedSplit, autocast: torch.dtype | None, index: Tensor | None
+        self, method: Method, split: LoadedSplit, autocast: torch.dtype | None, index: Tensor | None
     ) -> Iterator[Tensor]:
         """Compute the features (n, d) float32 of a split's images in batches, those at `index` or all."""
         device = split.target.device
@@ -200,7 +183,7 @@ class Evaluator:
 class _Sums:
     """What one pass over a split leaves of its features: the sums of each class and of each value of the attribute."""
 
-    def __init__(self, split: EvaluatedSplit, num_classes: int, num_bias: int, features: Tensor) -> None:
+    def __init__(self, split: LoadedSplit, num_classes: int, num_bias: int, features: Tensor) -> None:
         dim, device = features.shape[1], features.device
         self.by_target = ClassMeans(num_classes, dim, device)
         self.by_bias = None if split.bias is None else ClassMeans(num_bias, dim, device)

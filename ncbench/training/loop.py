@@ -6,9 +6,10 @@ the method's own (see :mod:`ncbench.contracts.method`).
 
 from __future__ import annotations
 
+import inspect
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,18 +18,17 @@ import torch
 from torch import Tensor, nn
 
 from ncbench.contracts.errors import PluginError
-from ncbench.contracts.groups import group_counts
-from ncbench.contracts.method import Method
-from ncbench.contracts.task import Batch, SplitView, Task, derived_seed, seeded_generator, withheld
-from ncbench.data.loading.loader import Loader
-from ncbench.data.store.open import Store
+from ncbench.contracts.method import Backbone, Method, Stage, refuse_missing_labels
+from ncbench.contracts.task import Batch, Progress, SplitView, Task, derived_seed, seeded_generator
+from ncbench.data.loading.loader import batch_bounds
 from ncbench.features.snapshot import Snapshot, take_snapshot
 from ncbench.training.checkpoints import load_latest_checkpoint, save_checkpoint
-from ncbench.training.configuration import Configuration, load_metrics
-from ncbench.training.evaluation import EvaluatedSplit, Evaluator, SplitResult
+from ncbench.training.evaluation import Evaluator, SplitResult
 from ncbench.training.interrupts import Interrupts
+from ncbench.training.recipe import Recipe, rescale, schedules
 from ncbench.training.seeding import seed_global_generators
-from ncbench.training.selection import Best, available_criteria, check_criterion, improved
+from ncbench.training.selection import Best, available_criteria, improved
+from ncbench.training.splits import LoadedSplit
 
 # A running sum of losses is looked at this often (in steps), so that a run that diverges ends within an epoch, without
 # waiting for the device at every step.
@@ -52,8 +52,21 @@ class Reporter(Protocol):
         """Hear that an epoch is done; `entry` is its part of the history."""
 
 
+class Silent:
+    """A reporter that tells nobody."""
+
+    def plan(self, epochs: int, done: int) -> None:
+        """Ignore the plan."""
+
+    def step(self, fraction: float) -> None:
+        """Ignore the step."""
+
+    def epoch(self, entry: dict[str, Any]) -> None:
+        """Ignore the epoch."""
+
+
 @dataclass
-class Progress:
+class RunState:
     """What a run has to show so far; the part of it that a checkpoint keeps beside the model.
 
     Args:
@@ -76,11 +89,32 @@ class Fitted:
     geometry: Snapshot | None
 
 
+def make_method(
+    method_class: type[Method], name: str, params: Any, task: Task, make_backbone: Callable[..., Backbone]
+) -> Method:
+    """Create a method for a task, its generators seeded by the task's seed.
+
+    Raises:
+        ConfigurationError: The method does not fit the task, for example for want of labels that it declares.
+    """
+    refuse_missing_labels(
+        method_class,
+        name,
+        task.supervision,
+        train=task.bias_known_on_train,
+        val=task.bias_known_on_val,
+        hierarchy=task.has_hierarchy,
+    )
+    seed_global_generators(task.seed, "initialisation")
+    return method_class(task, params, make_backbone)
+
+
 def fit(
-    configuration: Configuration,
-    store: Store,
-    device: torch.device,
-    progress: Progress,
+    method: Method,
+    splits: Mapping[str, LoadedSplit],
+    recipe: Recipe,
+    evaluator: Evaluator,
+    state: RunState,
     *,
     checkpoints: Path,
     checkpoint_seconds: float,
@@ -91,10 +125,12 @@ def fit(
     """Train, select and evaluate.
 
     Args:
-        configuration: What to train.
-        store: The dataset's decoded splits.
-        device: Where to train.
-        progress: Filled as the run goes, so that a run that ends early still has its history.
+        method: What to train, newly made, on the device of the splits.
+        splits: ``"train"`` and, where there are any, ``"val"`` and ``"test"``; the method sees no more of them than its
+            task's supervision declares.
+        recipe: How to train it.
+        evaluator: Of the splits.
+        state: Filled as the run goes, so that a run that ends early still has its history.
         checkpoints: Folder of this run's checkpoints.
         checkpoint_seconds: Least time between two checkpoints; no result depends on it.
         resume: Whether to go on from the newest checkpoint, if there is one.
@@ -106,72 +142,64 @@ def fit(
         DivergedError: The loss is not finite.
         SupervisionError: The method read a label it did not declare.
         ConfigurationError: The recipe or the method does not fit the dataset.
+        PluginError: The method breaks its contract.
         DataError: The newest checkpoint is damaged.
     """
-    recipe, seed = configuration.recipe, configuration.seed
-    autocast = autocast_dtype(recipe.precision, device)
-    val_bias_known = "val" in store.splits and store.splits["val"].bias is not None
-    criteria = available_criteria(recipe.selection, "val" in store.splits, val_bias_known)
-    check_criterion(recipe.selection, criteria, configuration.dataset.spec)
-    evaluator = Evaluator(store, load_metrics(), max(recipe.batch_size, 256), autocast)
-
-    seed_global_generators(seed, "initialisation")
-    task = _task(configuration, store)
-    make_backbone = configuration.make_backbone(task.input_shape)
-    method: Method = configuration.method.factory(task, configuration.method.params, make_backbone)
-    method.to(device)
-    # Convolutions are 1.5 times as fast on a CPU, and faster still on tensor cores, where channels come last; a net
-    # without them would only copy the images back.
-    layout = torch.channels_last if _convolves(method) else torch.contiguous_format
-    splits = {name: _split(configuration, store, name, device, layout) for name in store.splits}
-    train = splits["train"]
-    views = {name: _view(configuration, splits[name]) for name in ("train", "val") if name in splits}
+    train, seed = splits["train"], method.task.seed
+    device, layout = train.target.device, memory_format(method)
+    autocast = recipe.autocast(device)
+    criteria = available_criteria(recipe.selection, "val" in splits, "val" in splits and splits["val"].bias is not None)
+    views = {name: splits[name].view(method.task, recipe) for name in ("train", "val") if name in splits}
 
     stages = [stage for stage in method.stages(recipe.epochs) if stage.epochs > 0]
     if not stages:
-        raise PluginError(f"stages() of {configuration.method.name} has no stage with an epoch in it.")
+        raise PluginError(f"stages() of {_name(method)} has no stage with an epoch in it.")
     total_epochs = sum(stage.epochs for stage in stages)
     restored = load_latest_checkpoint(checkpoints, device) if resume else None
     if restored is not None:
-        progress.history[:] = restored["history"]
-        progress.best.update({name: Best(**best) for name, best in restored["best"].items()})
-        progress.snapshot = restored["snapshot"]
+        state.history[:] = restored["history"]
+        state.best.update({name: Best(**best) for name, best in restored["best"].items()})
+        state.snapshot = restored["snapshot"]
         method.load_state_dict(restored["method"])
-    reporter.plan(total_epochs, len(progress.history))
+    reporter.plan(total_epochs, len(state.history))
     last_checkpoint = -math.inf  # the first epoch is always kept
 
+    optimizer: torch.optim.Optimizer | None = None
     first_epoch = 0  # of the stage, counted over the whole run
-    for stage in stages:
-        begun = len(progress.history) - first_epoch  # epochs of this stage that a checkpoint restored
+    for stage, (schedule_done, schedule_epochs) in zip(stages, schedules(stages), strict=True):
+        begun = len(state.history) - first_epoch  # epochs of this stage that a checkpoint restored
         measured = {first_epoch + epoch for epoch in recipe.measured_epochs(stage.epochs)}
         first_epoch += stage.epochs
         if begun >= stage.epochs and first_epoch < total_epochs:
             continue
+        method.progress = Progress(stage.name, max(begun, 0), stage.epochs)
         if begun <= 0:
             seed_global_generators(seed, "stage", stage.name)
             method.eval()  # whether the stage before it was trained just now or restored
-            method.start_stage(stage, views["train"])
+            start_stage(method, stage, views["train"], views.get("val"))
             method.to(device)
         method.to(memory_format=layout)
-        optimizer = recipe.make_optimizer(method)
-        if restored is not None and begun > 0:
-            optimizer.load_state_dict(restored["optimizer"])
+        if optimizer is None or not stage.continues:
+            optimizer = recipe.make_optimizer(method)
+            if restored is not None and (begun > 0 or stage.continues):
+                optimizer.load_state_dict(restored["optimizer"])
+        if stage.continues:
+            rescale(optimizer, method)
 
         for stage_epoch in range(max(begun, 0), stage.epochs):
-            epoch = len(progress.history) + 1
+            epoch = len(state.history) + 1
             started = time.perf_counter()
             seed_global_generators(seed, "epoch", epoch)
-            learning_rate = recipe.learning_rate(stage_epoch, stage.epochs)
+            learning_rate = recipe.learning_rate(schedule_done + stage_epoch, schedule_epochs)
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate * group["lr_scale"]
             method.train()
-            order = method.order(views["train"], seeded_generator(seed, "order", epoch)).cpu()
+            method.progress = Progress(stage.name, stage_epoch, stage.epochs)
+            order = sound_order(method, views["train"], seeded_generator(seed, "order", epoch))
             augmentation = torch.Generator(device).manual_seed(derived_seed(seed, "augmentation", epoch))
-
-            batches = (
-                views["train"].batch(*given) for given in train.loader.batches(order, recipe.batch_size, augmentation)
-            )
-            losses = _train_epoch(configuration, method, optimizer, batches, len(order), device, reporter)
+            bounds = batch_bounds(order, recipe.batch_size, training=True)
+            batches = _batches(train, views["train"], method, recipe, order, augmentation)
+            losses = _train_epoch(method, optimizer, batches, bounds, autocast, reporter)
             trained = time.perf_counter()
 
             entry: dict[str, Any] = {
@@ -183,7 +211,7 @@ def fit(
                 "seconds": {"train": trained - started},
             }
             if not math.isfinite(losses["loss"]):
-                progress.history.append(entry)
+                state.history.append(entry)
                 terms = [name for name, value in losses.items() if name != "loss" and not math.isfinite(value)]
                 of_terms = f", for its term {' and '.join(terms)}" if terms else ""
                 raise DivergedError(f"the loss of epoch {epoch} is {losses['loss']}{of_terms}")
@@ -197,9 +225,9 @@ def fit(
                     if name in splits:
                         entry["metrics"][name] = evaluator.evaluate(method, splits[name], epoch in measured).metrics
             entry["seconds"]["evaluate"] = time.perf_counter() - trained
-            progress.history.append(entry)
+            state.history.append(entry)
             if evaluated and stage is stages[-1]:
-                _select(recipe.selection, criteria, epoch, method, progress)
+                _select(recipe.selection, criteria, epoch, method, state)
             interrupts.unsaved += 1
             reporter.epoch(entry)
 
@@ -210,9 +238,9 @@ def fit(
                     {
                         "method": method.state_dict(),
                         "optimizer": optimizer.state_dict(),
-                        "history": progress.history,
-                        "best": {name: vars(best) for name, best in progress.best.items()},
-                        "snapshot": progress.snapshot,
+                        "history": state.history,
+                        "best": {name: vars(best) for name, best in state.best.items()},
+                        "snapshot": state.snapshot,
                     },
                 )
                 last_checkpoint = time.monotonic()
@@ -220,8 +248,9 @@ def fit(
                 if interrupts.noted:
                     raise KeyboardInterrupt
 
-    if progress.snapshot is not None:
-        method.load_state_dict(progress.snapshot)
+    if state.snapshot is not None:
+        method.load_state_dict(state.snapshot)
+    method.progress = Progress(stages[-1].name, stages[-1].epochs, stages[-1].epochs)
     seed_global_generators(seed, "finish")
     method.eval()
     method.finish(views["train"], views.get("val"))
@@ -234,67 +263,59 @@ def fit(
     return Fitted(method, results, geometry)
 
 
-def _train_epoch(
-    configuration: Configuration,
-    method: Method,
-    optimizer: torch.optim.Optimizer,
-    batches: Iterator[Batch],
-    number: int,
-    device: torch.device,
-    reporter: Reporter,
-) -> dict[str, float]:
-    """Take a step a batch and return the mean of the loss and of each of its terms over the images.
+def memory_format(method: Method) -> torch.memory_format:
+    """Return how the images of a method's batches lie in memory.
 
-    An epoch whose loss is not finite is broken off.
+    Convolutions are 1.5 times as fast on a CPU, and faster still on tensor cores, where channels come last; a net
+    without them would only copy the images back.
+    """
+    convolves = any(isinstance(module, nn.Conv2d) for module in method.modules())
+    return torch.channels_last if convolves else torch.contiguous_format
 
-    Args:
-        configuration: Of the run.
-        method: What is trained, in training mode.
-        optimizer: Of its parameters.
-        batches: Of the epoch.
-        number: Images in all batches.
-        device: Where the training goes on.
-        reporter: Told how much of the epoch is done.
+
+def sound_order(method: Method, train: SplitView, generator: torch.Generator) -> Tensor | list[Tensor]:
+    """Return the method's order of an epoch, on the CPU.
 
     Raises:
-        PluginError: The method returns something else than a loss.
+        PluginError: It is not made of int64 positions of training images, at least one in it and in each batch.
     """
-    autocast = autocast_dtype(configuration.recipe.precision, device)
-    sums: dict[str, Tensor] = {}
-    seen, steps = 0, 0
+    returned = method.order(train, generator)
+    batches = [returned] if isinstance(returned, Tensor) else list(returned)
     for batch in batches:
-        with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
-            returned = method.loss(batch)
-        terms = _with_their_sum(returned, configuration.method.name)
-        optimizer.zero_grad(set_to_none=True)
-        terms["loss"].backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        for name, term in terms.items():
-            weighted = term.detach().float() * len(batch)
-            sums[name] = sums[name] + weighted if name in sums else weighted
-        seen, steps = seen + len(batch), steps + 1
-        if steps % FINITE_CHECK_EVERY == 0:
-            if not math.isfinite(sums["loss"].item()):
-                break
-            reporter.step(seen / number)
-    return {name: value.item() / seen for name, value in sums.items()}
+        if not isinstance(batch, Tensor) or batch.dtype != torch.int64 or batch.dim() != 1 or not len(batch):
+            raise PluginError(
+                f"order() of {_name(method)} must return int64 positions, or batches of them, not {batch!r:.80}."
+            )
+        lowest, highest = batch.aminmax()
+        if lowest < 0 or highest >= len(train):
+            raise PluginError(
+                f"order() of {_name(method)} must return positions in 0..{len(train) - 1}, not "
+                f"{int(lowest)} to {int(highest)}."
+            )
+    if not batches:
+        raise PluginError(f"order() of {_name(method)} returns no batch.")
+    return returned.cpu() if isinstance(returned, Tensor) else [batch.cpu() for batch in batches]
 
 
-def _with_their_sum(returned: object, method: str) -> dict[str, Tensor]:
-    """Return what a method's loss returned as named terms, with the one to minimise as ``"loss"``.
+def loss_terms(method: Method, batch: Batch, autocast: torch.dtype | None) -> dict[str, Tensor]:
+    """Return the terms of a method's loss by name, with the one to minimise as ``"loss"``.
 
     Raises:
         PluginError: It is neither a scalar nor a dict of named scalars, or a term has the name of their sum.
     """
+    device = batch.target.device.type
+    with torch.autocast(device, dtype=autocast, enabled=autocast is not None):
+        returned: object = method.loss(batch)
     terms = {"loss": returned} if isinstance(returned, Tensor) else returned
     if not (isinstance(terms, dict) and terms and all(map(_is_named_scalar, terms.items()))):
         got = f"a tensor of shape {tuple(returned.shape)}" if isinstance(returned, Tensor) else f"{returned!r:.80}"
-        raise PluginError(f"loss() of {method} must return a scalar tensor or a dict of named ones, not {got}.")
+        raise PluginError(f"loss() of {_name(method)} must return a scalar tensor or a dict of named ones, not {got}.")
     if terms is not returned:
         return terms
     if "loss" in terms:
         raise PluginError(
-            f"{method} has a term named 'loss', which is what the sum of all terms is called; give it another name."
+            f"{_name(method)} has a term named 'loss', which is what the sum of all terms is called; give it another "
+            "name."
         )
     # Autocast leaves some terms in bfloat16, in which sums over an epoch would stop growing.
     terms = {name: term.float() for name, term in terms.items()}
@@ -306,78 +327,65 @@ def _is_named_scalar(item: tuple[object, object]) -> bool:
     return isinstance(name, str) and isinstance(term, Tensor) and term.dim() == 0
 
 
-def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
-    """Return the data type of the forward pass under the recipe's precision; None stands for float32."""
-    if precision == "bfloat16" or (
-        precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    ):
-        return torch.bfloat16
-    return None
+def _train_epoch(
+    method: Method,
+    optimizer: torch.optim.Optimizer,
+    batches: Iterator[Batch],
+    bounds: Sequence[tuple[int, int]],
+    autocast: torch.dtype | None,
+    reporter: Reporter,
+) -> dict[str, float]:
+    """Take a step a batch and return the mean of the loss and of each of its terms over the images.
+
+    An epoch whose loss is not finite is broken off.
+    """
+    sums: dict[str, Tensor] = {}
+    position, seen = method.progress, 0
+    for step, (batch, (_, stop)) in enumerate(zip(batches, bounds, strict=True)):
+        method.progress = Progress(position.stage, position.epoch, position.epochs, step, len(bounds))
+        terms = loss_terms(method, batch, autocast)
+        optimizer.zero_grad(set_to_none=True)
+        terms["loss"].backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        for name, term in terms.items():
+            weighted = term.detach().float() * len(batch)
+            sums[name] = sums[name] + weighted if name in sums else weighted
+        seen = stop
+        if (step + 1) % FINITE_CHECK_EVERY == 0:
+            if not math.isfinite(sums["loss"].item()):
+                break
+            reporter.step(seen / bounds[-1][1])
+    return {name: value.item() / seen for name, value in sums.items()}
 
 
-def _select(primary: str, criteria: list[str], epoch: int, method: Method, progress: Progress) -> None:
+def _batches(
+    train: LoadedSplit,
+    view: SplitView,
+    method: Method,
+    recipe: Recipe,
+    order: Tensor | Sequence[Tensor],
+    augmentation: torch.Generator,
+) -> Iterator[Batch]:
+    number = method.views
+    for images, index in train.loader.batches(order, recipe.batch_size, augmentation, number):
+        yield view.batch(images, index) if number == 1 else view.batch(images[0], index, images)
+
+
+def start_stage(method: Method, stage: Stage, train: SplitView, val: SplitView | None) -> None:
+    """Start a stage; of a method written before there was a third argument, without the validation images."""
+    takes_val = len(inspect.signature(method.start_stage).parameters) > 2
+    method.start_stage(*(stage, train, val) if takes_val else (stage, train))
+
+
+def _select(primary: str, criteria: list[str], epoch: int, method: Method, state: RunState) -> None:
     """Note the epoch under every criterion it is best by, and keep the primary criterion's model."""
     for criterion in criteria:
-        best = improved(progress.best.get(criterion), epoch, criterion, progress.history[-1]["metrics"].get("val", {}))
+        best = improved(state.best.get(criterion), epoch, criterion, state.history[-1]["metrics"].get("val", {}))
         if best is not None:
-            progress.best[criterion] = best
+            state.best[criterion] = best
             if criterion == primary and primary != "last":
-                progress.snapshot = {name: value.clone() for name, value in method.state_dict().items()}
+                state.snapshot = {name: value.clone() for name, value in method.state_dict().items()}
 
 
-def _convolves(method: Method) -> bool:
-    return any(isinstance(module, nn.Conv2d) for module in method.modules())
-
-
-def _split(
-    configuration: Configuration, store: Store, name: str, device: torch.device, layout: torch.memory_format
-) -> EvaluatedSplit:
-    stored = store.splits[name]
-    loader = Loader(
-        stored,
-        device,
-        input_scaling=configuration.recipe.input_scaling,
-        augmentation=configuration.recipe.augmentation,
-        mean=configuration.manifest.channel_mean,
-        std=configuration.manifest.channel_std,
-        channels_last=layout is torch.channels_last,
-    )
-    bias = None if stored.bias is None else torch.tensor(stored.bias, device=device)
-    return EvaluatedSplit(name, loader, torch.tensor(stored.target, device=device), bias)
-
-
-def _task(configuration: Configuration, store: Store) -> Task:
-    train = store.splits["train"]
-    num_classes, num_bias = len(store.class_names), len(store.bias_names)
-    supervision = configuration.supervision
-    counts = None
-    if train.bias is not None and supervision.train == "bias":
-        counts = torch.from_numpy(group_counts(train.target, train.bias, num_classes, num_bias))
-    return Task(
-        num_classes=num_classes,
-        num_bias=num_bias,
-        class_names=tuple(store.class_names),
-        bias_names=tuple(store.bias_names),
-        input_shape=train.input_shape,
-        num_train=len(train.target),
-        class_counts=torch.from_numpy(group_counts(train.target, None, num_classes, 0)[:, 0]),
-        seed=configuration.seed,
-        bias_known_on_train=train.bias is not None,
-        supervision=supervision,
-        _group_counts=counts,
-        _hierarchy=store.hierarchy if supervision.hierarchy else None,
-    )
-
-
-def _view(configuration: Configuration, split: EvaluatedSplit) -> SplitView:
-    """Return what the method may see of a split."""
-    reason = withheld(split.name, configuration.supervision, known=split.bias is not None)
-    bias = None if reason else split.bias
-    batch_size = max(configuration.recipe.batch_size, 256)
-
-    def batches() -> Iterator[Batch]:
-        for images, index in split.loader.batches(torch.arange(len(split.target)), batch_size, None):
-            yield view.batch(images, index)
-
-    view = SplitView(split.name, split.target, batches, bias, reason)
-    return view
+def _name(method: Method) -> str:
+    return type(method).__name__

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from pydantic import Field, field_validator
 
-from ncbench.contracts.method import Method
+from ncbench.contracts.errors import PluginError
+from ncbench.contracts.method import Method, Stage
 from ncbench.contracts.parameters import Parameters
 from ncbench.training.selection import find_criterion
 
@@ -92,3 +94,48 @@ class Recipe(Parameters):
             return torch.optim.SGD(groups, lr, self.momentum, weight_decay=weight_decay, fused=True)
         adam = torch.optim.Adam if self.optimizer == "adam" else torch.optim.AdamW
         return adam(groups, lr, weight_decay=weight_decay, fused=True)
+
+    def autocast(self, device: torch.device) -> torch.dtype | None:
+        """Return the data type of training's forward pass on a device; None stands for float32."""
+        if self.precision == "bfloat16" or (
+            self.precision == "auto"
+            and device.type == "cuda"
+            and torch.cuda.is_bf16_supported(including_emulation=False)
+        ):
+            return torch.bfloat16
+        return None
+
+
+def schedules(stages: Sequence[Stage]) -> list[tuple[int, int]]:
+    """For each stage, how many epochs of its learning-rate schedule are done before it, and how many there are in all.
+
+    A stage has a schedule of its own, which the stages that continue it share.
+    """
+    shared: list[list[Stage]] = []
+    for stage in stages:
+        if stage.continues and shared:
+            shared[-1].append(stage)
+        else:
+            shared.append([stage])
+    return [
+        (sum(earlier.epochs for earlier in group[:position]), sum(stage.epochs for stage in group))
+        for group in shared
+        for position in range(len(group))
+    ]
+
+
+def rescale(optimizer: torch.optim.Optimizer, method: Method) -> None:
+    """Take over the learning-rate scales of a stage that goes on with the optimizer of the one before.
+
+    Raises:
+        PluginError: Its parameters are not those that the optimizer knows.
+    """
+    groups = method.parameter_groups()
+    known = [list(map(id, group["params"])) for group in optimizer.param_groups]
+    if [list(map(id, group["params"])) for group in groups] != known:
+        raise PluginError(
+            f"{type(method).__name__} changes its parameters in the stage {method.progress.stage!r}, which continues "
+            "the one before."
+        )
+    for group, declared in zip(optimizer.param_groups, groups, strict=True):
+        group["lr_scale"] = declared.get("lr_scale", 1.0)

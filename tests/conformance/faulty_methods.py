@@ -268,13 +268,6 @@ class ShufflesByItself(Sound):
         return torch.randperm(len(train))
 
 
-class CountsOnTheAttribute(Sound):
-    """Declares the attribute, and fails with the wrong error where there is none."""
-
-    def loss(self, batch):
-        return super().loss(batch) + 0 * batch.bias.sum()
-
-
 class DividesByEveryGroup(Sound):
     """Weights groups by 1 / n, those without images too."""
 

@@ -39,7 +39,6 @@ FAULTS = {
     "Undocumented": "card_is_truthful",
 }
 USING_THE_ATTRIBUTE = {
-    "CountsOnTheAttribute": "trains_with_the_attribute_unknown",
     "DividesByEveryGroup": "trains_with_absent_groups",
 }
 

@@ -1,57 +1,109 @@
+"""What a method is handed: the task, batches and splits, without the labels that it does not declare."""
+
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import pytest
 import torch
+from torch import Tensor
 
-from ncbench import Batch, SplitView, Supervision, SupervisionError, Task
-from ncbench.contracts.task import derived_seed, withheld
+from ncbench import SplitView, Supervision, SupervisionError, Task
+from ncbench.contracts.task import derived_seed
+from ncbench.geometry import Hierarchy
+
+TARGET = torch.tensor([0] * 6 + [1] * 4)
+BIAS = torch.tensor([0] * 5 + [1] + [0] + [1] * 3)
+TREE = Hierarchy.from_categories([("a", "left"), ("b", "right")])
 
 
-def make_task(supervision: Supervision) -> Task:
-    return Task(
-        num_classes=2,
-        num_bias=2,
+def make_task(
+    supervision: Supervision, bias: Tensor | None = BIAS, hierarchy: Hierarchy | None = TREE, val: bool = False
+) -> Task:
+    labels = {"train": (TARGET, bias)} | ({"val": (TARGET[:3], bias)} if val else {})
+    return Task.of(
+        labels,
         class_names=("a", "b"),
-        bias_names=("x", "y"),
+        bias_names=() if bias is None else ("x", "y"),
         input_shape=(3, 8, 8),
-        num_train=10,
-        class_counts=torch.tensor([6, 4]),
+        hierarchy=hierarchy,
         seed=0,
-        bias_known_on_train=True,
         supervision=supervision,
-        _group_counts=torch.tensor([[5, 1], [1, 3]]) if supervision.train == "bias" else None,
     )
 
 
+def make_view(name: str, supervision: Supervision, bias: Tensor | None = BIAS) -> SplitView:
+    images = torch.arange(10.0).reshape(10, 1, 1, 1)
+
+    def pass_over(positions: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        for index in positions.split(4):
+            yield images[index], index
+
+    return SplitView.of(name, TARGET, bias, supervision, pass_over)
+
+
+def test_the_task_counts_classes_and_declared_groups() -> None:
+    task = make_task(Supervision(train="bias"))
+    assert (task.num_classes, task.num_bias, task.num_train) == (2, 2, 10)
+    assert task.class_counts.tolist() == [6, 4]
+    assert task.group_counts.tolist() == [[5, 1], [1, 3]]
+    assert task.input_shape == task.image_shape == (3, 8, 8)
+
+
 def test_group_counts_need_a_declaration() -> None:
-    assert make_task(Supervision(train="bias")).group_counts.sum() == 10
     with pytest.raises(SupervisionError, match=r"Supervision\(train='bias'\)"):
         _ = make_task(Supervision()).group_counts
+    assert make_task(Supervision())._group_counts is None
+    with pytest.raises(SupervisionError, match="unknown for this dataset"):
+        _ = make_task(Supervision(train="bias"), bias=None).group_counts
 
 
 def test_the_hierarchy_needs_a_declaration() -> None:
+    assert make_task(Supervision(hierarchy=True)).hierarchy is TREE
     with pytest.raises(SupervisionError, match=r"Supervision\(hierarchy=True\)"):
         _ = make_task(Supervision()).hierarchy
+    assert make_task(Supervision())._hierarchy is None
     with pytest.raises(SupervisionError, match="no class hierarchy"):
-        _ = make_task(Supervision(hierarchy=True)).hierarchy
+        _ = make_task(Supervision(hierarchy=True), hierarchy=None).hierarchy
+
+
+def test_the_task_says_what_is_known_without_giving_it_away() -> None:
+    task = make_task(Supervision(), val=True)
+    assert (task.has_val, task.bias_known_on_train, task.bias_known_on_val, task.has_hierarchy) == (True,) * 4
+    task = make_task(Supervision(), bias=None, hierarchy=None)
+    assert (task.has_val, task.bias_known_on_train, task.bias_known_on_val, task.has_hierarchy) == (False,) * 4
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_bias_labels_are_withheld_unless_declared(split: str) -> None:
-    declared = Supervision(**{split: "bias"})
-    assert withheld(split, declared, known=True) == ""
-    assert "unknown" in withheld(split, declared, known=False)
     other = "val" if split == "train" else "train"
-    reason = withheld(split, Supervision(**{other: "bias"}), known=True)
-    assert f"Supervision({split}='bias')" in reason
-
-    labels = torch.zeros(3, dtype=torch.int64)
-    for holder in (
-        Batch(torch.zeros(3, 1, 2, 2), labels, labels, None, reason),
-        SplitView(split, labels, lambda: iter(()), None, reason),
-    ):
-        with pytest.raises(SupervisionError, match="without declaring it"):
+    view = make_view(split, Supervision(**{other: "bias"}))
+    for holder in (view, next(view.batches())):
+        with pytest.raises(SupervisionError, match=rf"without declaring it; declare Supervision\({split}='bias'\)"):
             _ = holder.bias
+        assert holder._bias is None  # a method that looks behind the contract finds nothing
+    declared = make_view(split, Supervision(**{split: "bias"}))
+    assert torch.equal(declared.bias, BIAS)
+    assert torch.equal(torch.cat([batch.bias for batch in declared.batches()]), BIAS)
+    with pytest.raises(SupervisionError, match=f"{split} images is unknown"):
+        _ = make_view(split, Supervision(**{split: "bias"}), bias=None).bias
+
+
+def test_a_pass_over_chosen_images_visits_them_in_their_order() -> None:
+    view = make_view("train", Supervision(train="bias"))
+    chosen = torch.tensor([9, 0, 3, 3, 7])
+    batches = list(view.batches(chosen))
+    assert torch.equal(torch.cat([batch.index for batch in batches]), chosen)
+    assert torch.equal(torch.cat([batch.images.flatten() for batch in batches]), chosen.float())
+    assert torch.equal(torch.cat([batch.bias for batch in batches]), BIAS[chosen])
+    assert torch.equal(torch.cat([batch.target for batch in batches]), TARGET[chosen])
+    assert len(list(view.batches(torch.tensor([], dtype=torch.int64)))) <= 1
+
+
+def test_one_view_is_the_images_themselves() -> None:
+    batch = next(make_view("train", Supervision()).batches())
+    assert batch.views.shape == (1, *batch.images.shape)
+    assert torch.equal(batch.views[0], batch.images)
 
 
 def test_derived_seeds_depend_on_seed_and_purpose() -> None:

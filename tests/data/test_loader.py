@@ -131,7 +131,7 @@ def test_vectors_are_not_treated_as_images(options: dict[str, Any], named: str) 
 def test_every_image_is_in_one_batch_and_none_is_alone_in_training(
     number: int, batch_size: int, training: bool
 ) -> None:
-    bounds = batch_bounds(number, batch_size, training)
+    bounds = batch_bounds(torch.arange(number), batch_size, training)
     covered = [position for start, stop in bounds for position in range(start, stop)]
     assert covered == list(range(number))
     sizes = [stop - start for start, stop in bounds]

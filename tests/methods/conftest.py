@@ -10,9 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from ncbench import Backbone, Batch, Method, Parameters, SplitView, Supervision, Task
+from ncbench.contracts.method import refuse_missing_labels
 from ncbench.geometry import Hierarchy
+from ncbench_methods import ncbench_methods
 
 IMAGE_SHAPE = (3, 4, 4)
+NAMES = {card.factory: card.name for card in ncbench_methods()}
 WITHHELD = "withheld by the test"
 
 
@@ -42,21 +45,14 @@ class Toy:
     hierarchy: Hierarchy | None
 
     def task(self, supervision: Supervision, bias_known: bool = True, seed: int = 0) -> Task:
-        cells = torch.bincount(self.target * self.num_bias + self.bias, minlength=self.num_classes * self.num_bias)
-        use_bias = bias_known and supervision.train == "bias"
-        return Task(
-            num_classes=self.num_classes,
-            num_bias=self.num_bias if bias_known else 0,
+        return Task.of(
+            {"train": (self.target, self.bias if bias_known else None)},
             class_names=[f"class {k}" for k in range(self.num_classes)],
             bias_names=[f"bias {b}" for b in range(self.num_bias)] if bias_known else [],
             input_shape=IMAGE_SHAPE,
-            num_train=len(self.target),
-            class_counts=torch.bincount(self.target, minlength=self.num_classes),
+            hierarchy=self.hierarchy,
             seed=seed,
-            bias_known_on_train=bias_known,
             supervision=supervision,
-            _group_counts=cells.reshape(self.num_classes, self.num_bias) if use_bias else None,
-            _hierarchy=self.hierarchy if supervision.hierarchy else None,
         )
 
     def batch(self, index: Tensor | None = None, bias: bool = True) -> Batch:
@@ -66,11 +62,14 @@ class Toy:
         )
 
     def split(self, name: str = "train", bias: bool = True, size: int = 5) -> SplitView:
-        def batches() -> Iterator[Batch]:
-            for index in torch.arange(len(self.target)).split(size):
-                yield self.batch(index, bias)
-
-        return SplitView(name, self.target, batches, self.bias if bias else None, "" if bias else WITHHELD)
+        declared = Supervision(train="bias", val="bias") if bias else Supervision()
+        return SplitView.of(
+            name,
+            self.target,
+            self.bias,
+            declared,
+            lambda positions: ((self.images[index], index) for index in positions.split(size)),
+        )
 
 
 def make_toy(
@@ -129,8 +128,11 @@ def make() -> Callable[..., Method]:
     ) -> Method:
         params = method_class.Parameters.build(values, owner="the method")
         supervision = method_class.supervision(params, declared or Supervision())
+        task = toy.task(supervision, bias_known, seed)
+        name = NAMES.get(f"{method_class.__module__}:{method_class.__qualname__}", method_class.__qualname__)
+        known = {"train": task.bias_known_on_train, "val": task.bias_known_on_val, "hierarchy": task.has_hierarchy}
+        refuse_missing_labels(method_class, name, supervision, **known)
         torch.manual_seed(global_seed)
-        method = method_class(toy.task(supervision, bias_known, seed), params, lambda: ToyBackbone(feature_dim, norm))
-        return method.double()
+        return method_class(task, params, lambda spec=None: ToyBackbone(feature_dim, norm)).double()
 
     return build

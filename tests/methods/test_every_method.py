@@ -11,6 +11,7 @@ import ncbench_backbones
 import ncbench_methods
 from ncbench import Method, Supervision
 from ncbench.contracts.specs import Spec
+from ncbench.contracts.task import Progress
 from ncbench.training.recipe import Recipe
 
 CARDS = {card.name: card for card in ncbench_methods.ncbench_methods()}
@@ -54,7 +55,8 @@ def test_it_trains_through_all_its_stages_and_learns_the_toy(name, toy, build):
     split = toy.split(bias=CARDS[name].supervision.train == "bias")
     generator = torch.Generator().manual_seed(0)
     for stage in method.stages(30):
-        method.start_stage(stage, split)
+        method.progress = Progress(stage.name, 0, stage.epochs)
+        method.start_stage(stage, split, None)
         method.double().train()
         optimizer = torch.optim.Adam(method.parameter_groups(), lr=0.01)
         for _ in range(stage.epochs):

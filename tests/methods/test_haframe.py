@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ncbench import ConfigurationError, Supervision
+from ncbench import ConfigurationError, Supervision, SupervisionError
 from ncbench.geometry import Hierarchy
 from ncbench.training.recipe import Recipe
 from ncbench_methods.hierarchy.haframe import HAFrame
@@ -129,10 +129,10 @@ def test_a_batch_of_one_image_trains_on_the_running_statistics(uneven, make):
 
 
 def test_without_a_hierarchy_it_is_refused_and_the_way_on_is_named(uneven, make):
-    with pytest.raises(ConfigurationError, match=r"no class hierarchy\..*fixed_etf"):
+    with pytest.raises(ConfigurationError, match=r"haframe needs a class hierarchy.*fixed_etf"):
         make(HAFrame, dataclasses.replace(uneven, hierarchy=None), HIERARCHY)
-    with pytest.raises(ConfigurationError, match=re.escape("Supervision(hierarchy=True)")):
-        make(HAFrame, uneven, Supervision())  # the contract's own refusal, kept in the message
+    with pytest.raises(SupervisionError, match=re.escape("Supervision(hierarchy=True)")):
+        make(HAFrame, uneven, Supervision())
 
 
 def test_published_settings_follow_half_a_cosine():

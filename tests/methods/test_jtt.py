@@ -13,7 +13,7 @@ from ncbench_methods.balancing.jtt import JTT
 
 def identify(method, split):
     stages = method.stages(8)
-    method.start_stage(stages[0], split)
+    method.start_stage(stages[0], split, None)
     return stages
 
 
@@ -32,7 +32,7 @@ def test_the_second_stage_visits_errors_upweight_times_and_the_others_once(toy, 
         wrong = method.eval()(toy.images).argmax(1) != toy.target
     assert 0 < wrong.sum() < 24
     method.train()
-    method.start_stage(stages[1], split)
+    method.start_stage(stages[1], split, None)
     order = method.order(split, torch.Generator().manual_seed(0))
     assert torch.bincount(order, minlength=24).tolist() == torch.where(wrong, 7, 1).tolist()
     # Shuffled anew each epoch: not grouped by image, and not the same order twice.
@@ -58,7 +58,7 @@ def test_the_second_stage_starts_from_scratch(toy, make):
     stages = identify(method, split)
     old = [parameter.clone() for parameter in method.parameters()]
     torch.manual_seed(5)
-    method.start_stage(stages[1], split)
+    method.start_stage(stages[1], split, None)
     new = list(method.parameters())
     assert all(not torch.equal(a.double(), b.double()) for a, b in zip(old, new, strict=True) if a.dim() > 1)
 
@@ -68,7 +68,7 @@ def test_a_run_resumed_in_the_second_stage_keeps_the_error_set(toy, make):
     split = toy.split(bias=False)
     stages = identify(method, split)
     shapes = {name: value.shape for name, value in method.state_dict().items()}
-    method.start_stage(stages[1], split)
+    method.start_stage(stages[1], split, None)
     assert {name: value.shape for name, value in method.state_dict().items()} == shapes
     twin = make(JTT, toy, upweight=7)
     twin.load_state_dict(copy.deepcopy(method.state_dict()))

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from ncbench import ConfigurationError, Supervision, SupervisionError
+from ncbench.contracts.task import Progress
 from ncbench.training.recipe import Recipe
 from ncbench_methods.frames.shortcut_prime import ShortcutPrime
 
@@ -150,6 +151,12 @@ def test_published_settings_let_the_learning_rate_grow():
     assert rates == pytest.approx([1e-3, 1e-3, 1.01e-3, 1e-3 * 1.01**2])
 
 
+def start(method, stage, split):
+    """Begin a stage as the runner does."""
+    method.progress = Progress(stage.name, 0, stage.epochs)
+    method.start_stage(stage, split, None)
+
+
 class TestPseudo:
     @pytest.fixture
     def method(self, toy, make):
@@ -158,21 +165,21 @@ class TestPseudo:
     def test_it_trains_a_biased_network_with_generalised_cross_entropy_first(self, toy, method):
         stages = method.stages(9)
         assert [(stage.name, stage.epochs) for stage in stages] == [("identify", 4), ("train", 9)]
-        method.start_stage(stages[0], toy.split(bias=False))
+        start(method, stages[0], toy.split(bias=False))
         batch = toy.batch(bias=False)
         p = method(batch.images).softmax(1)[torch.arange(24), batch.target]
         assert total(method.loss(batch)).item() == pytest.approx(((1 - p**0.7) / 0.7).mean().item())
 
     def test_its_predictions_become_b_and_the_network_starts_afresh(self, toy, method):
         stages, split = method.stages(9), toy.split(bias=False)
-        method.start_stage(stages[0], split)
+        start(method, stages[0], split)
         with torch.no_grad():
             predicted = method.eval()(toy.images).argmax(1)
         assert len(set(predicted.tolist())) > 1
         method.train()
         old = method.classifier.weight.clone()
         torch.manual_seed(7)
-        method.start_stage(stages[1], split)
+        start(method, stages[1], split)
         method.double()
         assert method.pseudo_bias.tolist() == predicted.tolist()
         assert not torch.equal(method.classifier.weight, old)
@@ -185,14 +192,15 @@ class TestPseudo:
     def test_a_resumed_run_knows_its_stage_and_its_pseudo_attributes(self, toy, make, method):
         stages, split, batch = method.stages(9), toy.split(bias=False), toy.batch(bias=False)
         shapes = {name: value.shape for name, value in method.state_dict().items()}
-        method.start_stage(stages[0], split)
+        start(method, stages[0], split)
         for stage in stages:
-            method.start_stage(stage, split)
+            start(method, stage, split)
             method.double()
             state = copy.deepcopy(method.state_dict())
             assert {name: value.shape for name, value in state.items()} == shapes
             twin = make(ShortcutPrime, toy, BIAS, bias="pseudo", pseudo_epochs=4, bias_known=False)
             twin.load_state_dict(state)
+            twin.progress = method.progress
             ours, theirs = method.loss(batch), twin.loss(batch)
             assert ours.keys() == theirs.keys()
             assert total(ours).item() == total(theirs).item()

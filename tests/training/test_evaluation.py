@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ncbench import Evaluation, Method, Metric, NcbenchError, Parameters, Supervision, Task
+from ncbench import Evaluation, Method, Metric, NcbenchError, Parameters, Supervision
 from ncbench.collapse import measure
 from ncbench.contracts.cards import DatasetCard
 from ncbench.data.loading.loader import Loader
@@ -17,7 +17,8 @@ from ncbench.data.store.prepare import prepare
 from ncbench.discovery.registry import registry
 from ncbench.features.snapshot import take_snapshot
 from ncbench.training import evaluation
-from ncbench.training.evaluation import EvaluatedSplit, Evaluator
+from ncbench.training.evaluation import Evaluator
+from ncbench.training.splits import LoadedSplit, task_of
 
 TOKENS, WIDTH = 20, 16
 
@@ -57,19 +58,7 @@ def store() -> Store:
 @pytest.fixture
 def method(store: Store) -> Method:
     torch.manual_seed(0)
-    task = Task(
-        num_classes=10,
-        num_bias=10,
-        class_names=store.class_names,
-        bias_names=store.bias_names,
-        input_shape=(3, 8, 8),
-        num_train=len(store.splits["train"]),
-        class_counts=torch.bincount(torch.tensor(store.splits["train"].target)),
-        seed=0,
-        bias_known_on_train=True,
-        supervision=Supervision(),
-    )
-    return FirstToken(task, Parameters(), lambda: pytest.fail("it needs no backbone"))
+    return FirstToken(task_of(store, 0, Supervision()), Parameters(), lambda: pytest.fail("it needs no backbone"))
 
 
 class Faulty(Metric):
@@ -86,13 +75,13 @@ class Faulty(Metric):
         return {"share": 1 / 0 if self.fault == "ZeroDivisionError" else 1.0}
 
 
-def split_of(store: Store, name: str) -> EvaluatedSplit:
+def split_of(store: Store, name: str) -> LoadedSplit:
     stored = store.splits[name]
     loader = Loader(stored, torch.device("cpu"), "unit", "none", (), ())
-    return EvaluatedSplit(name, loader, torch.tensor(stored.target), None)
+    return LoadedSplit(name, loader, torch.tensor(stored.target), None)
 
 
-def images_of(split: EvaluatedSplit) -> Tensor:
+def images_of(split: LoadedSplit) -> Tensor:
     return torch.cat([images for images, _ in split.loader.batches(torch.arange(len(split.target)), 1000)])
 
 

@@ -18,7 +18,7 @@ from ncbench.records.archive import RunResult
 from ncbench.training.checkpoints import newest_epoch
 from ncbench.training.evaluation import Evaluator, SplitResult
 from ncbench.training.interrupts import TERMINATING, terminated_as_interrupted
-from ncbench.training.run import Silent
+from ncbench.training.loop import Silent
 
 from .conftest import without_times
 

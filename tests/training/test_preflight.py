@@ -27,7 +27,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"method": "group_dro"}, ConfigurationError, "group_dro needs the bias attribute"),
         ({"method": "reweight"}, ConfigurationError, "Run reweight:by=class"),
         ({"method": "resample"}, ConfigurationError, "Run resample:by=class"),
-        ({"method": "haframe"}, ConfigurationError, "has no class hierarchy"),
+        ({"method": "haframe"}, ConfigurationError, "needs a class hierarchy"),
         ({"backbone": "vgg11"}, ConfigurationError, "and these have 16 x 16"),
         ({"backbone": "ufm"}, ConfigurationError, "3 x 16 x 16 values are no numbers"),
         ({"backbone": "resnet18:weights=imagenet", "dataset": "bar:size=48"}, DataError, "resnet18"),

@@ -277,7 +277,7 @@ def test_a_run_that_diverged_keeps_no_checkpoints(tmp_path: Path) -> None:
         (["--resume", "--force"], "give one of them"),
         (["--seed", "-1"], "--seed"),
         (["--data-root", "nowhere"], "'nowhere' does not exist"),
-        (["--method", "haframe"], "has no class hierarchy"),
+        (["--method", "haframe"], "needs a class hierarchy"),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(

@@ -57,11 +57,12 @@ def plot(runs: tuple[Path, ...], kind: str, output: Path | None) -> None:
 def _plot_geometry(results: list[RunResult], folder: Path) -> None:
     """Draw what there is, and say in one line what there is not."""
     from ncbench.contracts.errors import ConfigurationError
-    from ncbench.features.snapshot import SNAPSHOT_FILE, read_snapshot
+    from ncbench.features.snapshot import read_snapshot
     from ncbench.pictures.collapse_curves import plot_collapse
     from ncbench.pictures.curves import heading
     from ncbench.pictures.frames import plot_frame
     from ncbench.pictures.grams import plot_grams
+    from ncbench.records.folder import SNAPSHOT_FILE
 
     result = results[0]
     snapshot = read_snapshot(result.folder) if len(results) == 1 else None

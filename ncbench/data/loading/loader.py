@@ -16,7 +16,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from types import MappingProxyType
 
 import numpy as np
@@ -119,32 +119,42 @@ class Loader:
         return len(self._inputs)
 
     def batches(
-        self, order: Tensor, batch_size: int, generator: torch.Generator | None = None
+        self,
+        order: Tensor | Sequence[Tensor],
+        batch_size: int,
+        generator: torch.Generator | None = None,
+        views: int = 1,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Pass over images, or vectors, in a given order.
 
         Args:
-            order: (M,) int64 on the CPU, positions in the split; any subset, repeats allowed.
-            batch_size: B. In training a last batch of one image joins the one before it, since batch normalisation
-                needs two; nothing is dropped.
+            order: (M,) int64 on the CPU, positions in the split, any subset, repeats allowed; or the batches
+                themselves, each (B,) int64.
+            batch_size: B, of an order that is not in batches yet. In training a last batch of one image joins the one
+                before it, since batch normalisation needs two; nothing is dropped.
             generator: Source of the augmentation's randomness, for training; None evaluates: no augmentation.
+            views: V, how many augmentations of each image are drawn.
 
         Yields:
-            images (B, C, H, W) float32, or vectors (B, D) float32, and index (B,) int64, both on the device. They are
-            the caller's to keep or change.
+            images (B, C, H, W) float32, (V, B, C, H, W) where V is not 1, or vectors (B, D) float32; and index (B,)
+            int64, all on the device. They are the caller's to keep or change.
         """
-        bounds = batch_bounds(len(order), batch_size, training=generator is not None)
-        index = order.to(self._device)
-        for (start, stop), raw in zip(bounds, self._raw(order, index, bounds), strict=True):
-            if not self._of_images:
-                yield raw, index[start:stop]
-                continue
-            if generator is not None:
-                raw = self._augment(raw, generator)
-            layout = torch.channels_last if self._channels_last else torch.contiguous_format
-            # A float32 result of an augmentation is the batch's own, so scaling in place is safe.
-            images = raw.to(torch.float32, memory_format=layout)
-            yield self._scale(images, self._mean, self._std), index[start:stop]
+        bounds = batch_bounds(order, batch_size, training=generator is not None)
+        positions = order if isinstance(order, Tensor) else torch.cat(list(order))
+        index = positions.to(self._device)
+        for (start, stop), raw in zip(bounds, self._raw(positions, index, bounds), strict=True):
+            inputs = [self._prepared(raw, generator) for _ in range(views)]
+            yield inputs[0] if views == 1 else torch.stack(inputs), index[start:stop]
+
+    def _prepared(self, raw: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Return a raw batch of images augmented and scaled; vectors as they are."""
+        if not self._of_images:
+            return raw
+        if generator is not None:
+            raw = self._augment(raw, generator)
+        layout = torch.channels_last if self._channels_last else torch.contiguous_format
+        # A float32 result of an augmentation is the batch's own, so scaling in place is safe.
+        return self._scale(raw.to(torch.float32, memory_format=layout), self._mean, self._std)
 
     def _raw(self, order: Tensor, index: Tensor, bounds: Sequence[tuple[int, int]]) -> Iterator[Tensor]:
         """Yield raw batches on the device, (B, C, H, W) uint8 or (B, D) float32."""
@@ -223,7 +233,7 @@ def _event() -> torch.cuda.Event:
     return torch.cuda.Event()  # type: ignore[no-untyped-call]
 
 
-def batch_bounds(number: int, batch_size: int, training: bool) -> list[tuple[int, int]]:
+def batch_bounds(order: Tensor | Sequence[Tensor], batch_size: int, training: bool) -> list[tuple[int, int]]:
     """Return the (start, stop) of every batch; in training a last batch of one image joins the one before it.
 
     Raises:
@@ -231,6 +241,9 @@ def batch_bounds(number: int, batch_size: int, training: bool) -> list[tuple[int
     """
     if batch_size < 1:
         raise ConfigurationError(f"batch_size must be at least 1, not {batch_size}.")
+    if not isinstance(order, Tensor):
+        return list(pairwise(accumulate((len(batch) for batch in order), initial=0)))
+    number = len(order)
     starts = list(range(0, number, batch_size))
     if training and len(starts) > 1 and number - starts[-1] == 1 and batch_size > 1:
         del starts[-1]

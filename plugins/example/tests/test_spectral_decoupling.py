@@ -28,16 +28,13 @@ def batch():
 
 
 def build(**values):
-    task = Task(
-        num_classes=3,
-        num_bias=0,
+    task = Task.of(
+        {"train": (torch.arange(9) % 3, None)},
         class_names=["a", "b", "c"],
         bias_names=[],
         input_shape=(3, 2, 2),
-        num_train=9,
-        class_counts=torch.tensor([3, 3, 3]),
+        hierarchy=None,
         seed=0,
-        bias_known_on_train=False,
         supervision=Supervision(),
     )
     torch.manual_seed(0)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from ncbench import Batch, Method, Parameters, Published, SplitView, require_bias_labels
+from ncbench import Batch, Method, Parameters, Published, SplitView
 from ncbench_methods.balancing.cells import balanced_draws, cell_counts, cell_of
 from ncbench_methods.settings import RESNET50
 
@@ -42,6 +42,7 @@ class GroupDRO(Method):
     Parameters = GroupDROParameters
     weights: Tensor
     adjustment: Tensor
+    alternative = "Use a method that needs none: lff or jtt."
     published: ClassVar[Mapping[str, Published]] = {
         "waterbirds": Published(
             source="Sagawa et al. (ICLR 2020), section 3.2 and appendix C.2, strong l2 penalty",
@@ -57,7 +58,6 @@ class GroupDRO(Method):
 
     def build(self) -> None:
         """Create the network and the group weights, uniform over the groups that exist."""
-        require_bias_labels(self.task, "group_dro", "Use a method that needs none: lff or jtt.")
         super().build()
         counts = cell_counts(self.task, "group")  # (K * B,)
         exists = counts > 0

@@ -71,7 +71,7 @@ class JTT(Method):
         """Return the identification of errors and the retraining."""
         return [Stage("identify", self.params.identify_epochs), Stage("train", epochs)]
 
-    def start_stage(self, stage: Stage, train: SplitView) -> None:
+    def start_stage(self, stage: Stage, train: SplitView, val: SplitView | None) -> None:
         """Before retraining, find the error set and start from scratch."""
         if stage.name == "train":
             errors = self.errors(train)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from ncbench import Batch, Method, Parameters, SplitView, Supervision, require_bias_labels
+from ncbench import Batch, Method, Parameters, SplitView, Supervision
 from ncbench_methods.balancing.cells import By, balanced_draws, supervision_by
 
 
@@ -27,17 +27,12 @@ class Resample(Method):
     """
 
     Parameters = ResampleParameters
+    alternative = "Run resample:by=class, which needs none."
 
     @classmethod
     def supervision(cls, params: ResampleParameters, declared: Supervision) -> Supervision:
         """Return what is declared, or nothing for classes."""
         return supervision_by(params.by, declared)
-
-    def build(self) -> None:
-        """Create the network."""
-        if self.params.by == "group":
-            require_bias_labels(self.task, "resample", "Run resample:by=class, which needs none.")
-        super().build()
 
     def order(self, train: SplitView, generator: torch.Generator) -> Tensor:
         """Return N images, every cell equally likely."""

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from ncbench import Batch, Method, Parameters, Supervision, require_bias_labels
+from ncbench import Batch, Method, Parameters, Supervision
 from ncbench_methods.balancing.cells import By, cell_counts, cell_of, supervision_by
 
 
@@ -29,6 +29,7 @@ class Reweight(Method):
     """
 
     Parameters = ReweightParameters
+    alternative = "Run reweight:by=class, which needs none."
     cell_weight: Tensor
 
     @classmethod
@@ -38,8 +39,6 @@ class Reweight(Method):
 
     def build(self) -> None:
         """Create the network and the weight of each cell."""
-        if self.params.by == "group":
-            require_bias_labels(self.task, "reweight", "Run reweight:by=class, which needs none.")
         super().build()
         counts = cell_counts(self.task, self.params.by)
         weight = counts.sum() / ((counts > 0).sum() * counts.clamp_min(1))

@@ -10,17 +10,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from ncbench import (
-    Batch,
-    ConfigurationError,
-    Method,
-    Parameters,
-    Published,
-    SplitView,
-    Stage,
-    Supervision,
-    require_bias_labels,
-)
+from ncbench import Batch, ConfigurationError, Method, Parameters, Published, SplitView, Stage, Supervision
 from ncbench.geometry import simplex_etf
 from ncbench_methods.generalized_cross_entropy import generalized_cross_entropy
 from ncbench_methods.settings import WANG_COLORED_MNIST, WANG_CORRUPTED_CIFAR10
@@ -70,6 +60,7 @@ class ShortcutPrime(Method):
     primes: Tensor
     class_of_bias: Tensor
     pseudo_bias: Tensor
+    alternative = "Run shortcut_prime:bias=pseudo, which infers it."
     published: ClassVar[Mapping[str, Published]] = {
         "colored_mnist": Published(
             source="Wang et al. (CVPR 2024), section 5.1 and the published code",
@@ -93,9 +84,6 @@ class ShortcutPrime(Method):
         """Create the backbone, the classifier of [h, e_b] and the frozen primes."""
         task = self.task
         self.pseudo = self.params.bias == "pseudo"
-        self.identifying = False
-        if not self.pseudo:
-            require_bias_labels(task, "shortcut_prime", "Run shortcut_prime:bias=pseudo, which infers it.")
         num_bias = task.num_classes if self.pseudo else task.num_bias
         if num_bias < 2:
             raise ConfigurationError(f"shortcut_prime needs a bias attribute of at least 2 values, not {num_bias}.")
@@ -123,13 +111,12 @@ class ShortcutPrime(Method):
         training = Stage("train", epochs)
         return [Stage("identify", self.params.pseudo_epochs), training] if self.pseudo else [training]
 
-    def start_stage(self, stage: Stage, train: SplitView) -> None:
+    def start_stage(self, stage: Stage, train: SplitView, val: SplitView | None) -> None:
         """Before the training proper, let the biased network tell b and start from scratch."""
         if self.pseudo and stage.name == "train":
             pseudo_bias = self._predictions(train)
             self.build()
             self.pseudo_bias = pseudo_bias
-        self.identifying = stage.name == "identify"
 
     @torch.no_grad()
     def _predictions(self, train: SplitView) -> Tensor:
@@ -139,7 +126,7 @@ class ShortcutPrime(Method):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the cross-entropy beside the primes, and that of the primes alone."""
         clean = self(batch.images)  # logit(h, 0)
-        if self.identifying:
+        if self.progress.stage == "identify":
             return {"biased": generalized_cross_entropy(clean, batch.target, self.params.q).mean()}
         b = self.pseudo_bias[batch.index] if self.pseudo else batch.bias
         added = F.linear(self.primes, self.prime_weight)[b]  # W_prime e_b = logit(h, e_b) - logit(h, 0)
@@ -167,13 +154,3 @@ class ShortcutPrime(Method):
     def classifier_parameters(self) -> tuple[Tensor, None]:
         """Return W_h, which is all that acts at test time."""
         return self.feature_weight, None
-
-    # The stage is part of the state: a run that is resumed within a stage does not start that stage again.
-
-    def get_extra_state(self) -> Tensor:
-        """Return whether the biased network is being trained, for `state_dict`."""
-        return torch.tensor(self.identifying)
-
-    def set_extra_state(self, state: Tensor) -> None:
-        """Restore what :meth:`get_extra_state` returned."""
-        self.identifying = bool(state)

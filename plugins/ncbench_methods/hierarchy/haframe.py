@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from ncbench import Batch, ConfigurationError, Method, Parameters, Published, SupervisionError
+from ncbench import Batch, Method, Parameters, Published
 from ncbench.geometry import hierarchy_aware_frame
 from ncbench_methods.feature_norm import FeatureNorm
 
@@ -64,6 +64,7 @@ class HAFrame(Method):
     Parameters = HAFrameParameters
     frame: Tensor
     similarity: Tensor
+    alternative = "Use fixed_etf, which needs none."
     published: ClassVar[Mapping[str, Published]] = {
         "cifar100": Published(
             source=f"{_SOURCE}; its WRN-28-8 has leaky ReLUs",
@@ -93,14 +94,12 @@ class HAFrame(Method):
     def build(self) -> None:
         """Create the backbone, the head and the frozen frame."""
         num_classes = self.task.num_classes
-        try:
-            hierarchy = self.task.hierarchy
-        except SupervisionError as error:
-            raise ConfigurationError(f"haframe cannot be used. {error} fixed_etf needs none.") from error
         self.backbone = self.make_backbone()
         self.reduction = nn.Linear(self.backbone.feature_dim, num_classes, bias=False)
         self.head = nn.Sequential(FeatureNorm(num_classes), _ResidualBlock(num_classes), _ResidualBlock(num_classes))
-        frame = hierarchy_aware_frame(hierarchy, self.params.gamma, num_classes, generator=self.task.generator("frame"))
+        frame = hierarchy_aware_frame(
+            self.task.hierarchy, self.params.gamma, num_classes, generator=self.task.generator("frame")
+        )
         self.register_buffer("frame", frame.vectors)  # (K, K) W
         self.register_buffer("similarity", frame.similarity)  # (K, K) S
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from ncbench import Batch, Method, Parameters, SplitView, Stage
+from ncbench import Batch, Method, Parameters, Stage
 from ncbench_methods.imbalance.class_counts import effective_number_weights, positive_counts
 
 DEFERRED = "reweighted"
@@ -39,10 +38,10 @@ class LDAM(Method):
 
     n_c are the training images of class c. Predictions use the logits without margin.
 
-    `deferred` > 0 adds DRW (algorithm 1): that share of the epochs comes last, as a stage of its own, in which class
-    c weighs (1 - beta) / (1 - beta^n_c), the weights adding to K, and the learning rate is multiplied by 0.01: the
-    paper does both at epoch 160 of 200. The recipe's schedule starts anew in it, so use a constant one. As in the
-    published code the batch's weighted losses are divided by the sum of their weights.
+    `deferred` > 0 adds DRW (algorithm 1): in that share of the epochs, the last ones, class c weighs
+    (1 - beta) / (1 - beta^n_c), the weights adding to K, and the learning rate is multiplied by 0.01: the paper does
+    both at epoch 160 of 200. The optimizer and the recipe's schedule go on. As in the published code the batch's
+    weighted losses are divided by the sum of their weights.
 
     A class without training images is taken to have one for its margin. `features` are the normalised h.
     Supervision: none.
@@ -51,32 +50,29 @@ class LDAM(Method):
     Parameters = LDAMParameters
     margin: Tensor
     class_weight: Tensor
-    reweighted: Tensor
 
     def build(self) -> None:
-        """Create the network, the margin of each class and its weight, 1 at first."""
+        """Create the network, and the margin and the later weight of each class."""
         self.backbone = self.make_backbone()
         self.classifier = nn.Linear(self.backbone.feature_dim, self.task.num_classes, bias=False)
         fourth_root = positive_counts(self.task) ** 0.25
         self.register_buffer("margin", (self.params.max_margin * fourth_root.min() / fourth_root).float())  # (K,) m
-        self.register_buffer("class_weight", torch.ones(self.task.num_classes))  # (K,)
-        self.register_buffer("reweighted", torch.tensor(False))
+        self.register_buffer("class_weight", effective_number_weights(self.task, self.params.beta).float())  # (K,)
 
     def stages(self, epochs: int) -> Sequence[Stage]:
         """Return the training, its last part as a stage of its own where that is re-weighted."""
         deferred = min(round(epochs * self.params.deferred), epochs - 1)
         training = Stage("train", epochs - deferred)
-        return [training, Stage(DEFERRED, deferred)] if deferred > 0 else [training]
+        return [training, Stage(DEFERRED, deferred, continues=True)] if deferred > 0 else [training]
 
-    def start_stage(self, stage: Stage, train: SplitView) -> None:
-        """Weight the classes where it is time."""
-        if stage.name == DEFERRED:
-            self.class_weight.copy_(effective_number_weights(self.task, self.params.beta))
-            self.reweighted.fill_(True)
+    @property
+    def reweighted(self) -> bool:
+        """Whether classes are weighted by now."""
+        return self.progress.stage == DEFERRED
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return all parameters, at a smaller learning rate once classes are weighted."""
-        scale = self.params.deferred_lr_scale if bool(self.reweighted) else 1.0
+        scale = self.params.deferred_lr_scale if self.reweighted else 1.0
         return [{"params": list(self.parameters()), "lr_scale": scale}]
 
     def loss(self, batch: Batch) -> Tensor:
@@ -86,7 +82,7 @@ class LDAM(Method):
         margin = self.params.scale * self.margin[target]  # (N, 1)
         # under autocast the logits are in half precision, and scatter_add needs one type
         logits = logits.to(margin.dtype).scatter_add(1, target, -margin)
-        return F.cross_entropy(logits, batch.target, weight=self.class_weight)
+        return F.cross_entropy(logits, batch.target, weight=self.class_weight if self.reweighted else None)
 
     def features(self, images: Tensor) -> Tensor:
         """Return the normalised features: (N, C, H, W) -> (N, d)."""

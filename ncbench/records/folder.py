@@ -1,0 +1,93 @@
+"""A run's folder: what lies in it, and what an earlier attempt left there."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from pathlib import Path
+
+from ncbench.contracts.errors import ConfigurationError, DataError, NcbenchError
+from ncbench.records.archive import RESULT_FILE, RunResult, load_result
+
+LOG_FILE = "log.jsonl"
+MODEL_FILE = "model.pt"
+SNAPSHOT_FILE = "geometry.npz"
+CHECKPOINTS = "checkpoints"
+LOCK_FILE = ".lock"
+_PICTURES = ("curves", "collapse", "grams", "frame")  # drawn as .png and .svg
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+NOT_WRITABLE = {*_FULL, errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+def writable_folder(folder: Path) -> Path:
+    """Return a folder in which a file can be made; the folder is made too where it is missing.
+
+    Raises:
+        ConfigurationError: It cannot be written.
+        NcbenchError: The disk is full.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".{os.getpid()}.probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise explain_write_error(error, folder) from error
+    return folder
+
+
+def explain_write_error(error: OSError, folder: Path) -> NcbenchError:
+    """Return what to say of a file below `folder` that could not be written."""
+    where = error.filename or folder
+    if error.errno in _FULL:
+        return NcbenchError(f"There is no space left for {where}. Free some and go on with --resume.")
+    return ConfigurationError(f"{where} cannot be written ({error.strerror or error}). Choose another --output.")
+
+
+def finished(folder: Path, resume: bool) -> RunResult | None:
+    """Return the finished record that is already there, or None where there is none and a new attempt may begin.
+
+    Raises:
+        ConfigurationError: The run was cut off before, and the user has not said how to go on.
+        DataError: There is a record, and it is damaged.
+    """
+    status = None
+    if (folder / RESULT_FILE).exists():
+        try:
+            result = load_result(folder)
+        except DataError as error:
+            raise DataError(f"{error} --force discards what is there of this run and starts it anew.") from error
+        if result.status in {"completed", "diverged"}:
+            return result
+        status = result.status
+    if resume:
+        return None
+    if status != "failed" and (status == "interrupted" or any((folder / CHECKPOINTS).glob("epoch-*.pt"))):
+        raise ConfigurationError(
+            f"The run in {folder} was cut off before its end. Give --resume to go on with it, or --force to start anew."
+        )
+    return None
+
+
+def discard_earlier_attempt(folder: Path, *, checkpoints: bool, everything: bool) -> None:
+    """Remove what a new attempt must not find, once nothing can refuse it any more before it begins.
+
+    Args:
+        folder: The run's.
+        checkpoints: Whether the attempt starts from the beginning: a later one must not find an older one's.
+        everything: Whether the record, the log, the model and the pictures go too.
+    """
+    if everything:
+        pictures = [f"{name}{suffix}" for name in _PICTURES for suffix in (".png", ".svg")]
+        for name in (RESULT_FILE, LOG_FILE, MODEL_FILE, SNAPSHOT_FILE, *pictures):
+            (folder / name).unlink(missing_ok=True)
+    if checkpoints:
+        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+
+
+def remove_if_nothing_happened(folder: Path) -> None:
+    """Take back a run's folder that holds no more than the lock and the log."""
+    if {path.name for path in folder.iterdir()} <= {LOCK_FILE, LOG_FILE}:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,244 @@
+"""One attempt at a run: what is known before it starts, its log, and its record at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import io
+import json
+import platform
+import statistics
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+
+import ncbench
+from ncbench.contracts.files import write_atomically
+from ncbench.data.store.open import Store
+from ncbench.discovery.registry import registry
+from ncbench.features.snapshot import write_snapshot
+from ncbench.records.archive import RunResult, write_result
+from ncbench.records.folder import CHECKPOINTS, LOG_FILE, MODEL_FILE
+from ncbench.records.record import Record
+from ncbench.training.checkpoints import newest_epoch
+from ncbench.training.configuration import Configuration, load_metrics
+from ncbench.training.evaluation import Evaluator
+from ncbench.training.interrupts import Interrupts
+from ncbench.training.loop import Fitted, Reporter, RunState, fit, make_method, memory_format
+from ncbench.training.selection import available_criteria, check_criterion, effective_supervision
+from ncbench.training.splits import load_splits, task_of
+
+
+class Session:
+    """One attempt at a run.
+
+    Args:
+        configuration: What to run.
+        store: The dataset's decoded splits.
+        device: Where to train.
+        folder: The run's folder.
+        warn: Told, in one line, what a person should know.
+        prepare_seconds: How long it took to prepare the store.
+
+    Attributes:
+        state: What the run has to show so far.
+        known: The part of the record that is known before the run starts.
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        store: Store,
+        device: torch.device,
+        folder: Path,
+        warn: Callable[[str], None],
+        prepare_seconds: float,
+    ) -> None:
+        self.configuration = configuration
+        self.store = store
+        self.device = device
+        self.folder = folder
+        self.warn = warn
+        self.prepare_seconds = prepare_seconds
+        self.state = RunState()
+        supervision = effective_supervision(configuration.supervision, configuration.recipe.selection)
+        self.known: Mapping[str, Any] = MappingProxyType(
+            {
+                "run_id": configuration.run_id,
+                "method": {**configuration.method.describe(), "supervision": supervision.as_dict()},
+                "dataset": {
+                    **configuration.dataset.describe(),
+                    "synthetic": configuration.synthetic,
+                    "fingerprint": store.fingerprint,
+                    "mismatch": list(store.mismatch),
+                    "aligned_bias": None if store.aligned_bias is None else list(store.aligned_bias),
+                },
+                "backbone": configuration.backbone.describe(),
+                "seed": configuration.seed,
+                "recipe": configuration.recipe.as_dict(),
+                "primary_metric": configuration.manifest.primary_metric,
+            }
+        )
+
+    def start(self, resume: bool) -> None:
+        """Note in the log that the attempt begins, and tell the observers."""
+        if self.device.type == "cuda":
+            torch.cuda.init()  # type: ignore[no-untyped-call]  # before it, there are no statistics to reset
+            torch.cuda.reset_peak_memory_stats(self.device)
+        resumed = resume and newest_epoch(self.folder / CHECKPOINTS) is not None
+        self.log("resumed" if resumed else "started", run_id=self.configuration.run_id)
+        registry().notify("ncbench_run_started", self.warn, run=self.known)
+
+    def train(self, resume: bool, checkpoint_seconds: float, reporter: Reporter, interrupts: Interrupts) -> RunResult:
+        """Make the method and its inputs, train, and write the model and the record; arguments and errors of `fit`."""
+        configuration, store, recipe = self.configuration, self.store, self.configuration.recipe
+        val = store.splits.get("val")
+        criteria = available_criteria(recipe.selection, val is not None, val is not None and val.bias is not None)
+        check_criterion(recipe.selection, criteria, configuration.dataset.spec)
+        evaluator = Evaluator(store, load_metrics(), max(recipe.batch_size, 256), recipe.autocast(self.device))
+        task = task_of(store, configuration.seed, configuration.supervision)
+        chosen = configuration.method
+        make_backbone = configuration.make_backbone(task.input_shape)
+        mean, std = configuration.manifest.channel_mean, configuration.manifest.channel_std
+        method = make_method(chosen.factory, chosen.name, chosen.params, task, make_backbone).to(self.device)
+        fitted = fit(
+            method,
+            load_splits(store, recipe, mean, std, self.device, memory_format(method)),
+            recipe,
+            evaluator,
+            self.state,
+            checkpoints=self.folder / CHECKPOINTS,
+            checkpoint_seconds=checkpoint_seconds,
+            resume=resume,
+            reporter=_Logging(self, reporter),
+            interrupts=interrupts,
+        )
+        _save_model(fitted, self.folder / MODEL_FILE)
+        if fitted.geometry is not None:
+            write_snapshot(fitted.geometry, self.folder)
+        return self.end("completed", fitted=fitted)
+
+    def log(self, event: str, **content: Any) -> None:
+        """Append a line to the log."""
+        line = {"time": _now().isoformat(), "event": event, **content}
+        with (self.folder / LOG_FILE).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def end(self, status: str, reason: str | None = None, fitted: Fitted | None = None) -> RunResult:
+        """Write the record, tell the observers and return it."""
+        history = self.state.history
+        results = fitted.results if fitted else {}
+        record = Record.model_validate(
+            {
+                **self.known,
+                "status": status,
+                "reason": reason,
+                "selection": {
+                    criterion: {
+                        "epoch": best.epoch,
+                        "metrics": {
+                            split: numbers
+                            for split, numbers in history[best.epoch - 1]["metrics"].items()
+                            if split != "train"
+                        },
+                    }
+                    for criterion, best in self.state.best.items()
+                },
+                "metrics": {split: result.metrics for split, result in results.items()},
+                "groups": {
+                    split: result.groups(self.store.splits[split].bias is not None) for split, result in results.items()
+                },
+                "report": dict(fitted.method.report) if fitted else {},
+                "history": history,
+                "terminal_phase_epoch": _terminal_phase(history),
+                "environment": _environment(self.configuration, self.device),
+                "timing": _timing(history, self.prepare_seconds, self.device),
+                "created": _now(),
+            }
+        )
+        result = RunResult(record, self.folder)
+        write_result(result)
+        self.log("ended", status=status, reason=reason)
+        registry().notify("ncbench_run_finished", self.warn, run=self.known, result=record.model_dump(mode="json"))
+        return result
+
+
+class _Logging:
+    """Passes what the loop reports on to the log, the observers and the caller's reporter."""
+
+    def __init__(self, session: Session, reporter: Reporter) -> None:
+        self.session = session
+        self.plan = reporter.plan
+        self.step = reporter.step
+        self.reporter = reporter
+
+    def epoch(self, entry: dict[str, Any]) -> None:
+        self.session.log("epoch", **entry)
+        registry().notify(
+            "ncbench_epoch_finished", self.session.warn, run=self.session.known, epoch=entry["epoch"], logs=entry
+        )
+        self.reporter.epoch(entry)
+
+
+def _save_model(fitted: Fitted, path: Path) -> None:
+    buffer = io.BytesIO()
+    torch.save(fitted.method.state_dict(), buffer)
+    write_atomically(path, buffer.getvalue())
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+
+
+def _environment(configuration: Configuration, device: torch.device) -> dict[str, Any]:
+    precision = configuration.recipe.autocast(device) or torch.float32
+    return {
+        "ncbench": ncbench.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": metadata.version("torchvision"),
+        "numpy": metadata.version("numpy"),
+        "platform": platform.platform(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else (_processor() or device.type),
+        "threads": torch.get_num_threads(),
+        "precision": str(precision).removeprefix("torch."),
+    }
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def _terminal_phase(history: list[dict[str, Any]]) -> int | None:
+    """Return the first measured epoch of the last stage at which every training image was classified correctly.
+
+    Earlier stages may have trained a net that was discarded.
+    """
+    accuracies = (
+        (entry["epoch"], entry["metrics"].get("train", {}).get("accuracy"))
+        for entry in history
+        if entry["stage"] == history[-1]["stage"]
+    )
+    return next((epoch for epoch, accuracy in accuracies if accuracy == 1), None)
+
+
+def _timing(history: list[dict[str, Any]], prepare_seconds: float, device: torch.device) -> dict[str, float]:
+    train = [entry["seconds"].get("train", 0.0) for entry in history]
+    evaluate = [entry["seconds"].get("evaluate", 0.0) for entry in history]
+    timing = {
+        "prepare_seconds": prepare_seconds,
+        "train_seconds": sum(train),
+        "evaluate_seconds": sum(evaluate),
+        "median_epoch_train_seconds": statistics.median(train) if train else 0.0,
+    }
+    if device.type == "cuda":
+        timing["peak_device_bytes"] = float(torch.cuda.max_memory_allocated(device))
+    return timing
