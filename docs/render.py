@@ -5,15 +5,15 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
 from dataset_page import datasets
 
-from ncbench import Parameters
 from ncbench.cli.main import CONTEXT, built_in_commands, cli
 from ncbench.conformance.kit import KINDS
+from ncbench.contracts.dataset import DatasetParameters
 from ncbench.discovery.registry import registry
 from ncbench.training.recipe import Recipe
 
@@ -53,19 +53,21 @@ def parameters() -> str:
         "# Parameters\n\nA spec names a dataset, a method, a backbone or a launcher with its parameters: "
         "`NAME[:key=value,...]`.\nThe recipe is changed with `--set recipe.KEY=VALUE`; a dataset's manifest and a "
         "method's published settings give its\ndefaults for a pair of them.\n",
-        f"## The recipe\n\n{_table(Recipe)}",
+        f"## The recipe\n\n{_table(Recipe.describe())}",
     ]
     for kind in ("methods", "datasets", "backbones", "launchers"):
         parts.append(f"## {kind.capitalize()}\n")
         for name in registry().names(kind):
             found = registry().find(kind, name)
             if found.plugin.distribution == "ncbench":
-                parts.append(f"### {name}\n\n{found.card.summary}.\n\n{_table(found.card.load().Parameters)}")
+                factory = found.card.load()
+                of_dataset = kind == "datasets"
+                rows = DatasetParameters.describe(factory) if of_dataset else factory.Parameters.describe()
+                parts.append(f"### {name}\n\n{found.card.summary}.\n\n{_table(rows)}")
     return "\n".join(parts)
 
 
-def _table(model: type[Parameters]) -> str:
-    rows = model.describe()
+def _table(rows: Sequence[tuple[str, str, str, str]]) -> str:
     if not rows:
         return "No parameters.\n"
     lines = ["| key | values | default | meaning |", "|---|---|---|---|"]

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
 import pydantic
 from pydantic import Field
 from pydantic_core import PydanticCustomError
 
-from ncbench.contracts.errors import DataError
+from ncbench.contracts.errors import DataError, unknown_name
 from ncbench.contracts.parameters import Parameters
+from ncbench.contracts.specs import Spec
 
 if TYPE_CHECKING:
     from ncbench.geometry import Hierarchy
@@ -68,11 +70,10 @@ def _init_by_older_name(split: Split, *given: Any, **named: Any) -> None:
 Split.__init__ = _init_by_older_name  # type: ignore[method-assign, assignment]
 
 
-class DatasetParameters(Parameters):
+class Thinning(Parameters):
     """What every dataset can be asked for: training images thinned out to equal or unequal class counts.
 
     The core does it to what a dataset reads (see :mod:`ncbench.data.store.imbalance`), so a dataset has no code for it.
-    A dataset's own `Parameters` may extend any :class:`Parameters`: :class:`Dataset` adds these fields.
     """
 
     imbalance: Literal["none", "step", "exp"] = Field(
@@ -88,7 +89,6 @@ class DatasetParameters(Parameters):
         validate_default=True,
         description="of imbalance=step: share of the classes, the last ones, that are small",
     )
-
     per_class: int = Field(
         0, ge=0, description="most training images kept of a class; 0 for all; a number that all have balances them"
     )
@@ -110,21 +110,68 @@ class DatasetParameters(Parameters):
             raise PydanticCustomError("imbalance", "it needs imbalance=step beside it")
         return minority
 
-    @property
-    def thinned(self) -> bool:
+    @classmethod
+    def of(cls, spec: Spec) -> Thinning:
+        """Return what a dataset's spec asks for.
+
+        Raises:
+            ConfigurationError: A value is not valid.
+        """
+        return cls.build({key: value for key, value in spec.parameters.items() if key in cls.model_fields}, spec.name)
+
+    def __bool__(self) -> bool:
         """Whether a part of the training images is left out."""
         return self.imbalance != "none" or self.per_class > 0
+
+
+@dataclass(frozen=True)
+class DatasetParameters:
+    """Everything a dataset is asked for: one set of keys in specs, in records and on the command line.
+
+    Args:
+        own: The dataset's own parameters, which it is made with.
+        thinning: What the core keeps of its training images.
+    """
+
+    own: Parameters
+    thinning: Thinning
+
+    @classmethod
+    def build(cls, kind: type[Dataset], values: Mapping[str, Any], owner: str) -> Self:
+        """Validate `values`; raises :class:`ConfigurationError` as :meth:`Parameters.build` does."""
+        own, common = kind.Parameters.model_fields, Thinning.model_fields
+        for key in values:
+            if key not in own and key not in common:
+                raise unknown_name(f"parameter of {owner}", key, [*own, *common])
+        return cls(
+            kind.Parameters.build({key: value for key, value in values.items() if key in own}, owner),
+            Thinning.build({key: value for key, value in values.items() if key in common}, owner),
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return every value, defaults included, as plain scalars; the dataset's own come first."""
+        return {**self.own.as_dict(), **self.thinning.as_dict()}
+
+    def spec(self, name: str, published: Mapping[str, Any] = MappingProxyType({})) -> Spec:
+        """Return the canonical spec, as :meth:`Parameters.spec` does."""
+        parts = (part.spec(name, published).parameters for part in (self.own, self.thinning))
+        return Spec(name, {key: value for part in parts for key, value in part.items()})
+
+    @staticmethod
+    def describe(kind: type[Dataset]) -> list[tuple[str, str, str, str]]:
+        """Return (key, type, default, description) of everything that datasets of a kind can be asked for."""
+        return [*kind.Parameters.describe(), *Thinning.describe()]
 
 
 class Dataset:
     """A dataset in its original layout on disk.
 
     Subclasses set the class attributes and implement :meth:`source_files` and :meth:`read`; a dataset that can write
-    a twin of itself implements :meth:`synthesize`. Whatever `Parameters` a subclass declares, it gets the fields of
-    :class:`DatasetParameters` besides.
+    a twin of itself implements :meth:`synthesize`. Users can thin out the training images of any dataset by the keys of
+    :class:`Thinning`, so its own `Parameters` have none of these names.
 
     Args:
-        params: Validated parameters.
+        params: Its own parameters, validated.
         root: The data root that holds `folder`; None for an embedded dataset.
 
     Attributes:
@@ -138,7 +185,7 @@ class Dataset:
         hierarchy: Of the classes, or None.
     """
 
-    Parameters: ClassVar[type[Parameters]] = DatasetParameters
+    Parameters: ClassVar[type[Parameters]] = Parameters
     folder: ClassVar[str | None]
 
     class_names: Sequence[str]
@@ -150,18 +197,8 @@ class Dataset:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        declared = cls.Parameters
-        if issubclass(declared, DatasetParameters):
-            return
-        if taken := sorted(declared.model_fields.keys() & DatasetParameters.model_fields.keys()):
+        if taken := sorted(cls.Parameters.model_fields.keys() & Thinning.model_fields.keys()):
             raise TypeError(f"{cls.__qualname__}.Parameters declares {', '.join(taken)}, which every dataset has.")
-        cls.Parameters = pydantic.create_model(
-            declared.__name__,
-            __base__=(DatasetParameters, declared),  # in this order, the dataset's own fields come first
-            __module__=cls.__module__,
-            __doc__=declared.__doc__,
-        )
-        cls.Parameters.__qualname__ = f"{cls.__qualname__}.Parameters"  # where pickle and people find it
 
     def __init__(self, params: Any, root: Path | None) -> None:
         self.params = params

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ncbench.contracts.cards import Supervision
+from ncbench.contracts.dataset import DatasetParameters
 from ncbench.contracts.errors import ConfigurationError, PluginError, unknown_name
 from ncbench.contracts.method import Backbone, Method
 from ncbench.contracts.metric import Metric
@@ -208,8 +209,12 @@ def load_metrics() -> dict[str, Metric]:
 def _resolve(kind: str, spec: Spec, defaults: Mapping[str, Any]) -> Resolved:
     registered = registry().find(kind, spec.name)
     factory = registered.card.load()
-    model: type[Parameters] = factory.Parameters
-    params = model.build({**defaults, **spec.parameters}, owner=spec.name)
+    values = {**defaults, **spec.parameters}
+    params: Parameters | DatasetParameters
+    if kind == "datasets":
+        params = DatasetParameters.build(factory, values, owner=spec.name)
+    else:
+        params = factory.Parameters.build(values, owner=spec.name)
     return Resolved(registered, factory, params, defaults)
 
 

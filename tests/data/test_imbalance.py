@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ncbench import ConfigurationError, DataError, Dataset, Parameters
-from ncbench.contracts.dataset import DatasetParameters
+from ncbench.contracts.dataset import DatasetParameters, Thinning
 from ncbench.contracts.specs import Spec
 from ncbench.data.store.imbalance import imbalanced, kept_counts
 from ncbench.data.store.open import open_store
@@ -37,32 +37,42 @@ class Theirs(Toy):
     Parameters = SizeParameters
 
 
-def _params(**values: Any) -> DatasetParameters:
-    return DatasetParameters.build(values, owner="toy")
+def _params(**values: Any) -> Thinning:
+    return Thinning.build(values, owner="toy")
+
+
+def _theirs(values: dict[str, Any]) -> DatasetParameters:
+    return DatasetParameters.build(Theirs, values, owner="theirs")
 
 
 # ---------------------------------------------------------------- the option
 
 
 def test_every_dataset_has_the_option_without_code_of_its_own() -> None:
-    assert list(Theirs.Parameters.model_fields) == ["size", "imbalance", "ratio", "minority", "per_class"]
-    params = Theirs.Parameters.build({"imbalance": "step", "ratio": 2, "size": 3}, owner="theirs")
-    assert isinstance(params, SizeParameters)
+    keys = [key for key, *_ in DatasetParameters.describe(Theirs)]
+    assert keys == ["size", "imbalance", "ratio", "minority", "per_class"]
+    params = _theirs({"imbalance": "step", "ratio": 2, "size": 3})
+    assert params.own == SizeParameters(size=3)
+    assert params.thinning == Thinning(imbalance="step", ratio=2)
     assert str(params.spec("theirs")) == "theirs:imbalance=step,ratio=2.0,size=3"
     assert pickle.loads(pickle.dumps(params)) == params
+    assert Theirs.Parameters is SizeParameters
     assert SizeParameters.model_fields.keys() == {"size"}
     for card in CARDS.values():
-        assert {"imbalance", "ratio", "minority", "per_class"} <= card.load().Parameters.model_fields.keys()
+        thin = DatasetParameters.build(card.load(), {"per_class": 3}, owner=card.name)
+        assert str(thin.spec(card.name)) == f"{card.name}:per_class=3"
+    with pytest.raises(ConfigurationError, match=r"Did you mean 'size'.*imbalance, minority, per_class, ratio, size"):
+        _theirs({"siz": 3})
 
 
 def test_a_dataset_that_is_not_thinned_out_keeps_its_name_and_records_every_parameter() -> None:
-    params = Theirs.Parameters.build({}, owner="theirs")
+    params = _theirs({})
     assert params.as_dict() == {"size": 4, "imbalance": "none", "ratio": 1.0, "minority": 0.5, "per_class": 0}
     assert str(params.spec("theirs")) == "theirs"
-    assert Theirs.Parameters.build({"imbalance": "none", "ratio": 1, "minority": 0.5}, owner="theirs") == params
-    thinned = Theirs.Parameters.build({"imbalance": "exp", "ratio": 7}, owner="theirs")
+    assert _theirs({"imbalance": "none", "ratio": 1, "minority": 0.5}) == params
+    thinned = _theirs({"imbalance": "exp", "ratio": 7})
     assert thinned.as_dict() == {"size": 4, "imbalance": "exp", "ratio": 7.0, "minority": 0.5, "per_class": 0}
-    assert Theirs.Parameters.build(thinned.as_dict(), owner="theirs") == thinned
+    assert _theirs(thinned.as_dict()) == thinned
 
 
 def test_a_dataset_cannot_take_the_options_names() -> None:
@@ -237,8 +247,8 @@ def test_files_are_thinned_out_as_arrays_are() -> None:
 
 
 def _open(root: Path, values: dict[str, Any], **manifest: Any) -> Any:
-    dataset = Theirs(Theirs.Parameters.build(values, owner="theirs"), root)
-    return open_store(dataset, dataset.params.spec("theirs"), make_manifest(**manifest))
+    params = _theirs(values)
+    return open_store(Theirs(params.own, root), params.spec("theirs"), make_manifest(**manifest))
 
 
 STEP = {"imbalance": "step", "ratio": 3}
@@ -268,7 +278,7 @@ def test_a_limit_on_its_own_is_named_and_kept_too(toy_root: Path) -> None:
 
 def test_verify_takes_the_part_for_whole(toy_root: Path) -> None:
     store = _open(toy_root, STEP, counts=COUNTS)
-    dataset = Theirs(Theirs.Parameters.build(STEP, owner="theirs"), toy_root)
+    dataset = Theirs(SizeParameters(), toy_root)
     lines: list[str] = []
     spec = Spec("theirs", {"imbalance": "step", "ratio": 3.0})
     assert verify(dataset, spec, make_manifest(counts=COUNTS), lines.append) == []

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ncbench import ConfigurationError, DataError
+from ncbench.contracts.specs import Spec
 from ncbench.data.sources.manifest import load_manifest
 from ncbench.data.store.open import open_store
 from ncbench.data.store.prepare import locate, prepare, write_twin
@@ -276,8 +277,8 @@ def _swap(one: Path, other: Path) -> None:
 
 def test_verify_compares_what_lies_in_one_file_image_by_image(mnist_root: Path) -> None:
     kind = CARDS["mnist"].load()
-    dataset = kind(kind.Parameters(per_class=20), mnist_root)
-    spec, manifest = dataset.params.spec("mnist"), load_manifest(CARDS["mnist"].manifest).for_twin()
+    dataset = kind(kind.Parameters(), mnist_root)
+    spec, manifest = Spec("mnist", {"per_class": 20}), load_manifest(CARDS["mnist"].manifest).for_twin()
     store = open_store(dataset, spec, manifest)
     assert verify(dataset, spec, manifest) == []
     images = read_idx(mnist_root / RAW / "train-images-idx3-ubyte.gz", 3).copy()

@@ -17,7 +17,6 @@ import pytest
 from PIL import Image
 
 from ncbench import DataError, Parameters, PluginError, Split
-from ncbench.contracts.dataset import DatasetParameters
 from ncbench.contracts.specs import Spec
 from ncbench.data.store import decode as decode_module
 from ncbench.data.store import open as store_module
@@ -92,9 +91,7 @@ def test_a_store_holds_vectors_as_they_are() -> None:
     assert problem == "train: 1 images changed since the store was built: i3"
     other = open_store(dataset, Spec("toy", {"n": 1}), manifest)
     assert other.fingerprint != store.fingerprint
-    thin = in_memory(**dataset.splits)
-    thin.image_size, thin.params = None, DatasetParameters(per_class=2)
-    kept = open_store(thin, Spec("toy", {"per_class": 2}), manifest).splits["train"]
+    kept = open_store(dataset, Spec("toy", {"per_class": 2}), manifest).splits["train"]
     rows = [int(identifier[1:]) for identifier in kept.ids]
     np.testing.assert_array_equal(kept.inputs, values["train"][rows])
     assert kept.target.tolist().count(0) == kept.target.tolist().count(1) == 2
@@ -276,11 +273,10 @@ def test_data_that_differ_can_be_gone_on_with_and_are_marked(toy_root: Path) -> 
         open_store(dataset, TOY, manifest)
     assert open_store(dataset, TOY, manifest, allow_mismatch=True).mismatch == store.mismatch
     # Nor does one of which only a part is left, that could not be counted again.
-    thin = dataset.params.model_copy(update={"per_class": 2})
-    part = open_store(Toy(thin, toy_root), Spec("toy", {"per_class": 2}), manifest, allow_mismatch=True)
+    part = open_store(dataset, Spec("toy", {"per_class": 2}), manifest, allow_mismatch=True)
     assert part.mismatch == store.mismatch
     with pytest.raises(DataError, match="--allow-mismatch"):
-        open_store(Toy(thin, toy_root), Spec("toy", {"per_class": 2}), manifest)
+        open_store(dataset, Spec("toy", {"per_class": 2}), manifest)
 
 
 def test_a_manifest_that_is_corrected_judges_an_old_store_anew(toy_root: Path) -> None:

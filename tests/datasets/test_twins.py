@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import ncbench
+from ncbench.contracts.dataset import DatasetParameters
 from ncbench.contracts.specs import Spec
 from ncbench.data.sources.manifest import load_manifest
 from ncbench.data.store.prepare import locate, prepare
@@ -29,11 +30,11 @@ from .conftest import CARDS
 def test_a_twin_is_prepared_verified_and_learnt_from(text: str, tmp_path: Path) -> None:
     given = Spec.parse(text)
     card = CARDS[given.name]
-    params = card.load().Parameters.build(given.parameters, owner=card.name)
+    params = DatasetParameters.build(card.load(), given.parameters, owner=card.name)
     store = prepare(card, params, synthetic=True)
     manifest = load_manifest(card.manifest).for_twin()
     dataset = locate(card, params, manifest, synthetic=True)
-    assert verify(dataset, dataset.params.spec(card.name), manifest) == []
+    assert verify(dataset, params.spec(card.name), manifest) == []
     settings = {"recipe.epochs": 2, "recipe.batch_size": 8, "recipe.optimizer": "adam", "recipe.lr": 5e-3}
     settings |= {"recipe.schedule": "constant", "recipe.augmentation": "none"}
     result = ncbench.run("erm", text, backbone="small_cnn:width=8", set=settings, output=tmp_path, synthetic=True)

@@ -14,6 +14,7 @@ import pytest
 
 import ncbench
 from ncbench import DataError
+from ncbench.contracts.specs import Spec
 from ncbench.data.sources.manifest import load_manifest
 from ncbench.data.store.decode import Framing, decode
 from ncbench.data.store.open import Store, open_store
@@ -114,8 +115,8 @@ def test_the_hubs_files_give_the_same_images_and_labels(root: Path) -> None:
     assert mirrored.splits["val"].ids[3] == "val-00003"
     # Less training images are other ones: the ids differ. They are decoded from the same files.
     kind = CARD.load()
-    few = kind(kind.Parameters(size=32, per_class=5), root)
-    store = open_store(few, few.params.spec("waterbirds"), MANIFEST.for_twin())
+    spec = Spec("waterbirds", {"size": 32, "per_class": 5})
+    store = open_store(kind(kind.Parameters(size=32), root), spec, MANIFEST.for_twin())
     assert np.bincount(store.splits["train"].target).tolist() == [5, 5]
     row = int(str(store.splits["train"].ids[2]).removeprefix("train-"))
     np.testing.assert_array_equal(store.splits["train"].inputs[2], mirrored.splits["train"].inputs[row])

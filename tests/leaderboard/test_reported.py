@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from ncbench.cli.commands.leaderboard import leaderboard
+from ncbench.contracts.dataset import DatasetParameters
 from ncbench.contracts.errors import ConfigurationError
 from ncbench.contracts.specs import Spec
 from ncbench.discovery.registry import registry
@@ -104,9 +105,9 @@ def test_the_committed_specs_are_canonical_where_ncbench_has_the_dataset() -> No
         spec = Spec.parse(dataset)
         if spec.name not in registry().names("datasets"):
             continue
-        parameters = registry().find("datasets", spec.name).card.load().Parameters
+        kind = registry().find("datasets", spec.name).card.load()
         try:
-            canonical = parameters.build(spec.parameters, dataset).spec(spec.name)
+            canonical = DatasetParameters.build(kind, spec.parameters, dataset).spec(spec.name)
         except ConfigurationError:
             continue  # a variant that ncbench does not have
         known += 1

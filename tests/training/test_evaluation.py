@@ -52,7 +52,7 @@ FAMILIES: dict[str, Metric] = {"one": Everything(), "another": OfFeatures()}
 @pytest.fixture(scope="module")
 def store() -> Store:
     card: DatasetCard = registry().find("datasets", "colored_digits").card
-    return prepare(card, card.load().Parameters())
+    return prepare(card, {})
 
 
 @pytest.fixture

@@ -56,11 +56,11 @@ def test_what_only_the_data_say_is_not_decided_early(method: str) -> None:
     # Without data: the classes and their tree are in the package, and whoever asks for more has to wait.
     dataset = "cifar100" if method == "haframe" else "colored_mnist"
     configuration = resolve(method, dataset, None, 0, {}, synthetic=False)
-    refuse_unfit(configuration, configuration.dataset.factory(configuration.dataset.params, None))
+    refuse_unfit(configuration, configuration.dataset.factory(configuration.dataset.params.own, None))
 
 
 def test_inputs_of_a_shape_that_is_not_declared_are_left_to_the_run() -> None:
     vectors = resolve("erm", "ufm", "small_cnn", 0, {}, synthetic=False)
-    refuse_unfit(vectors, vectors.dataset.factory(vectors.dataset.params, None))
+    refuse_unfit(vectors, vectors.dataset.factory(vectors.dataset.params.own, None))
     undeclared = resolve("erm", "bar:size=16", "vgg11", 0, {"recipe.input_scaling": "unit"}, synthetic=False)
-    refuse_unfit(undeclared, undeclared.dataset.factory(undeclared.dataset.params, None))
+    refuse_unfit(undeclared, undeclared.dataset.factory(undeclared.dataset.params.own, None))

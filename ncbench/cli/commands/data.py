@@ -68,12 +68,13 @@ def list_datasets(data_root: Path | None, as_json: bool) -> None:
 @_json
 def info(dataset: str, data_root: Path | None, as_json: bool) -> None:
     """Say what a DATASET is, where it comes from, and whether it is here."""
+    from ncbench.contracts.dataset import DatasetParameters
     from ncbench.data.sources.manifest import load_manifest
 
     card, spec = _named(dataset)
     kind = _kind(card)
     manifest = load_manifest(card.manifest)
-    params = kind.Parameters.build(spec.parameters, owner=card.name)
+    values = DatasetParameters.build(kind, spec.parameters, owner=card.name).as_dict()
     status = _status(spec.name, data_root)
     parameters = [
         {
@@ -81,9 +82,9 @@ def info(dataset: str, data_root: Path | None, as_json: bool) -> None:
             "type": type_name,
             "default": default,
             "description": description,
-            "value": getattr(params, name),
+            "value": values[name],
         }
-        for name, type_name, default, description in kind.Parameters.describe()
+        for name, type_name, default, description in DatasetParameters.describe(kind)
     ]
     if as_json:
         content = {**status, "manifest": manifest.model_dump(mode="json"), "parameters": parameters}
@@ -185,16 +186,18 @@ def prepare_store(dataset: str, data_root: Path | None, synthetic: bool, allow_m
 @_synthetic
 def verify_sources(dataset: str, data_root: Path | None, synthetic: bool) -> None:
     """Re-read a DATASET from its sources, and its store: list every bad file and every count that differs."""
+    from ncbench.contracts.dataset import DatasetParameters
     from ncbench.data.sources.manifest import load_manifest
     from ncbench.data.store.prepare import locate
     from ncbench.data.store.verify import verify
 
     card, spec = _named(dataset)
     manifest = load_manifest(card.manifest)
-    found = locate(card, spec.parameters, manifest, data_root=data_root, synthetic=synthetic, report=_report)
+    params = DatasetParameters.build(_kind(card), spec.parameters, owner=card.name)
+    found = locate(card, params, manifest, data_root=data_root, synthetic=synthetic, report=_report)
     if synthetic:
         manifest = manifest.for_twin()
-    problems = verify(found, found.params.spec(card.name), manifest, _report)
+    problems = verify(found, params.spec(card.name), manifest, _report)
     for problem in problems:
         click.echo(problem)
     if problems:
@@ -210,11 +213,12 @@ def verify_sources(dataset: str, data_root: Path | None, synthetic: bool) -> Non
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 def synthesize(dataset: str, folder: Path) -> None:
     """Write a twin of a DATASET into FOLDER, a data root: the real layout with generated images."""
+    from ncbench.contracts.dataset import DatasetParameters
     from ncbench.data.store.prepare import write_twin
 
     card, spec = _named(dataset)
     kind = _kind(card)
-    kind.Parameters.build(spec.parameters, owner=card.name)  # a twin serves all of them, but no wrong one
+    DatasetParameters.build(kind, spec.parameters, owner=card.name)  # a twin serves all of them, but no wrong one
     if kind.folder is None:
         raise ConfigurationError(f"{card.name!r} is embedded and has no need of a twin.")
     try:

@@ -63,7 +63,7 @@ def build(
     splits, differences = _read(dataset, spec, manifest)
     if differences and not allow_mismatch:
         raise not_as_promised(differences, manifest, None if dataset.folder is None else dataset.source)
-    splits = thinned(dataset, splits)
+    splits = thinned(splits, spec, dataset.class_names)
     framing = framing_of(dataset)
     partial = folder.with_name(f".{folder.name}.partial")
     _begin(partial, {**identity, "decoder": list(decoder()), "splits": _contents(splits)})

@@ -23,28 +23,21 @@ from typing import Literal
 
 import numpy as np
 
-from ncbench.contracts.dataset import Dataset, DatasetParameters, Split
+from ncbench.contracts.dataset import Split, Thinning
 from ncbench.contracts.errors import ConfigurationError
+from ncbench.contracts.specs import Spec
 
 RULE = 1  # raise it when other images are kept: stores made by an older rule are rebuilt
 _EXACT = 1e-12  # relative; a quotient this close below a whole number is that number, whatever the platform's pow gives
 
 
-def imbalance_of(dataset: Dataset) -> DatasetParameters | None:
-    """Return the parameters of a dataset whose training images are to be thinned out; None for any other."""
-    params = dataset.params
-    return params if isinstance(params, DatasetParameters) and params.thinned else None
+def thinned(splits: Mapping[str, Split], spec: Spec, class_names: Sequence[str]) -> Mapping[str, Split]:
+    """Return the splits as a store holds them: with the training images that a dataset's spec keeps."""
+    thinning = Thinning.of(spec)
+    return {**splits, "train": imbalanced(splits["train"], thinning, class_names)} if thinning else splits
 
 
-def thinned(dataset: Dataset, splits: Mapping[str, Split]) -> Mapping[str, Split]:
-    """Return the splits as a store holds them: with the training images that the parameters keep."""
-    params = imbalance_of(dataset)
-    if params is None:
-        return splits
-    return {**splits, "train": imbalanced(splits["train"], params, dataset.class_names)}
-
-
-def imbalanced(split: Split, params: DatasetParameters, class_names: Sequence[str]) -> Split:
+def imbalanced(split: Split, params: Thinning, class_names: Sequence[str]) -> Split:
     """Keep the part of a training split that has the class counts asked for.
 
     Args:

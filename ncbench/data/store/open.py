@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ncbench.contracts.dataset import Dataset
+from ncbench.contracts.dataset import Dataset, Thinning
 from ncbench.contracts.errors import DataError
 from ncbench.contracts.files import locked
 from ncbench.contracts.specs import Spec
@@ -34,7 +34,7 @@ from ncbench.data.sources.roots import cache_folder, unwritable
 from ncbench.data.store.build import array_stamps, build, framing_of, seal
 from ncbench.data.store.check import SPLITS, not_as_promised
 from ncbench.data.store.decode import decoder
-from ncbench.data.store.imbalance import RULE, imbalance_of
+from ncbench.data.store.imbalance import RULE
 from ncbench.data.store.write import labels_sha256, split_sha256
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ def _identity(dataset: Dataset, spec: Spec, manifest: Manifest) -> dict[str, Any
         "sources": signature(dataset.source_files(), _root(dataset)),
         "image_size": None if framing is None else list(framing.size),
         "framing": None if framing is None else [framing.shorter_side, framing.cut_bottom],
-        "imbalance": None if imbalance_of(dataset) is None else RULE,
+        "imbalance": RULE if Thinning.of(spec) else None,
     }
 
 

@@ -11,10 +11,9 @@ from typing import Any
 from urllib.parse import quote
 
 from ncbench.contracts.cards import DatasetCard
-from ncbench.contracts.dataset import Dataset
+from ncbench.contracts.dataset import Dataset, DatasetParameters
 from ncbench.contracts.errors import ConfigurationError, DataError
 from ncbench.contracts.files import locked
-from ncbench.contracts.parameters import Parameters
 from ncbench.data.sources.manifest import Manifest, load_manifest
 from ncbench.data.sources.roots import cache_folder, how_to_get, roots_with, unwritable
 from ncbench.data.store.open import Store, open_store
@@ -22,7 +21,7 @@ from ncbench.data.store.open import Store, open_store
 
 def prepare(
     card: DatasetCard,
-    params: Parameters | Mapping[str, Any],
+    params: DatasetParameters | Mapping[str, Any],
     *,
     data_root: Path | None = None,
     synthetic: bool = False,
@@ -47,6 +46,7 @@ def prepare(
             written to.
     """
     manifest = load_manifest(card.manifest)
+    params = _built(card, params)
     try:
         dataset = locate(card, params, manifest, data_root=data_root, synthetic=synthetic, report=report)
     except DataError as error:
@@ -56,15 +56,14 @@ def prepare(
         raise DataError(f"{so_far}. Without the data, ncbench run --synthetic trains on a generated twin.") from error
     if inspect is not None:
         inspect(dataset)
-    spec = dataset.params.spec(card.name)
     if synthetic:
         manifest = manifest.for_twin()
-    return open_store(dataset, spec, manifest, report, allow_mismatch=allow_mismatch)
+    return open_store(dataset, params.spec(card.name), manifest, report, allow_mismatch=allow_mismatch)
 
 
 def locate(
     card: DatasetCard,
-    params: Parameters | Mapping[str, Any],
+    params: DatasetParameters | Mapping[str, Any],
     manifest: Manifest,
     *,
     data_root: Path | None = None,
@@ -78,16 +77,16 @@ def locate(
         DataError: The data are missing; the message says where they were looked for and how to get them.
     """
     kind: type[Dataset] = card.load()
-    built = params if isinstance(params, Parameters) else kind.Parameters.build(params, owner=card.name)
+    own = _built(card, params).own
     if kind.folder is None:
         if synthetic:
             raise ConfigurationError(f"{card.name!r} is embedded and works everywhere: leave out --synthetic.")
-        return kind(built, None)
+        return kind(own, None)
     if synthetic:
-        return kind(built, twin_root(card, kind, report))
+        return kind(own, twin_root(card, kind, report))
     incomplete: DataError | None = None
     for root in roots_with(kind.folder, manifest, data_root):
-        dataset = kind(built, root)
+        dataset = kind(own, root)
         try:
             dataset.source_files()
         except DataError as error:
@@ -95,6 +94,12 @@ def locate(
         else:
             return dataset
     raise DataError(f"{incomplete} {how_to_get(manifest)}") from incomplete
+
+
+def _built(card: DatasetCard, params: DatasetParameters | Mapping[str, Any]) -> DatasetParameters:
+    if isinstance(params, DatasetParameters):
+        return params
+    return DatasetParameters.build(card.load(), params, owner=card.name)
 
 
 def _has_twin(kind: type[Dataset]) -> bool:

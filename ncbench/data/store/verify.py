@@ -50,7 +50,7 @@ def verify(dataset: Dataset, spec: Spec, manifest: Manifest, report: Callable[[s
             {name: split.bias for name, split in splits.items()},
             manifest.counting(dataset.counts_hold(dataset.params)),
         )
-        kept = thinned(dataset, splits)
+        kept = thinned(splits, spec, dataset.class_names)
         store = stored(dataset, spec, manifest)
     except (DataError, OSError) as error:
         return [*problems, str(error)]

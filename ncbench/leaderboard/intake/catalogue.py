@@ -132,12 +132,14 @@ class Catalogue:
         registered = self.find("datasets", record.dataset.name, record.dataset.plugin.distribution)
         if registered is None:
             return "all", False
+        from ncbench.contracts.dataset import DatasetParameters  # here, like the class: it imports numpy
+
         kind: type[Dataset] = registered.card.load()
         try:
-            params: Any = kind.Parameters.build(record.dataset.parameters, owner=record.dataset.name)
+            params = DatasetParameters.build(kind, record.dataset.parameters, owner=record.dataset.name)
         except ConfigurationError as error:
             raise RefusedError("dataset.parameters", str(error)) from error
-        return kind.counts_hold(params), params.thinned
+        return kind.counts_hold(params.own), bool(params.thinning)
 
 
 def check_against_card(record: Record, catalogue: Catalogue) -> str:
