@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ncbench.contracts.errors import DataError
-from ncbench.contracts.files import write_atomically
+from ncbench.data.files import write_atomically
 from ncbench.features.arrays import read_npz
 from ncbench.features.class_vectors import ClassVectors, evenly_spaced, thinned
 from ncbench.records.folder import SNAPSHOT_FILE

@@ -9,8 +9,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ncbench.contracts.documents import Part
 from ncbench.contracts.specs import Scalar
+from ncbench.data.files import Part
 
 DIGITS = 3  # significant ones of a drawn number: nobody tunes more, and specs stay readable
 

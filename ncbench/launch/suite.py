@@ -12,10 +12,10 @@ import pydantic
 import yaml
 from pydantic import Field
 
-from ncbench.contracts.documents import Part
 from ncbench.contracts.errors import ConfigurationError, name_offenders
 from ncbench.contracts.launcher import Job
 from ncbench.contracts.specs import Scalar, Spec
+from ncbench.data.files import Part
 from ncbench.launch.search import Search, Values
 from ncbench.training.configuration import Configuration, resolve
 

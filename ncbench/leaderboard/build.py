@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ncbench.contracts.files import write_atomically
+from ncbench.data.files import write_atomically
 from ncbench.leaderboard.intake.canonical import content_hash
 from ncbench.leaderboard.intake.catalogue import BUILT_IN, Catalogue
 from ncbench.leaderboard.intake.consistency import select_counting

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ncbench.contracts.errors import ConfigurationError, NcbenchError, counted
-from ncbench.contracts.files import write_atomically
+from ncbench.data.files import write_atomically
 from ncbench.leaderboard.build import read_archive
 from ncbench.leaderboard.intake.canonical import canonical
 from ncbench.leaderboard.intake.catalogue import Catalogue

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ncbench.contracts.errors import ConfigurationError
-from ncbench.contracts.files import write_atomically
+from ncbench.data.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

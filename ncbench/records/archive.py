@@ -12,7 +12,7 @@ import pydantic
 import pydantic_core
 
 from ncbench.contracts.errors import DataError
-from ncbench.contracts.files import write_atomically
+from ncbench.data.files import write_atomically
 from ncbench.records.record import Record, first_fault
 
 RESULT_FILE = "result.json"

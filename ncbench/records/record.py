@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
-from ncbench.contracts.documents import Part
 from ncbench.contracts.errors import counted
+from ncbench.data.files import Part
 
 Status = Literal["completed", "diverged", "interrupted", "failed"]
 Split = Literal["train", "val", "test"]

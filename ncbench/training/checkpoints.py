@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from ncbench.contracts.errors import DataError
-from ncbench.contracts.files import write_atomically
+from ncbench.data.files import write_atomically
 
 KEPT = 2
 _DIGEST_SIZE = hashlib.sha256().digest_size

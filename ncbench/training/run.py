@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from ncbench.contracts.errors import ConfigurationError, DataError, NcbenchError, counted
-from ncbench.contracts.files import locked
+from ncbench.data.files import locked
 from ncbench.data.store.open import Store
 from ncbench.data.store.prepare import prepare
 from ncbench.records.archive import RESULT_FILE, RunResult
@@ -29,10 +29,9 @@ from ncbench.records.folder import (
     writable_folder,
 )
 from ncbench.training.checkpoints import newest_epoch
-from ncbench.training.configuration import Configuration, resolve
+from ncbench.training.configuration import Configuration, refuse_unfit, resolve
 from ncbench.training.interrupts import Interrupts
 from ncbench.training.loop import DivergedError, Reporter, Silent
-from ncbench.training.preflight import refuse_unfit
 from ncbench.training.session import Session
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 import ncbench
-from ncbench.contracts.files import write_atomically
+from ncbench.data.files import write_atomically
 from ncbench.data.store.open import Store
 from ncbench.discovery.registry import registry
 from ncbench.features.snapshot import write_snapshot

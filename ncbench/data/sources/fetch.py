@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ncbench.contracts.errors import DataError
-from ncbench.contracts.files import locked
+from ncbench.data.files import locked
 from ncbench.data.sources.archives import ArchiveError, unpack
 from ncbench.data.sources.download import MirrorError, Progress, RetryPolicy, download, part_of
 from ncbench.data.sources.manifest import HttpFile, HttpSource, HubSource, Manifest, ManualSource

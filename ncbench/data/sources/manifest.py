@@ -17,9 +17,9 @@ import yaml
 from pydantic import Field
 
 from ncbench.contracts.cards import NAME
-from ncbench.contracts.documents import Part
 from ncbench.contracts.errors import DataError, name_offenders
 from ncbench.contracts.specs import Scalar
+from ncbench.data.files import Part
 
 
 def stays_inside(path: str) -> bool:

@@ -20,8 +20,8 @@ import numpy as np
 
 from ncbench.contracts.dataset import Dataset, Split
 from ncbench.contracts.errors import DataError, PluginError, name_offenders
-from ncbench.contracts.files import write_atomically
 from ncbench.contracts.specs import Spec
+from ncbench.data.files import write_atomically
 from ncbench.data.sources.files import wrong_files
 from ncbench.data.sources.manifest import Manifest
 from ncbench.data.store.check import SPLITS, check_splits, count_differences, not_as_promised

@@ -26,8 +26,8 @@ import numpy as np
 
 from ncbench.contracts.dataset import Dataset, Thinning
 from ncbench.contracts.errors import DataError
-from ncbench.contracts.files import locked
 from ncbench.contracts.specs import Spec
+from ncbench.data.files import locked
 from ncbench.data.sources.files import signature
 from ncbench.data.sources.manifest import Manifest
 from ncbench.data.sources.roots import cache_folder, unwritable

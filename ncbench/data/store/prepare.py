@@ -13,7 +13,7 @@ from urllib.parse import quote
 from ncbench.contracts.cards import DatasetCard
 from ncbench.contracts.dataset import Dataset, DatasetParameters
 from ncbench.contracts.errors import ConfigurationError, DataError
-from ncbench.contracts.files import locked
+from ncbench.data.files import locked
 from ncbench.data.sources.manifest import Manifest, load_manifest
 from ncbench.data.sources.roots import cache_folder, how_to_get, roots_with, unwritable
 from ncbench.data.store.open import Store, open_store

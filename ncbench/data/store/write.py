@@ -21,7 +21,7 @@ from typing import IO, Any
 import numpy as np
 
 from ncbench.contracts.dataset import ImageFile, Split
-from ncbench.contracts.files import write_atomically
+from ncbench.data.files import write_atomically
 from ncbench.data.store.decode import Framing, decode_in_order
 
 PROGRESS = ".progress.json"

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field, JsonValue
 
-from ncbench.contracts.documents import Part
+from ncbench.data.files import Part
 from ncbench.leaderboard.intake.problems import Problem
 
 

@@ -10,9 +10,9 @@ import pydantic
 import yaml
 from pydantic import Field
 
-from ncbench.contracts.documents import Part
 from ncbench.contracts.errors import ConfigurationError, NcbenchError, name_offenders
 from ncbench.contracts.specs import Spec
+from ncbench.data.files import Part
 from ncbench.leaderboard.intake.files import is_folder_name, read_file
 from ncbench.leaderboard.intake.problems import RefusedError, plain
 from ncbench.leaderboard.tables.board import ReportedNumber, ReportedTable

@@ -10,8 +10,7 @@ import pytest
 import ncbench
 from ncbench import ConfigurationError, DataError, NcbenchError
 from ncbench.discovery.registry import registry
-from ncbench.training.configuration import resolve
-from ncbench.training.preflight import refuse_unfit
+from ncbench.training.configuration import refuse_unfit, resolve
 
 
 @pytest.fixture(scope="module")

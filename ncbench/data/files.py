@@ -1,4 +1,4 @@
-"""Writing files so that nothing half-written is taken for whole, and no two processes write at once."""
+"""Files and documents: written whole or not at all, by one process at a time, and read into parts that are checked."""
 
 from __future__ import annotations
 
@@ -7,7 +7,18 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pydantic
+
 from ncbench.contracts.errors import ConfigurationError
+
+
+class Part(pydantic.BaseModel):
+    """A part of a document: a record, a manifest, a suite, the leaderboard.
+
+    An unknown key is an error, and so is a number that is not finite; nothing can be set.
+    """
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

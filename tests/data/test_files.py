@@ -8,7 +8,7 @@ import pytest
 from filelock import FileLock
 
 from ncbench.contracts.errors import ConfigurationError
-from ncbench.contracts.files import locked
+from ncbench.data.files import locked
 
 
 def test_a_lock_that_another_process_holds_is_refused_in_one_line(tmp_path: Path) -> None:
