@@ -72,20 +72,12 @@ def info(dataset: str, data_root: Path | None, as_json: bool) -> None:
     from ncbench.data.sources.manifest import load_manifest
 
     card, spec = _named(dataset)
-    kind = _kind(card)
+    kind: type[Dataset] = card.load()
     manifest = load_manifest(card.manifest)
     values = DatasetParameters.build(kind, spec.parameters, owner=card.name).as_dict()
     status = _status(spec.name, data_root)
-    parameters = [
-        {
-            "name": name,
-            "type": type_name,
-            "default": default,
-            "description": description,
-            "value": values[name],
-        }
-        for name, type_name, default, description in DatasetParameters.describe(kind)
-    ]
+    keys = ("name", "type", "default", "description")
+    parameters = [dict(zip(keys, row, strict=True), value=values[row[0]]) for row in DatasetParameters.describe(kind)]
     if as_json:
         content = {**status, "manifest": manifest.model_dump(mode="json"), "parameters": parameters}
         click.echo(json.dumps(content, indent=1))
@@ -127,7 +119,7 @@ def fetch_sources(dataset: str, data_root: Path | None) -> None:
     from ncbench.data.sources.roots import data_roots
 
     card, _ = _named(dataset)
-    if _kind(card).folder is None:
+    if card.load().folder is None:
         click.echo(f"{card.name} is embedded: there is nothing to fetch.")
         return
     manifest = load_manifest(card.manifest)
@@ -193,7 +185,7 @@ def verify_sources(dataset: str, data_root: Path | None, synthetic: bool) -> Non
 
     card, spec = _named(dataset)
     manifest = load_manifest(card.manifest)
-    params = DatasetParameters.build(_kind(card), spec.parameters, owner=card.name)
+    params = DatasetParameters.build(card.load(), spec.parameters, owner=card.name)
     found = locate(card, params, manifest, data_root=data_root, synthetic=synthetic, report=_report)
     if synthetic:
         manifest = manifest.for_twin()
@@ -217,7 +209,7 @@ def synthesize(dataset: str, folder: Path) -> None:
     from ncbench.data.store.prepare import write_twin
 
     card, spec = _named(dataset)
-    kind = _kind(card)
+    kind: type[Dataset] = card.load()
     DatasetParameters.build(kind, spec.parameters, owner=card.name)  # a twin serves all of them, but no wrong one
     if kind.folder is None:
         raise ConfigurationError(f"{card.name!r} is embedded and has no need of a twin.")
@@ -241,11 +233,6 @@ def _named(text: str) -> tuple[DatasetCard, Spec]:
     return registry().find("datasets", spec.name).card, spec
 
 
-def _kind(card: DatasetCard) -> type[Dataset]:
-    kind: type[Dataset] = card.load()
-    return kind
-
-
 def _status(name: str, data_root: Path | None) -> dict[str, Any]:
     """Return what `data list` says of a dataset, with its default parameters."""
     from ncbench.data.sources.manifest import load_manifest
@@ -253,33 +240,22 @@ def _status(name: str, data_root: Path | None) -> dict[str, Any]:
     from ncbench.data.store.open import stores_of
 
     about = f"ncbench data info {name} says"
-    following: str | None = None
+    row: dict[str, Any] = {"name": name}
     try:
         card, _ = _named(name)
         manifest = load_manifest(card.manifest)
-        sources, where, reason = _sources(card, manifest, data_root)
+        row["sources"], row["where"], row["reason"] = _sources(card, manifest, data_root)
     except NcbenchError as error:  # one broken plugin must not hide the others' datasets
-        sources, where, reason, following = "broken", None, str(error), f"{about} why"
-    else:
-        if sources == "incomplete":
-            following = f"{about} what"
-        if sources == "missing":
-            size = sum(file.bytes for source in manifest.sources[:1] if source.kind == "http" for file in source.files)
-            to_load = f" ({_megabytes(size)})" if size else ""
-            way = how_to_get(manifest)
-            reason = f"{way[0].lower()}{way[1:]}{to_load}"
-            automatic = any(source.kind != "manual" for source in manifest.sources)
-            following = f"ncbench data fetch {name}{to_load}" if automatic else f"{about} how"
+        row |= {"sources": "broken", "where": None, "reason": str(error)}
+    row["next"] = {"incomplete": f"{about} what", "broken": f"{about} why"}.get(row["sources"])
+    if row["sources"] == "missing":
+        size = sum(file.bytes for source in manifest.sources[:1] if source.kind == "http" for file in source.files)
+        to_load = f" ({_megabytes(size)})" if size else ""
+        row["reason"] = f"{how_to_get(manifest).replace('To get it', 'to get it')}{to_load}"
+        automatic = any(source.kind != "manual" for source in manifest.sources)
+        row["next"] = f"ncbench data fetch {name}{to_load}" if automatic else f"{about} how"
     sizes = list(stores_of(name).values())
-    return {
-        "name": name,
-        "sources": sources,
-        "where": where,
-        "reason": reason,
-        "next": following,
-        "stores": len(sizes),
-        "store_bytes": sum(sizes),
-    }
+    return {**row, "stores": len(sizes), "store_bytes": sum(sizes)}
 
 
 def _sources(card: DatasetCard, manifest: Manifest, data_root: Path | None) -> tuple[str, str | None, str | None]:
@@ -287,7 +263,7 @@ def _sources(card: DatasetCard, manifest: Manifest, data_root: Path | None) -> t
     from ncbench.data.sources.roots import roots_with
     from ncbench.data.store.prepare import locate
 
-    if (folder := _kind(card).folder) is None:
+    if (folder := card.load().folder) is None:
         return "embedded", None, None
     try:
         first = roots_with(folder, manifest, data_root)[0] / folder
