@@ -94,6 +94,7 @@ class Problem:
             splits={name: examples.stored() for name, examples in self.splits.items()},
             class_names=_names("class", self.num_classes),
             bias_names=_names("value", self.num_bias),
+            attributes={},
             aligned_bias=None,
             hierarchy=self.hierarchy,
             mismatch=(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from pydantic import Field
 from pydantic_core import PydanticCustomError
 
 from ncbench.contracts.errors import DataError, unknown_name
+from ncbench.contracts.groups import attribute_names, ravel_attributes
 from ncbench.contracts.parameters import Parameters
 from ncbench.contracts.specs import Spec
 
@@ -43,7 +45,8 @@ class Split:
         inputs: (N, H, W, C) uint8 images; or N image files, usually paths, that the store decodes to the dataset's
             `image_size`; or (N, D) float32 feature vectors.
         target: (N,) int64 classes 0..K-1.
-        bias: (N,) int64 bias attribute 0..B-1, or None where it is unknown.
+        bias: (N,) int64 bias attribute 0..B-1, or None where it is unknown; (N, A) int64 where the dataset has several
+            `attributes`, which the core ravels into one.
         ids: N identifiers, unique within the split, that lead back to the source.
     """
 
@@ -177,7 +180,10 @@ class Dataset:
     Attributes:
         folder: Where the sources lie below a data root; None if the dataset is embedded in a package.
         class_names: K names.
-        bias_names: B names; empty if the attribute is unknown.
+        attributes: Name -> value names of each bias attribute, where there are several. The core ravels them into one
+            whose values are their combinations (see :func:`ncbench.contracts.groups.ravel_attributes`).
+        bias_names: B names; empty if the attribute is unknown. Of several `attributes` they follow by themselves:
+            ``"ground=water, side=left"``.
         image_size: (H, W) of the stored images; None for feature vectors.
         shorter_side: Of image files: pixels their shorter side is resized to before the centre is cropped out; None
             resizes them to cover `image_size`.
@@ -189,7 +195,7 @@ class Dataset:
     folder: ClassVar[str | None]
 
     class_names: Sequence[str]
-    bias_names: Sequence[str] = ()
+    attributes: Mapping[str, Sequence[str]] = MappingProxyType({})
     image_size: tuple[int, int] | None = None
     shorter_side: int | None = None
     cut_bottom: int = 0
@@ -215,10 +221,24 @@ class Dataset:
             raise DataError(f"{type(self).__name__} has no folder on disk.")
         return self.root / self.folder
 
+    @functools.cached_property
+    def bias_names(self) -> Sequence[str]:
+        """B names, which a dataset with one attribute sets."""
+        return attribute_names(self.attributes)
+
     @property
     def aligned_bias(self) -> Sequence[int] | None:
-        """For each class, the bias value that goes along with it in training: its own index where K = B."""
-        return range(len(self.class_names)) if len(self.class_names) == len(self.bias_names) else None
+        """For each class, the bias value that goes along with it in training: its own index where K = B.
+
+        Of several attributes, the combination of their values of that index where each has K.
+        """
+        number = len(self.class_names)
+        sizes = [len(values) for values in self.attributes.values()] or [len(self.bias_names)]
+        if any(size != number for size in sizes):
+            return None
+        own = np.arange(number)[:, None].repeat(len(sizes), axis=1)  # (K, A)
+        aligned: list[int] = ravel_attributes(own, sizes).tolist()
+        return aligned
 
     @classmethod
     def counts_hold(cls, params: Any) -> Literal["all", "images", "none"]:

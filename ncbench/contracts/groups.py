@@ -1,13 +1,15 @@
 """Groups: the cells (y, a) of target and bias attribute, their counts, and the accuracies that follow from counts.
 
 A table of counts is (K, B): a row a class, a column a value of the bias attribute; (K, 1) where the attribute is
-unknown. Runs, records, the leaderboard and the conformance kit compute every accuracy here, so that the same integers
-give the same number wherever they are read. This module imports no torch.
+unknown. Several bias attributes are one here: a value of it stands for a value of each, and the values of the last
+attribute run fastest (row-major). Runs, records, the leaderboard and the conformance kit compute every accuracy here,
+so that the same integers give the same number wherever they are read. This module imports no torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -26,6 +28,32 @@ def group_counts(target: np.ndarray, bias: np.ndarray | None, num_classes: int, 
     if bias is not None:
         group = group * columns + bias
     return np.bincount(group, minlength=num_classes * columns).reshape(num_classes, columns)
+
+
+def ravel_attributes(values: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
+    """Return the value of the one bias attribute that several make up: (N, A) integer -> (N,) int64.
+
+    >>> ravel_attributes(np.array([[0, 0], [0, 2], [1, 0]]), [2, 3])
+    array([0, 2, 3])
+
+    Args:
+        values: The value of each attribute, 0..sizes[i]-1.
+        sizes: How many values each of the A attributes has.
+    """
+    raveled: np.ndarray = np.ravel_multi_index(tuple(values.T), tuple(sizes))
+    return raveled.astype(np.int64)
+
+
+def attribute_names(attributes: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """Return the names of the values of the one attribute that `attributes`, name -> value names, make up.
+
+    >>> attribute_names({"ground": ["water", "land"], "side": ["left", "right"]})[1]
+    'ground=water, side=right'
+    """
+    if len(attributes) == 1:
+        return tuple(*attributes.values())
+    named = [[f"{name}={value}" for value in values] for name, values in attributes.items()]
+    return tuple(", ".join(combination) for combination in itertools.product(*named)) if named else ()
 
 
 def aligned_groups(aligned_bias: Sequence[int], num_bias: int) -> np.ndarray:
@@ -97,6 +125,31 @@ def accuracies(
             share = train_count[filled] / train_count[filled].sum()
             found["adjusted_accuracy"] = (share * correct[filled] / count[filled]).sum()
     return {name: float(value) for name, value in found.items()}
+
+
+def attribute_accuracies(
+    count: np.ndarray, correct: np.ndarray, attributes: Mapping[str, Sequence[str]]
+) -> dict[str, float]:
+    """Return what the group accuracies are by each of several attributes alone, as if the others were unknown.
+
+    `group_mean_accuracy_NAME` and `worst_group_accuracy_NAME` are those of :func:`accuracies` over the groups (y, value
+    of the attribute NAME). Nothing where there are fewer than two attributes, or no images.
+
+    Args:
+        count: (K, B) integer, images a group; B is the product of the attributes' sizes.
+        correct: The same of correctly classified images.
+        attributes: Name -> value names, in the order in which they are raveled.
+    """
+    found: dict[str, float] = {}
+    if len(attributes) < 2 or count.sum() == 0:
+        return found
+    tables = [table.reshape(len(table), *map(len, attributes.values())) for table in (correct, count)]
+    for axis, name in enumerate(attributes, start=1):
+        others = tuple(other for other in range(1, len(attributes) + 1) if other != axis)
+        of_group = _shares(*(table.sum(axis=others) for table in tables))
+        found[f"group_mean_accuracy_{name}"] = float(of_group.mean())
+        found[f"worst_group_accuracy_{name}"] = float(of_group.min())
+    return found
 
 
 def _shares(correct: np.ndarray, count: np.ndarray) -> np.ndarray:

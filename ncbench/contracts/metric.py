@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
@@ -81,6 +81,8 @@ class Evaluation:
         correct: The same of correctly classified images.
         train_count: (K, B) int64, training images a group, or None where the attribute is unknown.
         aligned_bias: For each class the bias value that goes along with it in training; None if not defined.
+        attributes: Name -> value names of the bias attributes where there are several, in the order in which they are
+            raveled into the one (see :mod:`ncbench.contracts.groups`); empty otherwise.
         hierarchy: Of the classes, or None.
         logits: (N, K) float32, if the family asked for them.
         features: (N, d) float32, if the family asked for them.
@@ -99,6 +101,7 @@ class Evaluation:
     correct: np.ndarray
     train_count: np.ndarray | None
     aligned_bias: Sequence[int] | None
+    attributes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     hierarchy: Hierarchy | None = None
     logits: Tensor | None = None
     features: Tensor | None = None

@@ -130,6 +130,7 @@ class Evaluator:
             correct=correct,
             train_count=self.train_count,
             aligned_bias=self.store.aligned_bias,
+            attributes=self.store.attributes,
             hierarchy=self.store.hierarchy,
             logits=logits,
             features=features if "features" in needs else None,

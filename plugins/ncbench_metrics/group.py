@@ -5,18 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ncbench import Evaluation, Metric
-from ncbench.contracts.groups import accuracies
+from ncbench.contracts.groups import accuracies, attribute_accuracies
 
 
 class GroupMetrics(Metric):
-    """The accuracies of :func:`ncbench.contracts.groups.accuracies`, where their definitions stand."""
+    """The accuracies of :mod:`ncbench.contracts.groups`, where their definitions stand.
+
+    Where a dataset has several bias attributes, `group_mean_accuracy_NAME` and `worst_group_accuracy_NAME` of each
+    besides; no card can list these, since their names are the dataset's.
+    """
 
     def compute(self, evaluation: Evaluation) -> Mapping[str, float]:
         """Return the family's metrics."""
-        return accuracies(
+        bias_known = evaluation.bias is not None
+        found = accuracies(
             evaluation.count,
             evaluation.correct,
-            bias_known=evaluation.bias is not None,
+            bias_known=bias_known,
             aligned_bias=evaluation.aligned_bias,
             train_count=evaluation.train_count,
         )
+        if bias_known:
+            found |= attribute_accuracies(evaluation.count, evaluation.correct, evaluation.attributes)
+        return found

@@ -24,7 +24,7 @@ from ncbench.contracts.specs import Spec
 from ncbench.data.files import write_atomically
 from ncbench.data.sources.files import wrong_files
 from ncbench.data.sources.manifest import Manifest
-from ncbench.data.store.check import SPLITS, check_splits, count_differences, not_as_promised
+from ncbench.data.store.check import SPLITS, count_differences, not_as_promised, read_splits
 from ncbench.data.store.decode import Framing, decoder
 from ncbench.data.store.imbalance import thinned
 from ncbench.data.store.write import PROGRESS, SplitDigest, bytes_needed, labels_sha256, write_split
@@ -86,6 +86,7 @@ def build(
             "splits": {name: digest.as_dict() for name, digest in digests.items()},
             "class_names": list(dataset.class_names),
             "bias_names": list(dataset.bias_names),
+            "attributes": {name: list(values) for name, values in dataset.attributes.items()},
             "aligned_bias": None if dataset.aligned_bias is None else list(dataset.aligned_bias),
             "mismatch": differences,
             "arrays": array_stamps(partial),
@@ -109,8 +110,7 @@ def _read(dataset: Dataset, spec: Spec, manifest: Manifest) -> tuple[Mapping[str
     """
     wrong = wrong_files(manifest, dataset.source) if dataset.folder is not None else []
     try:
-        splits = dataset.read()
-        check_splits(splits, spec.name, dataset)
+        splits = read_splits(dataset, spec.name)
     except (DataError, OSError) as error:
         if wrong:  # which is why
             raise DataError(

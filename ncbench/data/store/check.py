@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from ncbench.contracts.cards import NAME
 from ncbench.contracts.dataset import Dataset, ImageFile, Split
 from ncbench.contracts.errors import DataError, name_offenders
-from ncbench.contracts.groups import group_counts
+from ncbench.contracts.groups import group_counts, ravel_attributes
 from ncbench.data.sources.manifest import Manifest, SplitCounts, SplitName
 from ncbench.data.sources.roots import how_to_get
 
 SPLITS = ("train", "val", "test")
 _SHOWN_WHOLE = 20  # cells; of a larger table of counts only the cells that differ are shown
+
+
+def read_splits(dataset: Dataset, name: str) -> Mapping[str, Split]:
+    """Read a dataset's splits, check them, and ravel several bias attributes into one.
+
+    Raises:
+        DataError: The sources cannot be read, or as :func:`check_splits`.
+    """
+    splits = dataset.read()
+    check_splits(splits, name, dataset)
+    sizes = [len(values) for values in dataset.attributes.values()]
+    return {
+        key: split
+        if split.bias is None or split.bias.ndim == 1
+        else replace(split, bias=ravel_attributes(split.bias, sizes))
+        for key, split in splits.items()
+    }
 
 
 def check_splits(splits: Mapping[str, Split], name: str, dataset: Dataset) -> None:
@@ -27,7 +47,11 @@ def check_splits(splits: Mapping[str, Split], name: str, dataset: Dataset) -> No
             class has no training image; every offender is named.
     """
     class_names = dataset.class_names
-    problems = [f"there is no split {split!r}" for split in ("train", "test") if split not in splits]
+    odd = [name for name in dataset.attributes if not NAME.fullmatch(name)]
+    problems = [f"the attribute name {name!r} is no lower-case word" for name in odd]
+    if dataset.attributes and len(dataset.bias_names) != math.prod(map(len, dataset.attributes.values())):
+        problems.append("bias_names does not name the combinations of its attributes; leave it out")
+    problems += [f"there is no split {split!r}" for split in ("train", "test") if split not in splits]
     problems += [f"the split {split!r} is none of {', '.join(SPLITS)}" for split in splits if split not in SPLITS]
     for key, split in splits.items():
         problems += [f"{key}: {problem}" for problem in _problems(split, dataset)]
@@ -49,7 +73,10 @@ def _problems(split: Split, dataset: Dataset) -> list[str]:
     if number == 0:
         problems.append("it has no images")
     labels = {"target": (split.target, len(dataset.class_names))}
-    if split.bias is not None:
+    if split.bias is not None and split.bias.shape == (number, len(dataset.attributes)):
+        columns = zip(dataset.attributes.items(), split.bias.T, strict=True)
+        labels |= {name: (values, len(names)) for (name, names), values in columns}
+    elif split.bias is not None:
         labels["bias"] = (split.bias, len(dataset.bias_names))
     for label, (values, limit) in labels.items():
         if values.shape != (number,):

@@ -86,6 +86,7 @@ class Store:
         splits: By name, in the order train, val, test.
         class_names: K names.
         bias_names: B names; empty if the attribute is unknown.
+        attributes: Name -> value names of the bias attributes that are raveled into the one; empty if it is one.
         aligned_bias: For each class, the bias value that goes along with it in training, or None.
         hierarchy: Of the classes, or None.
         mismatch: How the data differ from the ones the manifest describes, a phrase each; empty if they don't.
@@ -97,6 +98,7 @@ class Store:
     splits: Mapping[str, StoredSplit]
     class_names: Sequence[str]
     bias_names: Sequence[str]
+    attributes: Mapping[str, Sequence[str]]
     aligned_bias: Sequence[int] | None
     hierarchy: Hierarchy | None
     mismatch: Sequence[str]
@@ -230,6 +232,7 @@ def _load(folder: Path, identity: Mapping[str, Any], dataset: Dataset) -> Store 
             splits=splits,
             class_names=tuple(meta["class_names"]),
             bias_names=tuple(meta["bias_names"]),
+            attributes={key: tuple(values) for key, values in meta["attributes"].items()},
             aligned_bias=None if meta["aligned_bias"] is None else tuple(meta["aligned_bias"]),
             hierarchy=dataset.hierarchy,
             mismatch=tuple(meta["mismatch"]),

@@ -12,7 +12,7 @@ from ncbench.contracts.specs import Spec
 from ncbench.data.sources.files import signature, wrong_files
 from ncbench.data.sources.manifest import Manifest
 from ncbench.data.store.build import framing_of
-from ncbench.data.store.check import check_splits, count_differences
+from ncbench.data.store.check import count_differences, read_splits
 from ncbench.data.store.decode import Framing, decode_in_order
 from ncbench.data.store.imbalance import thinned
 from ncbench.data.store.open import StoredSplit, damaged_splits, stored
@@ -43,8 +43,7 @@ def verify(dataset: Dataset, spec: Spec, manifest: Manifest, report: Callable[[s
     try:
         if dataset.folder is not None:
             signature(dataset.source_files(), dataset.source)
-        splits = dataset.read()
-        check_splits(splits, spec.name, dataset)
+        splits = read_splits(dataset, spec.name)
         problems += count_differences(
             {name: split.target for name, split in splits.items()},
             {name: split.bias for name, split in splits.items()},
