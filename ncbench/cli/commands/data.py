@@ -114,7 +114,7 @@ def fetch_sources(dataset: str, data_root: Path | None) -> None:
     shared collection, so nothing is written there unless --data-root names it.
     """
     from ncbench.data.sources.fetch import fetch
-    from ncbench.data.sources.files import wrong_files
+    from ncbench.data.sources.integrity import wrong_files
     from ncbench.data.sources.manifest import load_manifest
     from ncbench.data.sources.roots import data_roots
 

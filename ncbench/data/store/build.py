@@ -22,7 +22,7 @@ from ncbench.contracts.dataset import Dataset, Split
 from ncbench.contracts.errors import DataError, PluginError, name_offenders
 from ncbench.contracts.specs import Spec
 from ncbench.data.files import write_atomically
-from ncbench.data.sources.files import wrong_files
+from ncbench.data.sources.integrity import wrong_files
 from ncbench.data.sources.manifest import Manifest
 from ncbench.data.store.check import SPLITS, count_differences, not_as_promised, read_splits
 from ncbench.data.store.decode import Framing, decoder

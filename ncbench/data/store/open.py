@@ -28,7 +28,7 @@ from ncbench.contracts.dataset import Dataset, Thinning
 from ncbench.contracts.errors import DataError
 from ncbench.contracts.specs import Spec
 from ncbench.data.files import locked
-from ncbench.data.sources.files import signature
+from ncbench.data.sources.integrity import signature
 from ncbench.data.sources.manifest import Manifest
 from ncbench.data.sources.roots import cache_folder, unwritable
 from ncbench.data.store.build import array_stamps, build, framing_of, seal

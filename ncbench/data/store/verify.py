@@ -9,7 +9,7 @@ import numpy as np
 from ncbench.contracts.dataset import Dataset, Split
 from ncbench.contracts.errors import DataError, name_offenders
 from ncbench.contracts.specs import Spec
-from ncbench.data.sources.files import signature, wrong_files
+from ncbench.data.sources.integrity import signature, wrong_files
 from ncbench.data.sources.manifest import Manifest
 from ncbench.data.store.build import framing_of
 from ncbench.data.store.check import count_differences, read_splits
