@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +65,7 @@ def check(folder: Path, reference: str | None = None) -> Verdict:
     board = build_board(archive, read_reported(folder))
     failures = [str(problem) for problem in board.left_out if problem.refused]
     failures += _not_canonical(folder, archive)
-    failures += [] if base is None else _lost(folder, base)
+    failures += [] if base is None else _lost(base)
     failures += [
         f"{name}: it is not what the records give; run 'ncbench leaderboard build' and commit it."
         for name, content in rendered(board).items()
@@ -95,18 +94,13 @@ def _not_canonical(folder: Path, archive: Archive) -> Iterator[str]:
             yield str(Problem(entry.path, error.field, error.reason))
 
 
-def _lost(folder: Path, base: Base) -> Iterator[str]:
+def _lost(base: Base) -> Iterator[str]:
     """Yield one line for each record of the base that is gone or has other content."""
-    for path, expected in base.records().items():
-        if not os.path.lexists(folder / path):
-            yield f"{plain(path)}: the record was deleted; the archive is append-only."
-            continue
-        try:
-            same = base.blob_hash(read_file(folder / path), like=expected) == expected
-        except RefusedError:
-            same = False
-        if not same:
-            yield f"{plain(path)}: the record was changed; a correction is a new file that supersedes it."
+    for path, gone in base.changed_records():
+        what = (
+            "deleted; the archive is append-only" if gone else "changed; a correction is a new file that supersedes it"
+        )
+        yield f"{plain(path)}: the record was {what}."
 
 
 def _read(path: Path) -> bytes | None:

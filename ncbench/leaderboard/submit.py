@@ -35,18 +35,11 @@ class Submission:
     """
 
     run: Path
-    path: Path | None
-    new: bool
-    problem: str
+    path: Path | None = None
+    new: bool = False
+    problem: str = ""
     row: str = ""
     seeds: int = 0
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    run: Path
-    data: bytes
-    entry: Entry
 
 
 def submit(folder: Path, runs: Sequence[Path], supersedes: str | None = None) -> list[Submission]:
@@ -68,63 +61,55 @@ def submit(folder: Path, runs: Sequence[Path], supersedes: str | None = None) ->
     if supersedes is not None and len(runs) != 1:
         raise ConfigurationError("--supersedes corrects one record, so give exactly one run with it.")
     catalogue = Catalogue.installed()
-    candidates: dict[Path, _Candidate] = {}
+    read: dict[Path, tuple[Entry, bytes]] = {}
     refused: dict[Path, str] = {}
     for run in runs:
         try:
-            candidates[run] = _read_candidate(run, catalogue, supersedes)
+            read[run] = _read_run(run, catalogue, supersedes)
         except RefusedError as error:
             refused[run] = str(error)
 
-    archive = read_archive(
-        folder, catalogue, {candidate.entry.record.dataset.name for candidate in candidates.values()}
-    )
+    archive = read_archive(folder, catalogue, {entry.record.dataset.name for entry, _ in read.values()})
     present = {entry.path: entry.path for entry in archive.entries}
-    present |= _made_again(candidates.values(), select_counting(archive.entries)[0])
-    new = {candidate.entry.path: candidate.entry for candidate in candidates.values()}
-    counting, problems = select_counting(
-        [*archive.entries, *(entry for path, entry in new.items() if path not in present)]
-    )
+    present |= _made_again([entry for entry, _ in read.values()], select_counting(archive.entries)[0])
+    new = {entry.path: entry for entry, _ in read.values() if entry.path not in present}
+    counting, problems = select_counting([*archive.entries, *new.values()])
     reasons = {problem.file: f"{problem.field or 'the whole'}: {problem.reason}" for problem in problems}
+    rows = {entry.path for entry in counting}
     seeds = Counter(entry.configuration for entry in counting)
-    rows = {
-        entry.path: (
-            f"{entry.record.method.spec} on {entry.record.dataset.spec}, {counted(entry.epochs, 'epoch')}",
-            seeds[entry.configuration],
-        )
-        for entry in counting
-    }
 
     outcomes = []
     for run in runs:
-        candidate = candidates.get(run)
-        if candidate is None:
-            outcomes.append(Submission(run, None, False, refused[run]))
-        elif candidate.entry.path in present:
-            there = present[candidate.entry.path]
-            row, number = rows.get(there, ("", 0))
-            outcomes.append(Submission(run, folder / there, False, "", row, number))
-        elif candidate.entry.path not in rows:
-            outcomes.append(Submission(run, None, False, reasons[candidate.entry.path]))
-        else:
-            placed = _place(folder, candidate)
-            present[candidate.entry.path] = candidate.entry.path
-            outcomes.append(Submission(run, placed, True, "", *rows[candidate.entry.path]))
+        if run in refused:
+            outcomes.append(Submission(run, problem=refused[run]))
+            continue
+        entry, data = read[run]
+        path = present.get(entry.path, entry.path)
+        if path in new and path not in rows:
+            outcomes.append(Submission(run, problem=reasons[path]))
+            continue
+        placed = path not in present
+        if placed:
+            _place(folder, path, data)
+            present[path] = path
+        row = f"{entry.record.method.spec} on {entry.record.dataset.spec}, {counted(entry.epochs, 'epoch')}"
+        number = seeds[entry.configuration] if path in rows else 0
+        outcomes.append(Submission(run, folder / path, placed, row=row if number else "", seeds=number))
     return outcomes
 
 
-def _made_again(candidates: Iterable[_Candidate], counted: Sequence[Entry]) -> dict[str, str]:
-    """Return the candidates that only repeat a record: path -> that of the record with the same seed and numbers."""
-    known = {(entry.configuration, entry.record.seed): entry for entry in counted}
+def _made_again(entries: Iterable[Entry], counting: Sequence[Entry]) -> dict[str, str]:
+    """Return the entries that only repeat a record: path -> that of the record with the same seed and numbers."""
+    known = {(entry.configuration, entry.record.seed): entry for entry in counting}
     found = {}
-    for entry in (candidate.entry for candidate in candidates):
+    for entry in entries:
         earlier = known.get((entry.configuration, entry.record.seed))
         if earlier is not None and entry.supersedes is None and entry.numbers == earlier.numbers:
             found[entry.path] = earlier.path
     return found
 
 
-def _read_candidate(run: Path, catalogue: Catalogue, supersedes: str | None) -> _Candidate:
+def _read_run(run: Path, catalogue: Catalogue, supersedes: str | None) -> tuple[Entry, bytes]:
     try:
         content = parse_json(read_file(run / RESULT_FILE if run.is_dir() else run))
         if supersedes is not None and isinstance(content, dict):
@@ -135,21 +120,20 @@ def _read_candidate(run: Path, catalogue: Catalogue, supersedes: str | None) -> 
     entry = inspect(data, catalogue)
     if entry.exclusion is not None:
         raise RefusedError(entry.exclusion.field, entry.exclusion.reason)
-    return _Candidate(run, data, entry)
+    return entry, data
 
 
-def _place(folder: Path, candidate: _Candidate) -> Path:
+def _place(folder: Path, path: str, data: bytes) -> None:
     """Write a new file; nothing that exists is touched, and no link is followed.
 
     Raises:
         NcbenchError: The file cannot be written, or a folder on the way is a link.
     """
-    target = folder / candidate.entry.path
+    target = folder / path
     try:
-        make_folders(folder, candidate.entry.path)
+        make_folders(folder, path)
         if os.path.lexists(target):
             raise NcbenchError(f"{target} exists and is not the record that belongs there; see 'leaderboard check'.")
-        write_atomically(target, candidate.data)
+        write_atomically(target, data)
     except OSError as error:
         raise NcbenchError(f"{target} cannot be written ({error.strerror}).") from error
-    return target

@@ -27,7 +27,7 @@ def scale_epochs(axis: Any, last: int) -> None:
     margin = last**0.04
     axis.set_xlim(1 / margin, last * margin)
     factors = (1, 2, 5) if last <= 150 else (1, 3) if last <= 5000 else (1,)
-    axis.set_xticks([tick for tick in _steps(1, last, factors) if tick <= last])
+    axis.set_xticks([tick for tick in steps(1, last, factors) if tick <= last])
     axis.xaxis.set_major_formatter("{x:g}")
     axis.xaxis.set_minor_formatter(NullFormatter())
 
@@ -45,18 +45,18 @@ def scale_logarithmically(axis: Any, values: Sequence[float]) -> None:
     axis.set_yscale("log")
     axis.yaxis.set_minor_formatter(NullFormatter())
     within_a_decade = highest < 10 * lowest
-    steps = _steps(lowest, highest, (1, 2, 5) if within_a_decade else (1,))
-    axis.set_ylim(steps[0], steps[-1])
+    marks = steps(lowest, highest, (1, 2, 5) if within_a_decade else (1,))
+    axis.set_ylim(marks[0], marks[-1])
     if within_a_decade:
-        axis.set_yticks(steps)
-        plain = steps[0] >= 1e-3 and steps[-1] < 1e5
+        axis.set_yticks(marks)
+        plain = marks[0] >= 1e-3 and marks[-1] < 1e5
         axis.yaxis.set_major_formatter("{x:g}" if plain else LogFormatterSciNotation(minor_thresholds=(9, 9)))
 
 
-def _steps(lowest: float, highest: float, factors: Sequence[int]) -> list[float]:
+def steps(lowest: float, highest: float, factors: Sequence[int]) -> list[float]:
     """The powers of ten times some factors, ascending, at least two: from below the lowest to above the highest."""
     decades = range(math.floor(math.log10(lowest)) - 1, math.ceil(math.log10(highest)) + 2)
-    steps = [factor * 10.0**decade for decade in decades for factor in factors]
-    first = max(index for index, step in enumerate(steps) if step <= lowest * (1 + 1e-9))
-    last = min(index for index, step in enumerate(steps) if step >= highest * (1 - 1e-9) and index > first)
-    return steps[first : last + 1]
+    marks = [factor * 10.0**decade for decade in decades for factor in factors]
+    first = max(index for index, mark in enumerate(marks) if mark <= lowest * (1 + 1e-9))
+    last = min(index for index, mark in enumerate(marks) if mark >= highest * (1 - 1e-9) and index > first)
+    return marks[first : last + 1]

@@ -15,7 +15,7 @@ from ncbench.leaderboard.tables.curves import POINTS, Curve, History, read_histo
 from ncbench.records.record import Record
 from tests.leaderboard.records import make_record
 
-PANELS = charts.panels("group_mean_accuracy", "group mean")
+PANELS = charts.panels("group_mean_accuracy", str)
 many = settings(derandomize=True, deadline=None, max_examples=100)
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 histories = st.lists(st.lists(numbers, min_size=1, max_size=60), min_size=1, max_size=4)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Mapping, Set
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from ncbench.contracts.cards import Measure, Supervision
 from ncbench.contracts.errors import ConfigurationError, DataError
@@ -41,7 +42,6 @@ class Catalogue:
     """
 
     cards: Mapping[str, Mapping[str, list[Registered]]]
-    _manifests: dict[str, Manifest | None] = field(default_factory=dict, repr=False)
 
     @classmethod
     def built_in(cls) -> Catalogue:
@@ -105,42 +105,6 @@ class Catalogue:
             )
         return next((registered for registered in found if registered.plugin.distribution == distribution), None)
 
-    def declared(self, record: Record) -> Supervision | None:
-        """Return the most that the record's method uses by its card; None if the card is not known here."""
-        registered = self.find("methods", record.method.name, record.method.plugin.distribution)
-        return None if registered is None else registered.card.supervision
-
-    def manifest(self, record: Record) -> Manifest | None:
-        """Return the manifest of the record's dataset; None if it is not known here."""
-        name = record.dataset.name
-        registered = self.find("datasets", name, record.dataset.plugin.distribution)
-        if registered is None:
-            return None
-        if name not in self._manifests:
-            try:
-                self._manifests[name] = load_manifest(registered.card.manifest)
-            except DataError:
-                self._manifests[name] = None  # a dataset whose manifest is broken cannot be checked against it
-        return self._manifests[name]
-
-    def counts_hold(self, record: Record) -> tuple[Literal["all", "images", "none"], bool]:
-        """Return what of its manifest's counts holds with a record's parameters, and whether training is thinned out.
-
-        Raises:
-            RefusedError: The dataset has no such parameters.
-        """
-        registered = self.find("datasets", record.dataset.name, record.dataset.plugin.distribution)
-        if registered is None:
-            return "all", False
-        from ncbench.contracts.dataset import DatasetParameters  # here, like the class: it imports numpy
-
-        kind: type[Dataset] = registered.card.load()
-        try:
-            params = DatasetParameters.build(kind, record.dataset.parameters, owner=record.dataset.name)
-        except ConfigurationError as error:
-            raise RefusedError("dataset.parameters", str(error)) from error
-        return kind.counts_hold(params.own), bool(params.thinning)
-
 
 def check_against_card(record: Record, catalogue: Catalogue) -> str:
     """Compare the supervision a record states with its method's card.
@@ -154,12 +118,12 @@ def check_against_card(record: Record, catalogue: Catalogue) -> str:
             own without being it.
     """
     catalogue.find("backbones", record.backbone.name, record.backbone.plugin.distribution)
-    declared = catalogue.declared(record)
-    if declared is None:
+    method = catalogue.find("methods", record.method.name, record.method.plugin.distribution)
+    if method is None:
         return "supervision as its author declares it: the method's card is not part of ncbench"
     stated = Supervision(**record.method.supervision.model_dump())
     by_bias = catalogue.criteria[str(record.recipe["selection"])].needs_bias
-    allowed = replace(declared, val="bias") if by_bias else declared
+    allowed = replace(method.card.supervision, val="bias") if by_bias else method.card.supervision
     if not allowed.covers(stated):
         raise RefusedError("method.supervision", f"it goes beyond the card of {record.method.name!r}")
     if not stated.covers(allowed):
@@ -171,21 +135,36 @@ def check_against_manifest(record: Record, catalogue: Catalogue, cells: Mapping[
     """Compare the primary metric and the totals of a record with its dataset's manifest, and return that.
 
     Raises:
-        RefusedError: They differ.
+        RefusedError: They differ, or the dataset has no such parameters.
     """
-    manifest = catalogue.manifest(record)
-    if manifest is None:
+    registered = catalogue.find("datasets", record.dataset.name, record.dataset.plugin.distribution)
+    manifest = None if registered is None else _read_manifest(registered.card.manifest)
+    if registered is None or manifest is None:
         return None
     if record.primary_metric != manifest.primary_metric:
         raise RefusedError("primary_metric", f"the manifest of {manifest.name!r} has {manifest.primary_metric!r}")
-    if (difference := _difference(manifest, cells, thinned=False)) is None:
-        return manifest
-    # Only a record that differs costs the import of its dataset, which knows what its parameters change.
-    hold, thinned = catalogue.counts_hold(record)
-    difference = _difference(manifest.counting(hold), cells, thinned)
-    if difference is not None:
-        raise RefusedError(*difference)
+    if _difference(manifest, cells, thinned=False) is not None:
+        # Only a record that differs costs the import of its dataset, which knows what its parameters change.
+        from ncbench.contracts.dataset import DatasetParameters
+
+        kind: type[Dataset] = registered.card.load()
+        try:
+            parameters = DatasetParameters.build(kind, record.dataset.parameters, owner=record.dataset.name)
+        except ConfigurationError as error:
+            raise RefusedError("dataset.parameters", str(error)) from error
+        held = manifest.counting(kind.counts_hold(parameters.own))
+        difference = _difference(held, cells, thinned=bool(parameters.thinning))
+        if difference is not None:
+            raise RefusedError(*difference)
     return manifest
+
+
+@functools.cache
+def _read_manifest(reference: str) -> Manifest | None:
+    try:
+        return load_manifest(reference)
+    except DataError:
+        return None  # a dataset whose manifest is broken cannot be checked against it
 
 
 def _difference(manifest: Manifest, cells: Mapping[str, Cells], thinned: bool) -> tuple[str, str] | None:
@@ -199,32 +178,27 @@ def _difference(manifest: Manifest, cells: Mapping[str, Cells], thinned: bool) -
     for split, expected in manifest.counts.items():
         # A validation split that the protocol does not have was carved out of the training images.
         carved = split == "train" and "val" not in manifest.counts
-        parts = [cells[part] for part in ((split, "val") if carved else (split,)) if part in cells]
-        classes: dict[int, int] = {}
-        groups: dict[tuple[int, int | None], int] = {}
-        for part in parts:
-            for label, count in zip(part.label, part.count, strict=True):
-                classes[label[0]] = classes.get(label[0], 0) + count
-                groups[label] = groups.get(label, 0) + count
-        images = sum(classes.values())
+        groups: Counter[tuple[int, int | None]] = Counter()
+        classes: Counter[int] = Counter()
+        for part in (split, "val") if carved else (split,):
+            if part in cells:
+                for label, count in zip(cells[part].label, cells[part].count, strict=True):
+                    groups[label] += count
+                    classes[label[0]] += count
+        images = classes.total()
         if thinned and split == "train":
             if images > expected.images:
                 return f"groups.{split}", f"{images} images, but the manifest has no more than {expected.images}"
             continue
         if images != expected.images:
             return f"groups.{split}", f"{images} images, but the manifest has {expected.images}"
-        if expected.classes is not None and _filled(classes) != _filled(dict(enumerate(expected.classes))):
+        if expected.classes is not None and classes != Counter(dict(enumerate(expected.classes))):
             return f"groups.{split}", "the images a class differ from the manifest's"
-        if expected.groups is not None:
-            rows = {(y, a): count for y, row in enumerate(expected.groups) for a, count in enumerate(row)}
-            if _filled(groups) != _filled(rows):
-                return f"groups.{split}", "the images a group differ from the manifest's"
+        rows = enumerate(expected.groups or ())
+        if expected.groups is not None and groups != Counter({(y, a): n for y, row in rows for a, n in enumerate(row)}):
+            return f"groups.{split}", "the images a group differ from the manifest's"
     return None
 
 
 def _is_own(registered: Registered) -> bool:
     return registered.plugin.distribution == BUILT_IN
-
-
-def _filled(counts: Mapping[Any, int]) -> dict[Any, int]:
-    return {key: count for key, count in counts.items() if count}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 from ncbench.contracts.errors import ConfigurationError, NcbenchError
@@ -34,33 +34,21 @@ class Base:
         parted = self._git("merge-base", commit.decode().strip(), "HEAD") or commit
         self.commit = parted.decode().strip()
 
-    def records(self) -> dict[str, str]:
-        """Return every file of the archive: path relative to the leaderboard folder -> git's hash of its content."""
-        # Paths in the tree are relative to the folder git runs in, and end with NUL whatever characters they hold.
-        listed = self._git("ls-tree", "-r", "-z", self.commit, "--", f"{RESULTS}/")
+    def changed_records(self) -> Iterator[tuple[str, bool]]:
+        """Yield the path of every file of the archive that is gone or has other content, and whether it is gone."""
+        # Paths are relative to the folder git runs in, and end with NUL whatever characters they hold.
+        options = ("--no-renames", "--no-ext-diff", "--no-textconv", "--diff-filter=a", "--name-status", "-z")
+        listed = self._git("diff", "--relative", *options, self.commit, "--", f"{RESULTS}/")
         if listed is None:
-            raise NcbenchError(f"git cannot list {RESULTS}/ at {self.commit}.")
-        found = {}
-        for line in listed.decode(errors="surrogateescape").split("\0"):
-            description, _, path = line.partition("\t")
+            raise NcbenchError(f"git cannot compare {RESULTS}/ with {self.commit}.")
+        fields = listed.decode(errors="surrogateescape").split("\0")
+        for status, path in zip(fields[::2], fields[1::2], strict=False):
             if path.endswith(".json"):
-                found[path] = description.split()[2]
-        return found
+                yield path, status == "D"
 
     def read(self, name: str) -> bytes | None:
         """Return the content of a file of the leaderboard folder, or None if there was none."""
         return self._git("cat-file", "blob", f"{self.commit}:./{name}")
-
-    @staticmethod
-    def blob_hash(data: bytes, like: str) -> str:
-        """Return git's hash of a file's content.
-
-        Args:
-            data: The content.
-            like: A hash of the same repository, whose length tells SHA-1 from SHA-256.
-        """
-        algorithm = hashlib.sha256 if len(like) == 64 else hashlib.sha1
-        return algorithm(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
     def _git(self, *arguments: str) -> bytes | None:
         """Run git in the leaderboard folder; None if it fails."""

@@ -11,7 +11,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ncbench.leaderboard.tables.curves import Curve, History
+from ncbench.leaderboard.tables.curves import ACCURACIES, Curve, History
+from ncbench.pictures.scales import steps
 
 WIDTH, HEIGHT = 600, 400
 LEFT, RIGHT, TOP, BOTTOM = 84, 572, 20, 348
@@ -70,35 +71,24 @@ class Chart:
     stages: tuple[int, ...]
 
 
-_ACCURACIES = (
-    ("aligned_accuracy", "aligned"),
-    ("conflicting_accuracy", "conflicting"),
-    ("worst_group_accuracy", "worst group"),
-)
+_NC1 = (("nc1", "of the target"), ("bias_nc1", "of the bias"))
+_NC2 = (("nc2_norm_cv", "norms, std / mean"), ("nc2_angle_std", "cosines, std"))
 _COLLAPSE = (
-    Panel(
-        "NC1, train: variability within classes",
-        (("nc1", "of the target"), ("bias_nc1", "of the bias")),
-        "logarithmic",
-    ),
-    Panel(
-        "NC2, train: uneven class means",
-        (("nc2_norm_cv", "norms, std / mean"), ("nc2_angle_std", "cosines, std")),
-        "linear",
-    ),
+    Panel("NC1, train: variability within classes", _NC1, "logarithmic"),
+    Panel("NC2, train: uneven class means", _NC2, "linear"),
     Panel("NC3, train: classifier from class means", (("nc3_self_duality", "distance"),), "linear"),
 )
 
 
-def panels(primary: str, label: str) -> tuple[Panel, ...]:
+def panels(primary: str, heading: Callable[[str], str]) -> tuple[Panel, ...]:
     """Return the panels of a dataset.
 
     Args:
         primary: The dataset's primary metric, drawn first.
-        label: Its heading.
+        heading: Name of a metric -> its label.
     """
-    others = tuple(line for line in _ACCURACIES if line[0] != primary)
-    return (Panel("Accuracy, test", ((primary, label), *others), "percent"), *_COLLAPSE)
+    lines = tuple((name, heading(name)) for name in dict.fromkeys([primary, *ACCURACIES]))
+    return (Panel("Accuracy, test", lines, "percent"), *_COLLAPSE)
 
 
 def draw(panel: Panel, histories: Sequence[History]) -> Chart | None:
@@ -116,12 +106,12 @@ def draw(panel: Panel, histories: Sequence[History]) -> Chart | None:
     if not found:
         return None
     last = max(2, *(history.epochs for history in histories))
-    scale = _SCALES[panel.scale]([curve for _, _, curves in found for curve in curves])
+    scale = _scale(panel.scale, [value for _, _, curves in found for curve in curves for value in curve.values])
     lines = []
     for style, label, curves in found:
         seeds = tuple(_path(curve.epochs, curve.values, last, scale) for curve in curves) if len(curves) > 1 else ()
         lines.append(Line(label, style, _path(*_median(curves), last, scale), seeds))
-    ticks = _epoch_ticks(last)
+    ticks = tuple(int(mark) for mark in steps(1, last, (1, 2, 5) if last <= 200 else (1,)) if mark <= last)
     x_ticks = tuple(Tick(x, str(epoch)) for x, epoch in zip(_across(ticks, last), ticks, strict=True))
     stages = _across(tuple(sorted({epoch for history in histories for epoch in history.stages})), last)
     y_ticks = tuple(
@@ -154,12 +144,6 @@ def _path(epochs: tuple[int, ...], values: Sequence[float], last: int, scale: _S
     return f"M{points}h0" if points else ""
 
 
-def _epoch_ticks(last: int) -> tuple[int, ...]:
-    factors = (1, 2, 5) if last <= 200 else (1,)
-    marks = (factor * 10**power for power in range(len(str(last))) for factor in factors)
-    return tuple(mark for mark in marks if mark <= last)
-
-
 @dataclass(frozen=True)
 class _Scale:
     """The upright axis, from the first of its marks at the bottom to the last at the top.
@@ -186,33 +170,16 @@ class _Scale:
         return [round(BOTTOM - height * (value - low)) for value in values]
 
 
-def _percent(_: Sequence[Curve]) -> _Scale:
-    return _Scale((0, 0.25, 0.5, 0.75, 1), ".0%")
-
-
-def _linear(curves: Sequence[Curve]) -> _Scale:
-    largest = min(max(max(curve.values) for curve in curves), _LARGEST)
-    if largest < 1 / _LARGEST:
-        largest = 1.0
-    unit = 10.0 ** math.floor(math.log10(largest))
-    step = unit * next(part for part in (0.2, 0.5, 1, 2, 5) if largest <= 5 * unit * part)
-    return _Scale([step * number for number in range(math.ceil(largest / step) + 1)], ".3g")
-
-
-def _logarithmic(curves: Sequence[Curve]) -> _Scale:
-    positive = [value for curve in curves for value in curve.values if value > 0] or [1.0]
+def _scale(kind: str, values: Sequence[float]) -> _Scale:
+    """Return the axis of a kind that holds some values, with eight marks at most."""
+    if kind == "percent":
+        return _Scale((0, 0.25, 0.5, 0.75, 1), ".0%")
+    if kind == "linear":
+        largest = min(max(values), _LARGEST) if max(values) >= 1 / _LARGEST else 1.0
+        step = next(step for step in steps(largest / 5, largest, (1, 2, 5)) if largest <= 5 * step)
+        return _Scale([step * number for number in range(math.ceil(largest / step) + 1)], ".3g")
+    positive = [value for value in values if value > 0] or [1.0]
     low, high = (min(max(value, 1 / _LARGEST), _LARGEST) for value in (min(positive), max(positive)))
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 6)
-    factors = (1, 2, 5) if high <= 100 * low else (1,)
-    marks = [factor * 10.0**power for power in powers for factor in factors]
-    first = max(position for position, mark in enumerate(marks) if mark <= low * (1 + 1e-9))
-    last = max(first + 1, next(position for position, mark in enumerate(marks) if mark >= high * (1 - 1e-9)))
-    every = math.ceil((last - first) / 6)
-    return _Scale(marks[first : last + every : every], ".3g", logarithmic=True)
-
-
-_SCALES: dict[str, Callable[[Sequence[Curve]], _Scale]] = {
-    "percent": _percent,
-    "linear": _linear,
-    "logarithmic": _logarithmic,
-}
+    marks = steps(low, high, (1, 2, 5) if high <= 100 * low else (1,))
+    every = math.ceil((len(marks) - 1) / 6)
+    return _Scale([*marks[:-1:every], marks[-1]], ".3g", logarithmic=True)

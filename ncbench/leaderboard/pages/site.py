@@ -156,7 +156,7 @@ def _configurations(
     """Return the rows of every method, in the order of the board."""
     found: defaultdict[str, list[Configuration]] = defaultdict(list)
     for table in board.datasets:
-        panels = charts.panels(table.primary_metric, wording.heading(table.primary_metric))
+        panels = charts.panels(table.primary_metric, wording.heading)
         for section in table.sections:
             ranked = sum(row.rank is not None for row in section.rows)
             for row in section.rows:
