@@ -5,16 +5,18 @@ from __future__ import annotations
 import gc
 import hashlib
 import shutil
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ncbench.contracts import cards
 from ncbench.data.files import write_atomically
 from ncbench.leaderboard.intake.canonical import content_hash
-from ncbench.leaderboard.intake.catalogue import BUILT_IN, Catalogue
+from ncbench.leaderboard.intake.catalogue import Catalogue
 from ncbench.leaderboard.intake.consistency import select_counting
 from ncbench.leaderboard.intake.entry import Entry, grouped, inspect
-from ncbench.leaderboard.intake.files import SITE, Located, find_files, make_folders, read_file, require_leaderboard
+from ncbench.leaderboard.intake.files import SITE, find_files, make_folders, read_file, require_leaderboard
 from ncbench.leaderboard.intake.problems import Problem, RefusedError
 from ncbench.leaderboard.pages.markdown import render
 from ncbench.leaderboard.pages.site import render_site
@@ -30,13 +32,13 @@ class Archive:
 
     Args:
         catalogue: The cards the records were compared with.
-        located: Every file whose path is right.
+        files: Paths of all files that may be records, relative to the leaderboard folder.
         entries: The valid records among them.
         problems: Why other files are not.
     """
 
     catalogue: Catalogue
-    located: Sequence[Located]
+    files: Sequence[str]
     entries: Sequence[Entry]
     problems: Sequence[Problem]
 
@@ -53,30 +55,28 @@ def read_archive(folder: Path, catalogue: Catalogue, datasets: Collection[str] |
         ConfigurationError: The folder is no leaderboard.
     """
     require_leaderboard(folder)
-    located, problems = find_files(folder, datasets)
+    files, problems = find_files(folder, datasets)
     entries: list[Entry] = []
     gc.disable()  # records have no cycles of references, and the collector would look through each one many times
     try:
-        for file in located:
+        for path in files:
             try:
-                entries.append(_read_entry(file, catalogue))
+                entries.append(_read_entry(folder, path, catalogue))
             except RefusedError as error:
-                problems.append(Problem(file.relative, error.field, error.reason))
+                problems.append(Problem(path, error.field, error.reason))
     finally:
         gc.enable()
-    return Archive(catalogue, located, entries, problems)
+    return Archive(catalogue, files, entries, problems)
 
 
-def _read_entry(file: Located, catalogue: Catalogue) -> Entry:
-    data = read_file(file.path)
+def _read_entry(folder: Path, path: str, catalogue: Catalogue) -> Entry:
+    data = read_file(folder / path)
     digest = content_hash(data)
-    if digest != file.digest:
+    if digest != Path(path).stem:
         raise RefusedError("", f"its content has the hash {digest}: it was changed, or never had this name")
     entry = inspect(data, catalogue)
-    for field, found, expected in (
-        ("dataset.name", entry.record.dataset.name, file.dataset),
-        ("method.name", entry.record.method.name, file.method),
-    ):
+    named = zip(("", "dataset.name", "method.name"), entry.path.split("/"), path.split("/"), strict=False)
+    for field, found, expected in named:
         if found != expected:
             raise RefusedError(field, f"it is {found!r}, but the file lies under {expected!r}")
     return entry
@@ -90,22 +90,24 @@ def build_board(archive: Archive, reported: Sequence[ReportedTable]) -> Board:
         reported: Numbers of others, shown beside.
     """
     counting, problems = select_counting(archive.entries)
-    diverged = {entry.configuration: 0 for entry in archive.entries}
-    for entry in archive.entries:
-        diverged[entry.configuration] += entry.record.status == "diverged"
-    names = "".join(f"{file.relative}\n" for file in archive.located)
+    diverged = Counter(entry.configuration for entry in archive.entries if entry.record.status == "diverged")
+    names = "".join(f"{path}\n" for path in archive.files)
     measures = _measures({name for entry in counting for name in entry.numbers}, archive.catalogue)
     order = [measure.name for measure in measures]
     by_dataset = grouped(counting, lambda entry: entry.record.dataset.spec)
     tables = [dataset_table(by_dataset[spec], diverged, order) for spec in sorted(by_dataset)]
     return Board(
-        records=len(archive.located),
+        records=len(archive.files),
         counted=len(counting),
         digest=hashlib.sha256(names.encode()).hexdigest(),
         measures=measures,
         datasets=tables,
         overviews=overviews(tables),
-        methods=_summaries({entry.record.method.name for entry in counting}, archive.catalogue),
+        methods=[
+            MethodSummary(name=card.name, summary=card.summary, citation=card.citation)
+            for name in sorted({entry.record.method.name for entry in counting})
+            for card in archive.catalogue.own("methods", name)
+        ],
         reported=list(reported),
         left_out=sorted([*archive.problems, *problems]),
     )
@@ -113,6 +115,14 @@ def build_board(archive: Archive, reported: Sequence[ReportedTable]) -> Board:
 
 def _measures(names: Collection[str], catalogue: Catalogue) -> list[Measure]:
     """Describe what tables show: by ncbench's cards, and any other metric by its name alone."""
+    unknown = {
+        name: cards.Measure(
+            label=name.replace("_", " "),
+            direction="neither",
+            meaning="A metric that ncbench does not have; its plugin says what it is.",
+        )
+        for name in sorted(set(names).difference(catalogue.shown))
+    }
     return [
         Measure(
             name=name,
@@ -123,18 +133,7 @@ def _measures(names: Collection[str], catalogue: Catalogue) -> list[Measure]:
             better=measure.direction,
             recomputed=measure.from_counts,
         )
-        for name, measure in catalogue.shown.items()
-    ] + [
-        Measure(
-            name=name,
-            heading=name.replace("_", " "),
-            meaning="A metric that ncbench does not have; its plugin says what it is.",
-            unit="",
-            decimals=None,
-            better="neither",
-            recomputed=False,
-        )
-        for name in sorted(set(names).difference(catalogue.shown))
+        for name, measure in {**catalogue.shown, **unknown}.items()
     ]
 
 
@@ -160,12 +159,3 @@ def build(folder: Path) -> Board:
         make_folders(folder, name)
         write_atomically(folder / name, content)
     return board
-
-
-def _summaries(names: Collection[str], catalogue: Catalogue) -> list[MethodSummary]:
-    found = [catalogue.find("methods", name, BUILT_IN) for name in sorted(names)]
-    return [
-        MethodSummary(name=registered.card.name, summary=registered.card.summary, citation=registered.card.citation)
-        for registered in found
-        if registered is not None
-    ]

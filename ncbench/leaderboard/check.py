@@ -14,6 +14,7 @@ from ncbench.leaderboard.intake.catalogue import Catalogue
 from ncbench.leaderboard.intake.files import read_file
 from ncbench.leaderboard.intake.git_base import Base
 from ncbench.leaderboard.intake.problems import Problem, RefusedError, plain
+from ncbench.leaderboard.pages.wording import Wording
 from ncbench.leaderboard.tables.board import Board
 from ncbench.leaderboard.tables.reported import read_reported
 
@@ -97,10 +98,8 @@ def _not_canonical(folder: Path, archive: Archive) -> Iterator[str]:
 def _lost(base: Base) -> Iterator[str]:
     """Yield one line for each record of the base that is gone or has other content."""
     for path, gone in base.changed_records():
-        what = (
-            "deleted; the archive is append-only" if gone else "changed; a correction is a new file that supersedes it"
-        )
-        yield f"{plain(path)}: the record was {what}."
+        rule = "deleted; the archive only grows" if gone else "changed; a correction is a new file that supersedes it"
+        yield f"{plain(path)}: the record was {rule}."
 
 
 def _read(path: Path) -> bytes | None:
@@ -119,18 +118,15 @@ def _parse(data: bytes | None) -> Board | None:
 
 def _rows(board: Board) -> Iterator[tuple[tuple[str, str, str, str], str]]:
     """Yield (dataset, method, section, row id) and what is shown of each row."""
+    wording = Wording(board)
     for table in board.datasets:
         for section in table.sections:
             labels = f"train={section.train}, val={section.val}{', hierarchy' if section.hierarchy else ''}"
             for row in section.rows:
                 estimate = row.metrics.get(table.primary_metric)
-                if estimate is None:
+                if estimate is None or table.primary_metric not in wording.measures:
                     continue  # not a board that was built here
-                width = (
-                    ""
-                    if estimate.low is None or estimate.high is None
-                    else (f" ± {50 * (estimate.high - estimate.low):.2f}")
-                )
-                text = f"{100 * estimate.mean:.2f}{width} ({estimate.seeds} seeds), rank {row.rank or '-'}"
+                number = wording.estimate(estimate, table.primary_metric)
+                text = f"{number} ({estimate.seeds} seeds), rank {row.rank or '-'}"
                 key = table.dataset.spec, row.method.spec, f"{labels}, {section.selection}", row.id
                 yield (plain(key[0]), plain(key[1]), plain(key[2]), key[3]), text

@@ -20,17 +20,6 @@ Name = Annotated[str, Field(min_length=1, max_length=200)]
 Phrase = Annotated[str, Field(min_length=1, max_length=2000)]
 Numbers = dict[str, float]
 
-ACCURACIES = (
-    "accuracy",
-    "group_mean_accuracy",
-    "worst_group_accuracy",
-    "aligned_accuracy",
-    "conflicting_accuracy",
-    "adjusted_accuracy",
-    "class_mean_accuracy",
-)
-"""Metrics that follow from the integer counts of groups and where higher is better, in the order they are shown."""
-
 
 class PluginPart(Part):
     """The distribution that brought a card, and its version."""

@@ -102,7 +102,7 @@ def test_a_diagram_places_every_method_inside_its_box(count: int, draw: object) 
     test = RankTest(statistic=1, p_value=0.1, critical_difference=1.5, alike=[(0, count - 1)])
     drawn = diagram.draw(methods, test)
     assert [label.full_name for label in drawn.labels] == [method.method for method in methods]
-    assert all(drawn.left <= label.x <= drawn.right and 0 < label.y < drawn.height for label in drawn.labels)
+    assert all(diagram.LEFT <= label.x <= diagram.RIGHT and 0 < label.y < drawn.height for label in drawn.labels)
     assert all(len(label.name) <= 18 for label in drawn.labels)
     assert len({(label.on_left, label.y) for label in drawn.labels}) == count
-    assert all(drawn.axis < y < drawn.labels[0].y for _, _, y in drawn.bars)
+    assert all(diagram.AXIS < y < drawn.labels[0].y for _, _, y in drawn.bars)

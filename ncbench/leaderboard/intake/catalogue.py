@@ -48,11 +48,7 @@ class Catalogue:
         """Return the cards of ncbench's own distribution."""
         return cls(
             {
-                kind: {
-                    name: own
-                    for name, found in by_name.items()
-                    if (own := [registered for registered in found if _is_own(registered)])
-                }
+                kind: {name: list(filter(_is_own, found)) for name, found in by_name.items()}
                 for kind, by_name in registry().cards.items()
             }
         )
@@ -62,10 +58,14 @@ class Catalogue:
         """Return the cards of every plugin that is installed here."""
         return cls(registry().cards)
 
+    def own(self, kind: str, name: str) -> list[Any]:
+        """Return ncbench's own card of a name; none if it has no such card."""
+        return [found.card for found in self.cards.get(kind, {}).get(name, []) if _is_own(found)]
+
     @functools.cached_property
     def measures(self) -> Mapping[str, Measure]:
         """Every metric that ncbench's own cards describe; of any other a build may know nothing but its name."""
-        cards = [found.card for each in self.cards["metrics"].values() for found in each if _is_own(found)]
+        cards = [card for name in self.cards["metrics"] for card in self.own("metrics", name)]
         return {name: measure for card in cards for name, measure in card.metrics.items()}
 
     @functools.cached_property
@@ -98,7 +98,7 @@ class Catalogue:
             RefusedError: The name is one of ncbench's own, and the distribution another.
         """
         found = self.cards.get(kind, {}).get(name, [])
-        if distribution != BUILT_IN and any(map(_is_own, found)):
+        if distribution != BUILT_IN and self.own(kind, name):
             singular = kind.removesuffix("s")
             raise RefusedError(
                 f"{singular}.plugin.distribution", f"{name!r} is a {singular} of {BUILT_IN}, not of {distribution!r}"

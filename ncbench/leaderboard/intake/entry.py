@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
@@ -20,11 +19,11 @@ from ncbench.leaderboard.intake.catalogue import (
 )
 from ncbench.leaderboard.intake.files import record_path
 from ncbench.leaderboard.intake.problems import Problem, RefusedError, plain
-from ncbench.leaderboard.intake.recompute import Cells, read_cells, recomputed_accuracies
+from ncbench.leaderboard.intake.recompute import read_cells, recomputed_accuracies
 from ncbench.leaderboard.intake.soundness import SUPERSEDES, check_alone
 from ncbench.leaderboard.intake.stated import stated_numbers
 from ncbench.leaderboard.tables.curves import History, read_history
-from ncbench.records.record import Epoch, Record
+from ncbench.records.record import Record
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -41,7 +40,7 @@ class Entry:
         published_epochs: Of the recipe in the dataset's manifest; None if unknown.
         numbers: Of the test split: accuracies, recomputed, and what else the record states; empty if it does not count.
         totals: SHA-256 of the images in every cell of every split.
-        losses: SHA-256 of the losses of every epoch; None without epochs.
+        losses: SHA-256 of the losses of every epoch, which no two seeds share to the last digit; None without epochs.
         history: The curves that the pages draw.
         note: What a reader should know of the supervision; may be empty.
         exclusion: Why it does not count; None if nothing is known against it.
@@ -118,8 +117,8 @@ def inspect(data: bytes, catalogue: Catalogue) -> Entry:
         configuration=_configuration(record),
         published_epochs=published_epochs,
         numbers=numbers if excluded is None else {},
-        totals=_totals(cells),
-        losses=_losses(record.history),
+        totals=_hash([(split, part.label, part.count) for split, part in sorted(cells.items())]),
+        losses=_hash([epoch.losses for epoch in record.history]) if record.history else None,
         history=read_history(record),
         note=note,
         exclusion=None if excluded is None else Problem(path, *excluded, refused=False),
@@ -137,6 +136,7 @@ def grouped(entries: Iterable[Entry], key: Callable[[Entry], Key]) -> dict[Key, 
 def _exclusion(record: Record, accuracies: Mapping[str, float], catalogue: Catalogue) -> tuple[str, str] | None:
     """Return why a record that is sound in itself does not count, as field and reason."""
     primary, selection = record.primary_metric, str(record.recipe["selection"])
+    judged = catalogue.shown.get(primary)
     if record.dataset.synthetic:
         return "dataset.synthetic", "the run used generated data"
     if record.dataset.mismatch:
@@ -150,11 +150,15 @@ def _exclusion(record: Record, accuracies: Mapping[str, float], catalogue: Catal
     for split in ("train", "test"):
         if split not in record.groups:
             return f"groups.{split}", "there are no counts to recompute the accuracies from"
-    if primary not in accuracies or primary not in catalogue.shown or catalogue.shown[primary].direction != "higher":
+    if primary not in accuracies or judged is None or judged.direction != "higher":
         return "primary_metric", f"{primary!r} cannot be recomputed from the counts"
     if primary not in record.metrics.get("test", {}):
         return f"metrics.test.{primary}", "the record does not state its primary metric"
     return None
+
+
+def _hash(value: Any) -> str:
+    return content_hash(pydantic_core.to_json(value))
 
 
 def _configuration(record: Record) -> str:
@@ -165,16 +169,4 @@ def _configuration(record: Record) -> str:
     """
     parts = [[part.spec, part.plugin.distribution] for part in (record.method, record.dataset, record.backbone)]
     data = [record.dataset.synthetic, *([record.dataset.mismatch] if record.dataset.mismatch else [])]
-    return hashlib.sha256(canonical([*parts, *data, record.recipe])).hexdigest()
-
-
-def _totals(cells: Mapping[str, Cells]) -> str:
-    counts = [(split, part.label, part.count) for split, part in sorted(cells.items())]
-    return hashlib.sha256(pydantic_core.to_json(counts)).hexdigest()
-
-
-def _losses(history: list[Epoch]) -> str | None:
-    """Return a hash of every epoch's losses: no two seeds give the same to the last digit."""
-    if not history:
-        return None
-    return hashlib.sha256(pydantic_core.to_json([entry.losses for entry in history])).hexdigest()
+    return content_hash(canonical([*parts, *data, record.recipe]))

@@ -6,7 +6,6 @@ import os
 import re
 import stat
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from ncbench.contracts.cards import NAME
@@ -20,46 +19,13 @@ LONGEST_NAME = 64
 _FILE = re.compile(r"([0-9a-f]{64})\.json")
 
 
-@dataclass(frozen=True)
-class Located:
-    """A file where a record may lie.
-
-    Args:
-        path: The file.
-        dataset: Name of the dataset, from the path.
-        method: Name of the method, from the path.
-        digest: The content's hash, from the path.
-    """
-
-    path: Path
-    dataset: str
-    method: str
-    digest: str
-
-    @property
-    def relative(self) -> str:
-        """The path relative to the leaderboard folder, with forward slashes."""
-        return record_path(self.dataset, self.method, self.digest)
-
-
 def is_folder_name(name: str) -> bool:
     """Whether a dataset's or a method's name may name a folder; nothing that passes can lead out of the archive."""
     return len(name) <= LONGEST_NAME and NAME.fullmatch(name) is not None
 
 
 def record_path(dataset: str, method: str, digest: str) -> str:
-    """Return where a record belongs, relative to the leaderboard folder.
-
-    Raises:
-        RefusedError: A part is not a valid name.
-    """
-    for field, name in (("dataset.name", dataset), ("method.name", method)):
-        if not is_folder_name(name):
-            raise RefusedError(
-                field, f"{name!r} is not a name (lower-case letters, digits, underscores; at most {LONGEST_NAME})"
-            )
-    if not _FILE.fullmatch(f"{digest}.json"):
-        raise RefusedError("", f"{digest!r} is not a SHA-256 in hexadecimal")
+    """Return where a record belongs, relative to the leaderboard folder, by names that may name a folder."""
     return f"{RESULTS}/{dataset}/{method}/{digest}.json"
 
 
@@ -79,7 +45,7 @@ def require_leaderboard(folder: Path) -> None:
             )
 
 
-def find_files(folder: Path, datasets: Collection[str] | None = None) -> tuple[list[Located], list[Problem]]:
+def find_files(folder: Path, datasets: Collection[str] | None = None) -> tuple[list[str], list[Problem]]:
     """List the archive's files in the order of their paths.
 
     Args:
@@ -87,19 +53,19 @@ def find_files(folder: Path, datasets: Collection[str] | None = None) -> tuple[l
         datasets: Only look at these; None for all.
 
     Returns:
-        Files whose path is right, and one problem for everything else that lies there: links, wrong names, folders
-        where files belong.
+        Paths that may be a record's, relative to the leaderboard folder and with forward slashes; and one problem for
+        everything else that lies there: links, wrong names, folders where files belong.
     """
-    located: list[Located] = []
+    found: list[str] = []
     problems: list[Problem] = []
     for dataset in _entries(folder / RESULTS, "folder", problems, RESULTS):
         if datasets is not None and dataset.name not in datasets:
             continue
         prefix = f"{RESULTS}/{dataset.name}"
         for method in _entries(Path(dataset.path), "folder", problems, prefix):
-            for file in _entries(Path(method.path), "file", problems, f"{prefix}/{method.name}"):
-                located.append(Located(Path(file.path), dataset.name, method.name, file.name.removesuffix(".json")))
-    return located, problems
+            files = _entries(Path(method.path), "file", problems, f"{prefix}/{method.name}")
+            found += [f"{prefix}/{method.name}/{file.name}" for file in files]
+    return found, problems
 
 
 def read_file(path: Path) -> bytes:

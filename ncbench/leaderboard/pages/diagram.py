@@ -15,16 +15,7 @@ _LONGEST_LABEL = 18
 
 @dataclass(frozen=True)
 class Label:
-    """A method's name, and the line that leads from its place on the axis to it.
-
-    Args:
-        name: Cut if it is long.
-        full_name: The whole name.
-        x: The mean rank's place on the axis.
-        y: Of the name.
-        edge: Where the line ends and the name begins.
-        on_left: Whether the name stands to the left of `edge`.
-    """
+    """A method's name, cut if it is long, and the line to its edge from its place x on the axis."""
 
     name: str
     full_name: str
@@ -37,7 +28,7 @@ class Label:
 
 @dataclass(frozen=True)
 class Diagram:
-    """What a template needs to draw the diagram; units of a box `width` wide.
+    """What a template needs to draw the diagram, in a box :data:`WIDTH` wide.
 
     Args:
         ticks: (place, rank) of the axis.
@@ -45,11 +36,7 @@ class Diagram:
         bars: (from, to, height) of each run of methods that are not told apart.
     """
 
-    width: int
     height: float
-    axis: float
-    left: float
-    right: float
     ticks: tuple[tuple[float, int], ...]
     difference: float
     labels: tuple[Label, ...]
@@ -63,46 +50,25 @@ def draw(methods: list[MeanRank], test: RankTest) -> Diagram:
         methods: Best mean rank first.
         test: Of these methods.
     """
-    count = len(methods)
+    count, half = len(methods), (len(methods) + 1) // 2
     unit = (RIGHT - LEFT) / (count - 1)
-
-    def place(rank: float) -> float:
-        return round(LEFT + (rank - 1) * unit, 1)
-
+    places = [round(LEFT + (method.mean_rank - 1) * unit, 1) for method in methods]
     first_label = AXIS + 24 + _BAR_STEP * len(test.alike)
-    half = (count + 1) // 2
     labels = []
-    for position, method in enumerate(methods):
-        on_left = position < half
-        level = position if on_left else count - 1 - position
-        labels.append(
-            Label(
-                name=_cut(method.method),
-                full_name=method.method,
-                mean_rank=method.mean_rank,
-                x=place(method.mean_rank),
-                y=first_label + _LABEL_STEP * level,
-                edge=LEFT - 30 if on_left else RIGHT + 30,
-                on_left=on_left,
-            )
-        )
-    bars = tuple(
-        (place(methods[first].mean_rank) - 4, place(methods[last].mean_rank) + 4, AXIS + 12 + _BAR_STEP * level)
-        for level, (first, last) in enumerate(test.alike)
-    )
-    every = max(1, round(count / 12))
+    for position, (method, x) in enumerate(zip(methods, places, strict=True)):
+        name, on_left = method.method, position < half
+        shown = name if len(name) <= _LONGEST_LABEL else name[: _LONGEST_LABEL - 1] + "…"
+        y = first_label + _LABEL_STEP * (position if on_left else count - 1 - position)
+        labels.append(Label(shown, name, method.mean_rank, x, y, LEFT - 30 if on_left else RIGHT + 30, on_left))
     return Diagram(
-        width=WIDTH,
         height=first_label + _LABEL_STEP * (half - 1) + 14,
-        axis=AXIS,
-        left=LEFT,
-        right=RIGHT,
-        ticks=tuple((place(rank), rank) for rank in range(1, count + 1, every)),
+        ticks=tuple(
+            (round(LEFT + (rank - 1) * unit, 1), rank) for rank in range(1, count + 1, max(1, round(count / 12)))
+        ),
         difference=round(test.critical_difference * unit, 1),
         labels=tuple(labels),
-        bars=bars,
+        bars=tuple(
+            (places[first] - 4, places[last] + 4, AXIS + 12 + _BAR_STEP * level)
+            for level, (first, last) in enumerate(test.alike)
+        ),
     )
-
-
-def _cut(name: str) -> str:
-    return name if len(name) <= _LONGEST_LABEL else name[: _LONGEST_LABEL - 1] + "…"

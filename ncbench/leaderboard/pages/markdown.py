@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ncbench.leaderboard.intake.problems import Problem
 from ncbench.leaderboard.pages.wording import Wording, interval_note, labels_used
-from ncbench.leaderboard.tables.board import Board, DatasetTable, Estimate, Row, Section
+from ncbench.leaderboard.tables.board import Board, DatasetTable, Row, Section
 from ncbench.leaderboard.tables.intervals import MIN_SEEDS
 
 _HARMLESS = re.compile(r"[A-Za-z0-9_:=,.+/ -]+")
@@ -88,8 +88,8 @@ def _section(section: Section, primary: str, wording: Wording) -> list[str]:
             _method(row),
             literal(row.backbone.spec),
             str(row.epochs),
-            *(_estimate(row.metrics.get(name), name, wording) for name in metrics),
-            _estimate(row.versus_erm.difference, primary, wording, signed=True) if row.versus_erm else "",
+            *(wording.estimate(row.metrics[name], name) if name in row.metrics else "" for name in metrics),
+            wording.estimate(row.versus_erm.difference, primary, signed=True) if row.versus_erm else "",
             " ".join(f"[{run.seed}]({run.record})" for run in row.runs),
             "; ".join(filter(None, [literal(row.distinction), *row.flags])),
         ]
@@ -100,13 +100,6 @@ def _section(section: Section, primary: str, wording: Wording) -> list[str]:
 def _method(row: Row) -> str:
     origin = "" if row.method.distribution == "ncbench" else f" ({literal(row.method.distribution)})"
     return literal(row.method.spec) + origin
-
-
-def _estimate(estimate: Estimate | None, name: str, wording: Wording, signed: bool = False) -> str:
-    if estimate is None:
-        return ""
-    width = wording.margin(estimate, name)
-    return wording.shown(estimate.mean, name, signed) + (f" ± {width}" if width else "")
 
 
 def _left_out(problems: Sequence[Problem]) -> str:

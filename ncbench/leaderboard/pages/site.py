@@ -110,6 +110,7 @@ def _environment(wording: Wording) -> Environment:
         LEAST_DATASETS=LEAST_DATASETS,
         METHODS=METHODS,
         chart=charts,
+        axes=diagram,
     )
     return environment
 

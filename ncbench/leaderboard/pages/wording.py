@@ -39,6 +39,11 @@ class Wording:
             return ""
         return self.shown((estimate.high - estimate.low) / 2, name)
 
+    def estimate(self, estimate: Estimate, name: str, signed: bool = False) -> str:
+        """Return a mean, and half the width of its interval if it has one."""
+        margin = self.margin(estimate, name)
+        return self.shown(estimate.mean, name, signed) + (f" ± {margin}" if margin else "")
+
     def columns(self, sections: Iterable[Section]) -> list[str]:
         """Return the metrics that any row of some sections has, in the order they are shown."""
         found = {name for section in sections for row in section.rows for name in row.metrics}

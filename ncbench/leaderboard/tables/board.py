@@ -7,7 +7,7 @@ equal.
 from __future__ import annotations
 
 import json
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, JsonValue
 
@@ -24,7 +24,7 @@ class Measure(Part):
     unit: Literal["fraction", "LCA height", ""] = Field(
         description="a height is that of the lowest common ancestor of two classes in the class hierarchy"
     )
-    decimals: int | None = Field(description="to show of it, of a fraction in per cent; null for four digits")
+    decimals: int | None = Field(None, description="to show of it, of a fraction in per cent; null for four digits")
     better: Literal["higher", "lower", "neither"]
     recomputed: bool = Field(description="from the counts of each record; else it is what the record states")
 
@@ -185,11 +185,6 @@ class Board(Part):
     methods: list[MethodSummary]
     reported: list[ReportedTable]
     left_out: list[Problem]
-
-    @classmethod
-    def json_schema(cls) -> dict[str, Any]:
-        """Return the JSON Schema that is committed beside this module."""
-        return cls.model_json_schema()
 
     def to_bytes(self) -> bytes:
         """Return the content of ``leaderboard.json``."""

@@ -5,12 +5,12 @@ Unlike a row's accuracies these numbers cannot be recomputed; they are the recor
 
 from __future__ import annotations
 
-import bisect
 import functools
-import math
 from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+import numpy as np
 
 from ncbench.records.record import Record, Split
 
@@ -82,7 +82,6 @@ def _thinned(epochs: tuple[int, ...]) -> tuple[int, ...]:
     """Return at most :data:`POINTS` epochs, the first and the last among them, evenly spaced in their logarithm."""
     if len(epochs) <= POINTS:
         return epochs
-    first, last = math.log(epochs[0]), math.log(epochs[-1])
-    wanted = (math.exp(first + (last - first) * step / (POINTS - 1)) for step in range(POINTS))
-    positions = {min(bisect.bisect_left(epochs, target - 0.5), len(epochs) - 1) for target in wanted}
-    return tuple(epochs[position] for position in sorted(positions | {0, len(epochs) - 1}))
+    wanted = np.geomspace(epochs[0], epochs[-1], POINTS) - 0.5
+    positions = np.searchsorted(epochs, wanted).clip(max=len(epochs) - 1)
+    return tuple(epochs[position] for position in sorted({0, *positions.tolist(), len(epochs) - 1}))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,10 +13,10 @@ from pydantic import Field
 from ncbench.contracts.errors import ConfigurationError, NcbenchError, name_offenders
 from ncbench.contracts.specs import Spec
 from ncbench.data.files import Part
+from ncbench.leaderboard.intake.catalogue import Catalogue
 from ncbench.leaderboard.intake.files import is_folder_name, read_file
 from ncbench.leaderboard.intake.problems import RefusedError, plain
 from ncbench.leaderboard.tables.board import ReportedNumber, ReportedTable
-from ncbench.records.record import ACCURACIES
 
 FILE = "reported.yaml"
 
@@ -31,25 +31,24 @@ def _canonical(text: str) -> str:
     return text
 
 
-def _method(text: str) -> str:
-    if not is_folder_name(text):
-        raise ValueError(f"{text!r} is not a name (lower-case letters, digits, underscores)")
-    return text
-
-
 def _accuracy(text: str) -> str:
-    if text not in ACCURACIES:
-        raise ValueError(f"it is not one of {', '.join(ACCURACIES)}")
+    known = [name for name, measure in Catalogue.built_in().shown.items() if measure.from_counts]
+    if text not in known:
+        raise ValueError(f"it is not one of {', '.join(known)}")
     return text
 
 
-def _printable(text: str) -> str:
-    if not text.isprintable():
-        raise ValueError("it must be one line of characters that print")
-    return text
+def _must(fits: Callable[[str], bool], rule: str) -> pydantic.AfterValidator:
+    def validate(text: str) -> str:
+        if not fits(text):
+            raise ValueError(f"{text!r} is not {rule}")
+        return text
+
+    return pydantic.AfterValidator(validate)
 
 
-Text = Annotated[str, Field(min_length=1, max_length=500), pydantic.AfterValidator(_printable)]
+Text = Annotated[str, Field(min_length=1, max_length=500), _must(str.isprintable, "one line of characters that print")]
+Method = Annotated[str, _must(is_folder_name, "a name (lower-case letters, digits, underscores)")]
 Percent = Annotated[float, Field(ge=0, le=100)]
 
 
@@ -82,7 +81,7 @@ class Table(Part):
     metric: Annotated[str, pydantic.AfterValidator(_accuracy)]
     seeds: Annotated[int, Field(ge=1)] | None = None
     datasets: list[Annotated[str, pydantic.AfterValidator(_canonical)]]
-    methods: Mapping[Annotated[str, pydantic.AfterValidator(_method)], list[Number | Percent | None]]
+    methods: Mapping[Method, list[Number | Percent | None]]
 
     @pydantic.model_validator(mode="after")
     def _one_number_a_column(self) -> Table:
@@ -98,15 +97,9 @@ class Table(Part):
             for dataset, cell in zip(self.datasets, row, strict=True):
                 if cell is not None:
                     number = cell if isinstance(cell, Number) else Number(value=cell)
-                    numbers.append(
-                        ReportedNumber(
-                            dataset=dataset,
-                            method=method,
-                            value=number.value,
-                            spread=number.spread,
-                            seeds=number.seeds or self.seeds,
-                        )
-                    )
+                    seeds = number.seeds or self.seeds
+                    entry = {**number.model_dump(), "seeds": seeds, "dataset": dataset, "method": method}
+                    numbers.append(ReportedNumber(**entry))
         return ReportedTable(numbers=numbers, **self.model_dump(include={*ReportedTable.model_fields} - {"numbers"}))
 
 

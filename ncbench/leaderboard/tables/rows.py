@@ -163,15 +163,10 @@ def _flags(runs: Sequence[Entry], diverged: int) -> list[str]:
 def _ranked(rows: Sequence[Row], primary: str) -> list[Row]:
     """Sort by the primary metric and rank what has enough seeds; equals share a rank."""
     ordered = sorted(rows, key=lambda row: (len(row.runs) < MIN_SEEDS, -row.metrics[primary].mean, row.id))
-    ranked: list[Row] = []
-    for position, row in enumerate(ordered, start=1):
-        if len(row.runs) < MIN_SEEDS:
-            ranked.append(row)
-            continue
-        previous = ranked[-1] if ranked else None
-        tied = previous is not None and previous.metrics[primary].mean == row.metrics[primary].mean
-        ranked.append(row.model_copy(update={"rank": previous.rank if previous and tied else position}))
-    return ranked
+    means = [row.metrics[primary].mean for row in ordered if len(row.runs) >= MIN_SEEDS]
+    ranks = [1 + means.index(mean) for mean in means]
+    ranked = [row.model_copy(update={"rank": rank}) for row, rank in zip(ordered, ranks, strict=False)]
+    return ranked + ordered[len(ranked) :]
 
 
 def _distinguished(rows: Sequence[Row]) -> list[Row]:
