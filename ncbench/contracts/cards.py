@@ -18,6 +18,7 @@ NAME = re.compile(r"[a-z][a-z0-9_]*")
 """What users type: the name of a card, or a key of its parameters."""
 
 LabelUse = Literal["none", "bias"]
+_USES = get_args(LabelUse)
 SplitName = Literal["train", "val", "test"]
 
 
@@ -53,6 +54,11 @@ class Supervision:
             and (self.val == "bias" or other.val == "none")
             and (self.hierarchy or not other.hierarchy)
         )
+
+    def joined(self, other: Supervision) -> Supervision:
+        """Return what either uses."""
+        train, val = (max(getattr(self, split), getattr(other, split), key=_USES.index) for split in ("train", "val"))
+        return Supervision(train, val, self.hierarchy or other.hierarchy)
 
     def as_dict(self) -> dict[str, str | bool]:
         """Return the declaration as plain values, for the record."""

@@ -129,6 +129,15 @@ class Method(nn.Module):
         """Return what a method with these parameters uses; never more than its card declares."""
         return declared
 
+    @classmethod
+    def base(cls, params: Any) -> str | None:
+        """Return the spec of the method whose finished run one with these parameters builds on; None if it needs none.
+
+        That is a run like any other, on the same dataset, with the same backbone and seed. It is made first where it is
+        missing, and shared by all runs that build on it.
+        """
+        return None
+
     def build(self) -> None:
         """Create the modules from scratch. A method that retrains calls this again at the start of a stage."""
         self.backbone = self.make_backbone()
@@ -139,6 +148,14 @@ class Method(nn.Module):
     def stages(self, epochs: int) -> Sequence[Stage]:
         """Return the stages; `epochs` is the recipe's number. The model is selected among the last one's epochs."""
         return [Stage("train", epochs)]
+
+    def start_from(self, base: Method) -> None:
+        """Take over what the base has learned, before the first stage. Default: its backbone.
+
+        Args:
+            base: The finished method, in evaluation mode; it is thrown away afterwards.
+        """
+        self.backbone.load_state_dict(base.backbone.state_dict())
 
     def start_stage(self, stage: Stage, train: SplitView, val: SplitView | None) -> None:
         """Prepare for `stage`: score the training images, build new modules, fill buffers. Default: nothing.

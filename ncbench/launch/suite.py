@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +17,7 @@ from ncbench.contracts.launcher import Job
 from ncbench.contracts.specs import Scalar, Spec
 from ncbench.data.files import Part
 from ncbench.launch.search import Search, Values
-from ncbench.training.configuration import Configuration, resolve
+from ncbench.training.configuration import Configuration, base_settings, resolve
 
 
 class Block(Part):
@@ -73,7 +73,7 @@ class Suite(Part):
     runs: tuple[Block, ...] = Field(min_length=1)
 
     def members(self, allow_mismatch: bool = False) -> list[Member]:
-        """Return every run once, seed by seed, so that a sweep cut short has compared all methods.
+        """Return every run once, seed by seed, so that a sweep cut short has compared all methods; bases come first.
 
         Args:
             allow_mismatch: As for :func:`ncbench.run`; such runs are others, with ids of their own.
@@ -86,8 +86,13 @@ class Suite(Part):
         for block in self.runs:
             points = list(block.points())
             for seed, dataset, method, point in itertools.product(block.seeds, block.datasets, block.methods, points):
-                member = _member(method, dataset, block.backbone, seed, point, allow_mismatch)
-                found.setdefault(member.job.run_id, member)
+                recipe = {key: value for key, value in point.items() if not key.startswith("method.")}
+                parameters = {key.removeprefix("method."): point[key] for key in point.keys() - recipe.keys()}
+                spec = Spec.parse(method)
+                # As given, not canonical: a value that is the parameter's default may stand against a published one.
+                given = str(Spec(spec.name, {**spec.parameters, **parameters}))
+                for member in _members(given, dataset, block.backbone, seed, recipe, allow_mismatch):
+                    found.setdefault(member.job.run_id, member)
         return sorted(found.values(), key=lambda member: member.job.seed)
 
 
@@ -115,14 +120,21 @@ def load_suite(path: Path) -> Suite:
         raise ConfigurationError(f"{path} is not a suite: {name_offenders(problems)}.") from error
 
 
-def _member(
-    method: str, dataset: str, backbone: str | None, seed: int, point: Mapping[str, Scalar], allow_mismatch: bool
-) -> Member:
-    recipe = {key: value for key, value in point.items() if not key.startswith("method.")}
-    parameters = {key.removeprefix("method."): point[key] for key in point.keys() - recipe.keys()}
-    spec = Spec.parse(method)
-    # As given, not canonical: a value that is the parameter's default may stand against a published one.
-    given = str(Spec(spec.name, {**spec.parameters, **parameters}))
-    configuration = resolve(given, dataset, backbone, seed, recipe, synthetic=False, allow_mismatch=allow_mismatch)
-    job = Job(configuration.run_id, given, dataset, backbone, seed, recipe, allow_mismatch=allow_mismatch)
-    return Member(configuration, job)
+def _members(
+    method: str,
+    dataset: str,
+    backbone: str | None,
+    seed: int,
+    settings: Mapping[str, Scalar],
+    allow_mismatch: bool,
+) -> list[Member]:
+    """Return a run, after those that it builds on."""
+    configuration = resolve(method, dataset, backbone, seed, settings, synthetic=False, allow_mismatch=allow_mismatch)
+    job = Job(configuration.run_id, method, dataset, backbone, seed, settings, allow_mismatch=allow_mismatch)
+    if configuration.base is None:
+        return [Member(configuration, job)]
+    method_class, params = configuration.method.factory, configuration.method.params
+    bases = _members(
+        method_class.base(params), dataset, configuration.backbone.spec, seed, base_settings(settings), allow_mismatch
+    )
+    return [*bases, Member(configuration, replace(job, after=(configuration.base.run_id,)))]

@@ -82,6 +82,14 @@ class BackbonePart(Part):
     plugin: PluginPart
 
 
+class BasePart(Part):
+    """The finished run that this one builds on, and the SHA-256 of the model it left."""
+
+    run_id: Name
+    method: Name
+    model: Name
+
+
 class Group(Part):
     """One cell (target, bias) of a split; bias is null where the attribute is unknown."""
 
@@ -130,6 +138,7 @@ class Record(BaseModel):
     method: MethodPart
     dataset: DatasetPart
     backbone: BackbonePart
+    base: BasePart | None = None
     seed: int
     recipe: dict[str, JsonValue]
     primary_metric: Name

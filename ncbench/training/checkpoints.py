@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,16 +59,37 @@ def load_latest_checkpoint(folder: Path, device: torch.device) -> dict[str, Any]
     newest = paths[-1]
     content = newest.read_bytes()
     payload, digest = content[:-_DIGEST_SIZE], content[-_DIGEST_SIZE:]
-    way_on = (
+    next_step = (
         f"Delete it to go on from {paths[-2].name}." if len(paths) > 1 else "Delete it to start from the beginning."
     )
     if hashlib.sha256(payload).digest() != digest:
-        raise DataError(f"The checkpoint {newest} is damaged (its checksum differs). {way_on}")
+        raise DataError(f"The checkpoint {newest} is damaged (its checksum differs). {next_step}")
     try:
         state: dict[str, Any] = torch.load(io.BytesIO(payload), map_location=device, weights_only=True)
     except (pickle.UnpicklingError, RuntimeError) as error:
-        raise DataError(f"The checkpoint {newest} is not one that ncbench wrote. {way_on}") from error
+        raise DataError(f"The checkpoint {newest} is not one that ncbench wrote. {next_step}") from error
     return state
+
+
+def refuse_other(made_with: Mapping[str, str], now: Mapping[str, str], folder: Path) -> None:
+    """Refuse to go on from a checkpoint that was made with other data or other code: that would mix two experiments.
+
+    Args:
+        made_with: What it was made with, by name.
+        now: What there is now.
+        folder: The run's folder of checkpoints.
+
+    Raises:
+        DataError: They differ; the message says in what.
+    """
+    differ = [name for name in sorted({*made_with, *now}) if made_with.get(name) != now.get(name)]
+    if differ:
+        absent = "not there"
+        said = "; ".join(f"{name} was {made_with.get(name, absent)}, is {now.get(name, absent)}" for name in differ)
+        raise DataError(
+            f"The checkpoints in {folder} were made with something else: {said}. Put that back, or give --force to "
+            "start the run anew."
+        )
 
 
 def _by_epoch(folder: Path) -> list[Path]:

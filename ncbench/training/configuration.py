@@ -18,7 +18,10 @@ from ncbench.contracts.specs import Spec, parse_scalar
 from ncbench.data.sources.manifest import Manifest, load_manifest
 from ncbench.discovery.registry import Registered, registry
 from ncbench.training.recipe import Recipe
-from ncbench.training.selection import find_criterion
+from ncbench.training.selection import effective_supervision, find_criterion
+
+BASE = "base."
+"""What the settings of the run that another one builds on begin with."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class Configuration:
         seed: The seed.
         synthetic: Whether the dataset's generated twin is used.
         allow_mismatch: Whether data that are not what the manifest promises are gone on with.
+        base: Of the run that this one builds on; None if it builds on none.
     """
 
     method: Resolved
@@ -83,6 +87,13 @@ class Configuration:
     seed: int
     synthetic: bool
     allow_mismatch: bool = False
+    base: Configuration | None = None
+
+    @property
+    def labels_used(self) -> Supervision:
+        """The labels that the run used: the method's, the selection's, and those of the run that it builds on."""
+        used = effective_supervision(self.supervision, self.recipe.selection)
+        return used if self.base is None else used.joined(self.base.labels_used)
 
     @property
     def run_id(self) -> str:
@@ -98,6 +109,8 @@ class Configuration:
         }
         if self.allow_mismatch:  # a run on other data is another run; runs that were never asked keep their names
             identity["allow_mismatch"] = True
+        if self.base is not None:
+            identity["base"] = self.base.run_id
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         return f"{self.method.name}-{self.dataset.name}-s{self.seed}-{digest[:10]}"
 
@@ -138,7 +151,8 @@ def resolve(
         dataset: Spec of the dataset.
         backbone: Spec of the backbone, or None for the published or the dataset's default.
         seed: The seed.
-        settings: ``"recipe.KEY"`` -> value, the user's changes to the recipe.
+        settings: ``"recipe.KEY"`` -> value, the user's changes to the recipe; ``"base.recipe.KEY"`` for those to the
+            recipe of the run that it builds on.
         synthetic: Whether to use the dataset's generated twin.
         allow_mismatch: Whether to go on with data that are not what the manifest promises.
 
@@ -163,7 +177,13 @@ def resolve(
     resolved_backbone = _resolve("backbones", Spec.parse(backbone_text), {})
 
     of_dataset = {"selection": manifest.selection, **manifest.recipe}
-    recipe_values = {**of_dataset, **(published.recipe if published else {}), **_recipe_settings(settings)}
+    base_spec, of_base = method_class.base(resolved_method.params), base_settings(settings)
+    if base_spec is not None and Spec.parse(base_spec).name == method_spec.name:
+        raise PluginError(f"The method {method_spec.name!r} builds on itself, {base_spec}.")
+    if of_base and base_spec is None:
+        raise ConfigurationError(f"{method} builds on no other run, so that {BASE}{next(iter(of_base))} means nothing.")
+    own = {key: value for key, value in settings.items() if not key.startswith(BASE)}
+    recipe_values = {**of_dataset, **(published.recipe if published else {}), **_recipe_settings(own)}
     declared = resolved_method.registered.card.supervision
     supervision = method_class.supervision(resolved_method.params, declared)
     if not declared.covers(supervision):
@@ -178,7 +198,15 @@ def resolve(
         seed=seed,
         synthetic=synthetic,
         allow_mismatch=allow_mismatch,
+        base=None
+        if base_spec is None
+        else resolve(base_spec, dataset, resolved_backbone.spec, seed, of_base, synthetic, allow_mismatch),
     )
+
+
+def base_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of the run that one with these settings builds on."""
+    return {key.removeprefix(BASE): value for key, value in settings.items() if key.startswith(BASE)}
 
 
 def refuse_unfit(configuration: Configuration, dataset: Dataset) -> None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import torch
@@ -22,7 +23,7 @@ from ncbench.contracts.method import Backbone, Method, Stage, refuse_missing_lab
 from ncbench.contracts.task import Batch, Progress, SplitView, Task, derived_seed, seeded_generator
 from ncbench.data.loading.loader import batch_bounds
 from ncbench.features.snapshot import Snapshot, take_snapshot
-from ncbench.training.checkpoints import load_latest_checkpoint, save_checkpoint
+from ncbench.training.checkpoints import load_latest_checkpoint, refuse_other, save_checkpoint
 from ncbench.training.evaluation import Evaluator, SplitResult
 from ncbench.training.interrupts import Interrupts
 from ncbench.training.recipe import Recipe, rescale, schedules
@@ -121,6 +122,8 @@ def fit(
     resume: bool,
     reporter: Reporter,
     interrupts: Interrupts,
+    base: Method | None = None,
+    made_with: Mapping[str, str] = MappingProxyType({}),
 ) -> Fitted:
     """Train, select and evaluate.
 
@@ -136,6 +139,8 @@ def fit(
         resume: Whether to go on from the newest checkpoint, if there is one.
         reporter: Told of every epoch.
         interrupts: Told how many epochs are in no checkpoint; may note that the run is to end.
+        base: The finished method that this one builds on, in evaluation mode; None if it builds on none.
+        made_with: What a checkpoint must have been made with to be gone on from: data, versions, the base.
 
     Raises:
         KeyboardInterrupt: The run was interrupted; a checkpoint has every finished epoch unless the user insisted.
@@ -143,7 +148,7 @@ def fit(
         SupervisionError: The method read a label it did not declare.
         ConfigurationError: The recipe or the method does not fit the dataset.
         PluginError: The method breaks its contract.
-        DataError: The newest checkpoint is damaged.
+        DataError: The newest checkpoint is damaged, or was made with something else.
     """
     train, seed = splits["train"], method.task.seed
     device, layout = train.target.device, memory_format(method)
@@ -153,10 +158,15 @@ def fit(
 
     stages = [stage for stage in method.stages(recipe.epochs) if stage.epochs > 0]
     if not stages:
-        raise PluginError(f"stages() of {_name(method)} has no stage with an epoch in it.")
+        raise PluginError(f"stages() of {type(method).__name__} has no stage with an epoch in it.")
     total_epochs = sum(stage.epochs for stage in stages)
     restored = load_latest_checkpoint(checkpoints, device) if resume else None
+    if restored is None and base is not None:
+        method.eval()
+        method.start_from(base)
+        method.to(device)
     if restored is not None:
+        refuse_other(restored.get("made_with", {}), made_with, checkpoints)
         state.history[:] = restored["history"]
         state.best.update({name: Best(**best) for name, best in restored["best"].items()})
         state.snapshot = restored["snapshot"]
@@ -241,6 +251,7 @@ def fit(
                         "history": state.history,
                         "best": {name: vars(best) for name, best in state.best.items()},
                         "snapshot": state.snapshot,
+                        "made_with": dict(made_with),
                     },
                 )
                 last_checkpoint = time.monotonic()
@@ -281,19 +292,14 @@ def sound_order(method: Method, train: SplitView, generator: torch.Generator) ->
     """
     returned = method.order(train, generator)
     batches = [returned] if isinstance(returned, Tensor) else list(returned)
+    problem = "" if batches else "returns no batch"
     for batch in batches:
         if not isinstance(batch, Tensor) or batch.dtype != torch.int64 or batch.dim() != 1 or not len(batch):
-            raise PluginError(
-                f"order() of {_name(method)} must return int64 positions, or batches of them, not {batch!r:.80}."
-            )
-        lowest, highest = batch.aminmax()
-        if lowest < 0 or highest >= len(train):
-            raise PluginError(
-                f"order() of {_name(method)} must return positions in 0..{len(train) - 1}, not "
-                f"{int(lowest)} to {int(highest)}."
-            )
-    if not batches:
-        raise PluginError(f"order() of {_name(method)} returns no batch.")
+            problem = f"must return int64 positions, or batches of them, not {batch!r:.80}"
+        elif not 0 <= batch.min() <= batch.max() < len(train):
+            problem = f"must return positions in 0..{len(train) - 1}, not {int(batch.min())} to {int(batch.max())}"
+    if problem:
+        raise PluginError(f"order() of {type(method).__name__} {problem}.")
     return returned.cpu() if isinstance(returned, Tensor) else [batch.cpu() for batch in batches]
 
 
@@ -306,16 +312,16 @@ def loss_terms(method: Method, batch: Batch, autocast: torch.dtype | None) -> di
     device = batch.target.device.type
     with torch.autocast(device, dtype=autocast, enabled=autocast is not None):
         returned: object = method.loss(batch)
+    name = type(method).__name__
     terms = {"loss": returned} if isinstance(returned, Tensor) else returned
     if not (isinstance(terms, dict) and terms and all(map(_is_named_scalar, terms.items()))):
         got = f"a tensor of shape {tuple(returned.shape)}" if isinstance(returned, Tensor) else f"{returned!r:.80}"
-        raise PluginError(f"loss() of {_name(method)} must return a scalar tensor or a dict of named ones, not {got}.")
+        raise PluginError(f"loss() of {name} must return a scalar tensor or a dict of named ones, not {got}.")
     if terms is not returned:
         return terms
     if "loss" in terms:
         raise PluginError(
-            f"{_name(method)} has a term named 'loss', which is what the sum of all terms is called; give it another "
-            "name."
+            f"{name} has a term named 'loss', which is what the sum of all terms is called; give it another name."
         )
     # Autocast leaves some terms in bfloat16, in which sums over an epoch would stop growing.
     terms = {name: term.float() for name, term in terms.items()}
@@ -385,7 +391,3 @@ def _select(primary: str, criteria: list[str], epoch: int, method: Method, state
             state.best[criterion] = best
             if criterion == primary and primary != "last":
                 state.snapshot = {name: value.clone() for name, value in method.state_dict().items()}
-
-
-def _name(method: Method) -> str:
-    return type(method).__name__

@@ -7,6 +7,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -88,26 +89,61 @@ def run(
     configuration = resolve(method, dataset, backbone, seed, set, synthetic, allow_mismatch)
     if resume and force:
         raise ConfigurationError("--resume goes on with a run and --force discards it; give one of them.")
-    torch_device = find_device(device)
-    folder = writable_folder(Path(output) / configuration.run_id)
-    interrupts = Interrupts(warn)
-    with interrupts.heard(), locked(folder / LOCK_FILE, f"working on {folder}"):
-        earlier = None if force else finished(folder, resume)
-        if earlier is not None:
-            warn("This run is finished already; here is its record. --force runs it anew.")
-            return earlier
-        started = time.perf_counter()
-        try:
-            store = _prepare(configuration, data_root, warn)
-        except NcbenchError:
-            remove_if_nothing_happened(folder)
-            raise
-        session = Session(configuration, store, torch_device, folder, warn, time.perf_counter() - started)
-        discard_earlier_attempt(folder, checkpoints=not resume, everything=force)
-        session.start(resume)
-        result = _train(session, resume, checkpoint_seconds, reporter or Silent(), interrupts)
-        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
-        return result
+    runner = _Runner(Path(output), find_device(device), data_root, checkpoint_seconds, reporter or Silent(), warn)
+    return runner.make(configuration, resume, force)
+
+
+@dataclass(frozen=True)
+class _Runner:
+    """Makes runs in one output folder; arguments of :func:`run`."""
+
+    output: Path
+    device: torch.device
+    data_root: str | Path | None
+    checkpoint_seconds: float
+    reporter: Reporter
+    warn: Callable[[str], None]
+
+    def make(self, configuration: Configuration, resume: bool, force: bool, wait: bool = False) -> RunResult:
+        """Make a run, or return its record if it is finished already.
+
+        Args:
+            configuration: What to run.
+            resume: Go on from the newest checkpoint.
+            force: Discard what is there.
+            wait: Whether to wait where another process makes the same run, instead of refusing.
+        """
+        folder = writable_folder(self.output / configuration.run_id)
+        interrupts = Interrupts(self.warn)
+        lock = locked(folder / LOCK_FILE, f"working on {folder}", self.warn if wait else None)
+        with interrupts.heard(), lock:
+            earlier = None if force else finished(folder, resume)
+            if earlier is not None:
+                self.warn("This run is finished already; here is its record. --force runs it anew.")
+                return earlier
+            try:
+                base = None if configuration.base is None else self._base(configuration.base, configuration.method.name)
+                started = time.perf_counter()
+                store = _prepare(configuration, self.data_root, self.warn)
+                seconds = time.perf_counter() - started
+                session = Session(configuration, store, self.device, folder, self.warn, seconds, base)
+            except (NcbenchError, KeyboardInterrupt):
+                remove_if_nothing_happened(folder)
+                raise
+            discard_earlier_attempt(folder, checkpoints=not resume, everything=force)
+            session.start(resume)
+            result = _train(session, resume, self.checkpoint_seconds, self.reporter, interrupts)
+            shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+            return result
+
+    def _base(self, configuration: Configuration, method: str) -> RunResult:
+        """Return the finished run that a method builds on; it is made first where there is none."""
+        folder = self.output / configuration.run_id
+        earlier = finished(folder, resume=True)
+        if earlier is None:
+            self.warn(f"{method} builds on {configuration.run_id}, which is trained first.")
+            earlier = self.make(configuration, resume=True, force=False, wait=True)
+        return earlier
 
 
 def _prepare(configuration: Configuration, data_root: str | Path | None, warn: Callable[[str], None]) -> Store:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import hashlib
 import io
 import json
+import pickle
 import platform
 import statistics
 from collections.abc import Callable, Mapping
@@ -17,6 +19,8 @@ from typing import Any
 import torch
 
 import ncbench
+from ncbench.contracts.errors import DataError, described
+from ncbench.contracts.method import Method
 from ncbench.data.files import write_atomically
 from ncbench.data.store.open import Store
 from ncbench.discovery.registry import registry
@@ -29,7 +33,7 @@ from ncbench.training.configuration import Configuration, load_metrics
 from ncbench.training.evaluation import Evaluator
 from ncbench.training.interrupts import Interrupts
 from ncbench.training.loop import Fitted, Reporter, RunState, fit, make_method, memory_format
-from ncbench.training.selection import available_criteria, check_criterion, effective_supervision
+from ncbench.training.selection import available_criteria, check_criterion
 from ncbench.training.splits import load_splits, task_of
 
 
@@ -43,6 +47,10 @@ class Session:
         folder: The run's folder.
         warn: Told, in one line, what a person should know.
         prepare_seconds: How long it took to prepare the store.
+        base: The finished run that this one builds on; None if it builds on none.
+
+    Raises:
+        DataError: The base did not complete, was of other data, or its model is not there any more.
 
     Attributes:
         state: What the run has to show so far.
@@ -57,6 +65,7 @@ class Session:
         folder: Path,
         warn: Callable[[str], None],
         prepare_seconds: float,
+        base: RunResult | None = None,
     ) -> None:
         self.configuration = configuration
         self.store = store
@@ -65,11 +74,12 @@ class Session:
         self.warn = warn
         self.prepare_seconds = prepare_seconds
         self.state = RunState()
-        supervision = effective_supervision(configuration.supervision, configuration.recipe.selection)
+        self.base = base
+        of_base = None if base is None else _describe_base(base, store)
         self.known: Mapping[str, Any] = MappingProxyType(
             {
                 "run_id": configuration.run_id,
-                "method": {**configuration.method.describe(), "supervision": supervision.as_dict()},
+                "method": {**configuration.method.describe(), "supervision": configuration.labels_used.as_dict()},
                 "dataset": {
                     **configuration.dataset.describe(),
                     "synthetic": configuration.synthetic,
@@ -78,6 +88,7 @@ class Session:
                     "aligned_bias": None if store.aligned_bias is None else list(store.aligned_bias),
                 },
                 "backbone": configuration.backbone.describe(),
+                "base": of_base,
                 "seed": configuration.seed,
                 "recipe": configuration.recipe.as_dict(),
                 "primary_metric": configuration.manifest.primary_metric,
@@ -100,11 +111,11 @@ class Session:
         criteria = available_criteria(recipe.selection, val is not None, val is not None and val.bias is not None)
         check_criterion(recipe.selection, criteria, configuration.dataset.spec)
         evaluator = Evaluator(store, load_metrics(), max(recipe.batch_size, 256), recipe.autocast(self.device))
-        task = task_of(store, configuration.seed, configuration.supervision)
-        chosen = configuration.method
-        make_backbone = configuration.make_backbone(task.input_shape)
+        base = None
+        if self.base is not None and configuration.base is not None:
+            base = load_trained(configuration.base, store, self.base.folder, self.device)
         mean, std = configuration.manifest.channel_mean, configuration.manifest.channel_std
-        method = make_method(chosen.factory, chosen.name, chosen.params, task, make_backbone).to(self.device)
+        method = _make_method(configuration, store, self.device)
         fitted = fit(
             method,
             load_splits(store, recipe, mean, std, self.device, memory_format(method)),
@@ -116,11 +127,23 @@ class Session:
             resume=resume,
             reporter=_Logging(self, reporter),
             interrupts=interrupts,
+            base=base,
+            made_with=self._made_with(),
         )
         _save_model(fitted, self.folder / MODEL_FILE)
         if fitted.geometry is not None:
             write_snapshot(fitted.geometry, self.folder)
         return self.end("completed", fitted=fitted)
+
+    def _made_with(self) -> dict[str, str]:
+        """Return what a checkpoint must have been made with to be gone on from."""
+        parts = (self.configuration.method, self.configuration.dataset, self.configuration.backbone)
+        plugins = {part.registered.plugin.distribution: part.registered.plugin.version for part in parts}
+        torch_version = torch.__version__.partition("+")[0]
+        made_with = {**plugins, "torch": torch_version, "the data's fingerprint": self.store.fingerprint}
+        if self.known["base"] is not None:
+            made_with[f"the model of {self.known['base']['run_id']}"] = self.known["base"]["model"]
+        return made_with
 
     def log(self, event: str, **content: Any) -> None:
         """Append a line to the log."""
@@ -182,6 +205,63 @@ class _Logging:
             "ncbench_epoch_finished", self.session.warn, run=self.session.known, epoch=entry["epoch"], logs=entry
         )
         self.reporter.epoch(entry)
+
+
+def load_trained(configuration: Configuration, store: Store, folder: Path, device: torch.device) -> Method:
+    """Return the method of a finished run as it was left, in evaluation mode.
+
+    Args:
+        configuration: Of the run.
+        store: The data it was trained on.
+        folder: The run's.
+        device: Where the method is wanted.
+
+    Raises:
+        DataError: The model is not there, or not what the code of today can read.
+    """
+    path = folder / MODEL_FILE
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+        method = _make_method(configuration, store, device)
+        method.load_state_dict(state)
+    except (OSError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise DataError(
+            f"{path} cannot be read ({described(error):.200}). {_make_again(configuration.run_id)}"
+        ) from error
+    return method.eval()
+
+
+def _make_method(configuration: Configuration, store: Store, device: torch.device) -> Method:
+    task, chosen = task_of(store, configuration.seed, configuration.supervision), configuration.method
+    make_backbone = configuration.make_backbone(task.input_shape)
+    return make_method(chosen.factory, chosen.name, chosen.params, task, make_backbone).to(device)
+
+
+def _describe_base(base: RunResult, store: Store) -> dict[str, str]:
+    """Return what the record says of the run that this one builds on.
+
+    Raises:
+        DataError: It did not complete, was of other data, or its model is not there any more.
+    """
+    record, path = base.record, base.folder / MODEL_FILE
+    if base.status != "completed":
+        raise DataError(
+            f"This run builds on {record.run_id}, which {base.status}. --set base.recipe.KEY=VALUE changes its recipe."
+        )
+    if record.dataset.fingerprint != store.fingerprint:
+        raise DataError(
+            f"This run builds on {record.run_id}, which was trained on other data than there are now. "
+            f"{_make_again(record.run_id)}"
+        )
+    try:
+        model = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise DataError(f"This run builds on {path}, which is not there. {_make_again(record.run_id)}") from error
+    return {"run_id": record.run_id, "method": record.method.spec, "model": model}
+
+
+def _make_again(run_id: str) -> str:
+    return f"Delete the folder of {run_id}, and the same command makes that run again."
 
 
 def _save_model(fitted: Fitted, path: Path) -> None:
