@@ -29,9 +29,8 @@ from ncbench.contracts.dataset import Dataset, Split
 from ncbench.contracts.errors import ConfigurationError, DataError, described
 from ncbench.contracts.specs import Spec
 from ncbench.data.sources.manifest import load_manifest
-from ncbench.data.store.build import framing_of
 from ncbench.data.store.check import check_splits
-from ncbench.data.store.decode import decode_in_order
+from ncbench.data.store.decode import Framing, decode_in_order
 from ncbench.data.store.open import Store, open_store
 from ncbench.data.store.prepare import write_twin
 from ncbench.discovery.registry import registry
@@ -306,7 +305,7 @@ def _reads_or_reports(subject: Subject, path: Path, content: bytes | None, state
             images = [image for split in splits.values() if not _decoded(split) for image in split.inputs]
             packed = [image for image in images if not isinstance(image, Path)]
             files = [image for image in images if image == changed] + packed[:: max(1, len(packed) // 50)]
-            framing = framing_of(dataset)
+            framing = Framing.of(dataset)
             chunks = [] if framing is None else decode_in_order(files, framing)
             return not any(reason for _, reasons in chunks for reason in reasons)
         except (DataError, OSError):

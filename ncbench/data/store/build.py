@@ -64,7 +64,7 @@ def build(
     if differences and not allow_mismatch:
         raise not_as_promised(differences, manifest, None if dataset.folder is None else dataset.source)
     splits = thinned(splits, spec, dataset.class_names)
-    framing = framing_of(dataset)
+    framing = Framing.of(dataset)
     partial = folder.with_name(f".{folder.name}.partial")
     _begin(partial, {**identity, "decoder": list(decoder()), "splits": _contents(splits)})
     try:
@@ -192,10 +192,3 @@ def _fingerprint(digests: Mapping[str, SplitDigest], dataset: Dataset) -> str:
         total.update(f"{name} {digest.sha256} {decoded_by}\n".encode())
     total.update(json.dumps([list(dataset.class_names), list(dataset.bias_names)]).encode())
     return total.hexdigest()
-
-
-def framing_of(dataset: Dataset) -> Framing | None:
-    """Return how a dataset's image files are fitted to its image size; None for feature vectors, which have none."""
-    if dataset.image_size is None:
-        return None
-    return Framing(dataset.image_size, dataset.shorter_side, dataset.cut_bottom)

@@ -26,7 +26,7 @@ import numpy as np
 import PIL
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ncbench.contracts.dataset import ImageFile
+from ncbench.contracts.dataset import Dataset, ImageFile
 
 CHUNK = 16  # files a task: 2.4 MB of images at 224 px, and few enough to keep every core busy at the end
 
@@ -56,6 +56,12 @@ class Framing:
     def __post_init__(self) -> None:
         if self.shorter_side is not None and self.shorter_side < max(self.size):
             raise ValueError(f"shorter_side {self.shorter_side} does not cover the size {self.size}")
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> Framing | None:
+        """Return how a dataset's image files are fitted; None for feature vectors, which have no size."""
+        size = dataset.image_size
+        return None if size is None else cls(size, dataset.shorter_side, dataset.cut_bottom)
 
 
 @functools.cache

@@ -31,9 +31,9 @@ from ncbench.data.files import locked
 from ncbench.data.sources.integrity import signature
 from ncbench.data.sources.manifest import Manifest
 from ncbench.data.sources.roots import cache_folder, unwritable
-from ncbench.data.store.build import array_stamps, build, framing_of, seal
+from ncbench.data.store.build import array_stamps, build, seal
 from ncbench.data.store.check import SPLITS, not_as_promised
-from ncbench.data.store.decode import decoder
+from ncbench.data.store.decode import Framing, decoder
 from ncbench.data.store.imbalance import RULE
 from ncbench.data.store.write import labels_sha256, split_sha256
 
@@ -181,15 +181,14 @@ def _identity(dataset: Dataset, spec: Spec, manifest: Manifest) -> dict[str, Any
     promises = manifest.counting(dataset.counts_hold(dataset.params)).model_dump_json(
         include={"counts", "files", "lookalikes"}
     )
-    framing = framing_of(dataset)
+    framing = Framing.of(dataset)
     return {
         "format": FORMAT,
         "spec": str(spec),
         "version": manifest.version,
         "promises": hashlib.sha256(promises.encode()).hexdigest(),
         "sources": signature(dataset.source_files(), _root(dataset)),
-        "image_size": None if framing is None else list(framing.size),
-        "framing": None if framing is None else [framing.shorter_side, framing.cut_bottom],
+        "framing": framing and [*framing.size, framing.shorter_side, framing.cut_bottom],
         "imbalance": RULE if Thinning.of(spec) else None,
     }
 

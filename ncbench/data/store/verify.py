@@ -11,7 +11,6 @@ from ncbench.contracts.errors import DataError, name_offenders
 from ncbench.contracts.specs import Spec
 from ncbench.data.sources.integrity import signature, wrong_files
 from ncbench.data.sources.manifest import Manifest
-from ncbench.data.store.build import framing_of
 from ncbench.data.store.check import count_differences, read_splits
 from ncbench.data.store.decode import Framing, decode_in_order
 from ncbench.data.store.imbalance import thinned
@@ -68,7 +67,7 @@ def verify(dataset: Dataset, spec: Spec, manifest: Manifest, report: Callable[[s
     for name, split in splits.items():
         say(f"Reading {len(split.inputs)} {name} images")
         try:
-            problems += _split_problems(name, split, framing_of(dataset), before.get(name), kept[name])
+            problems += _split_problems(name, split, Framing.of(dataset), before.get(name), kept[name])
         except DataError as error:
             problems.append(str(error))
     return problems
