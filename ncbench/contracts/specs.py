@@ -1,14 +1,17 @@
-"""Spec strings, the one way to name a dataset, a method or a backbone.
+"""Spec strings, the one way to name a dataset, a method or a backbone, and the one reader of YAML.
 
-``NAME[:key=value[,key=value]...]``, values read as YAML scalars: ``colored_mnist:conflict=0.01``.
+``NAME[:key=value[,key=value]...]``, values read as YAML scalars: ``colored_mnist:conflict=0.01``. Scalars are those of
+YAML 1.2's core schema, on the command line and in files alike: 010 is ten, 1:30 and yes are text.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 from ncbench.contracts.cards import NAME
 from ncbench.contracts.errors import ConfigurationError
@@ -67,22 +70,15 @@ class Spec:
 
 
 def parse_scalar(text: str, where: str) -> Scalar:
-    """Read one YAML scalar. ``1e-3``, which YAML 1.1 takes for text, is a number here.
+    """Read one YAML scalar.
 
     Raises:
         ConfigurationError: The text is not a scalar; `where` names the place in the message.
     """
-    import yaml  # here, since listing commands never parse a value
-
     try:
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: 2020-13-45 looks like a date and is none
+        value = read_yaml(text)
+    except ValueError as error:
         raise ConfigurationError(f"The value {text!r} in {where!r} is not a YAML scalar.") from error
-    if isinstance(value, str) and text[:1] not in {'"', "'"}:
-        try:
-            return float(value)
-        except ValueError:
-            return value
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise ConfigurationError(f"The value {text!r} in {where!r} is not a YAML scalar.")
@@ -95,8 +91,65 @@ def format_scalar(value: Scalar) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
-        return repr(value)
+        return re.sub("inf|nan", r".\g<0>", repr(value))
     if isinstance(value, str):
         plain = re.fullmatch(r"[\w./+-]+", value) and parse_scalar(value, where=value) == value
         return value if plain else "'" + value.replace("'", "''") + "'"
     return str(value)
+
+
+def read_yaml(text: str) -> Any:
+    """Read a YAML 1.2 document: plain values, lists and mappings, in which no key is given twice.
+
+    Raises:
+        ValueError: It is not YAML, or a key is given twice; the message, in one line, says where.
+    """
+    import yaml  # here, since listing commands never read a value
+
+    try:
+        return yaml.load(text, _loader())  # noqa: S506 (a safe loader with fewer scalars)
+    except (yaml.YAMLError, RecursionError) as error:
+        said = " ".join(str(error).replace('in "<unicode string>", ', "in ").split())
+        raise ValueError(said or "it is nested too deeply") from error
+
+
+_CORE_SCHEMA = (  # section 10.3.2 of YAML 1.2.2; what matches none of these is text
+    ("null", r"null|Null|NULL|~|", "~nN"),
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
+    (
+        "float",
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        "-+.0123456789",
+    ),
+    ("merge", r"<<", "<"),  # of YAML 1.1, and in wide use
+)
+
+
+@functools.cache
+def _loader() -> Any:
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 (add_implicit_resolver wants its own)
+
+        def construct_int(self, node: yaml.ScalarNode) -> int:
+            return int(node.value, 0 if node.value[:2] in ("0o", "0x") else 10)
+
+        def flatten_mapping(self, node: yaml.MappingNode) -> None:
+            lines: dict[Any, int] = {}
+            for key, _ in node.value:
+                if key.tag != "tag:yaml.org,2002:merge":
+                    name, line = (key.tag, str(key.value)), key.start_mark.line + 1
+                    if name in lines:
+                        raise yaml.YAMLError(
+                            f"the key {key.value!r} is given twice, in line {lines[name]} and in line {line}"
+                        )
+                    lines[name] = line
+            super().flatten_mapping(node)
+
+    for tag, pattern, first in _CORE_SCHEMA:
+        beginnings = [*first, ""] if tag == "null" else [*first]
+        Loader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(rf"(?:{pattern})\Z"), beginnings)
+    Loader.add_constructor("tag:yaml.org,2002:int", Loader.construct_int)
+    return Loader

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pydantic
 
@@ -19,6 +20,27 @@ class Part(pydantic.BaseModel):
     """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def faults(error: pydantic.ValidationError) -> list[str]:
+    """Return what is wrong with a document, in plain words: a place and its fault each."""
+    places = {item["loc"]: item for item in error.errors(include_url=False)}
+    return [
+        f"{'.'.join(map(str, place)) or 'the whole'}{_fault(item)}"
+        for place, item in places.items()
+        # A list without its faulty entries is too short as well, which is not what is wrong.
+        if not any(other[: len(place)] == place for other in places if other != place)
+    ]
+
+
+def _fault(item: Mapping[str, Any]) -> str:
+    if item["type"] == "missing":
+        return " is missing"
+    if item["type"] == "extra_forbidden":
+        return " is not a key that is known"
+    message = item["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    given = repr(item["input"])
+    return f" {message}, not {given:.80}" if message.startswith("should") else f": {message}"
 
 
 def write_atomically(path: Path, content: bytes) -> None:

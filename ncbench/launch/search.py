@@ -12,6 +12,7 @@ from pydantic import Field
 from ncbench.contracts.specs import Scalar
 from ncbench.data.files import Part
 
+MOST_TRIALS = 10_000
 DIGITS = 3  # significant ones of a drawn number: nobody tunes more, and specs stay readable
 
 Values = Annotated[tuple[Scalar, ...], Field(min_length=1)]
@@ -43,12 +44,12 @@ class Search(Part):
     """Random search: every method and dataset of the block gets the same number of draws.
 
     Args:
-        trials: How many.
+        trials: How many, at most 10,000.
         seed: Of the draws; those of one block depend on nothing else, so all its methods try the same recipes.
         space: Setting -> the values it may take, or bounds.
     """
 
-    trials: int = Field(ge=1)
+    trials: int = Field(ge=1, le=MOST_TRIALS)
     seed: int = 0
     space: Mapping[str, Values | Uniform | LogUniform] = Field(min_length=1)
 

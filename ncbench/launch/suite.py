@@ -6,16 +6,15 @@ import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import pydantic
-import yaml
 from pydantic import Field
 
 from ncbench.contracts.errors import ConfigurationError, name_offenders
 from ncbench.contracts.launcher import Job
-from ncbench.contracts.specs import Scalar, Spec
-from ncbench.data.files import Part
+from ncbench.contracts.specs import Scalar, Spec, read_yaml
+from ncbench.data.files import Part, faults
 from ncbench.launch.search import Search, Values
 from ncbench.training.configuration import Configuration, base_settings, resolve
 
@@ -103,21 +102,13 @@ def load_suite(path: Path) -> Suite:
         ConfigurationError: The file is not there, is not YAML, or has a missing, unknown or invalid field.
     """
     try:
-        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return Suite.model_validate(content)
+        return Suite.model_validate(read_yaml(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise ConfigurationError(f"There is no suite at {path} ({error.strerror}).") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from error
     except pydantic.ValidationError as error:
-        places = {item["loc"]: item["msg"] for item in error.errors()}
-        problems = [
-            f"{'.'.join(map(str, place)) or 'the whole'}: {message}"
-            for place, message in places.items()
-            # A list without its faulty entries is too short as well, which is not what is wrong.
-            if not any(other[: len(place)] == place for other in places if other != place)
-        ]
-        raise ConfigurationError(f"{path} is not a suite: {name_offenders(problems)}.") from error
+        raise ConfigurationError(f"{path} is not a suite: {name_offenders(faults(error))}.") from error
+    except ValueError as error:
+        raise ConfigurationError(f"{path} is not valid YAML: {error}.") from error
 
 
 def _members(

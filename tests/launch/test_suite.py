@@ -146,3 +146,31 @@ def test_the_documented_suite_is_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", sorted(SUITES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_projects_suites_name_runs_that_exist(path: Path) -> None:
     assert load_suite(path).members()
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("settings: {recipe.epochs: 1}\n    settings: {recipe.lr: 0.01}", "'settings' is given twice, in line"),
+        ("settings: {recipe.epochs: 1, recipe.epochs: 50}", "'recipe.epochs' is given twice"),
+        ("seed: [1]", r"runs\.0\.seed is not a key that is known"),
+        ("search: {trials: 100000000, space: {recipe.lr: [1, 2]}}", r"runs\.0\.search\.trials should be less than"),
+    ],
+)
+def test_a_suite_that_says_one_thing_twice_or_too_much_is_refused(tmp_path: Path, text: str, complaint: str) -> None:
+    path = tmp_path / "suite.yaml"
+    path.write_text(
+        "title: t\ndescription: d\nruns:\n"
+        f"  - methods: [erm]\n    datasets: [colored_digits]\n    seeds: [0]\n    {text}\n"
+    )
+    with pytest.raises(ConfigurationError, match=complaint):
+        load_suite(path)
+
+
+def test_a_seed_that_yaml_1_1_takes_for_a_number_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "suite.yaml"
+    path.write_text(
+        "title: t\ndescription: d\nruns:\n  - methods: [erm]\n    datasets: [colored_digits]\n    seeds: [yes]\n"
+    )
+    with pytest.raises(ConfigurationError, match=r"runs\.0\.seeds\.0 should be a valid integer"):
+        load_suite(path)

@@ -272,6 +272,8 @@ def test_a_run_that_diverged_keeps_no_checkpoints(tmp_path: Path) -> None:
         (["--set", "recipe.epoch=3"], "Did you mean 'recipe.epochs'?"),
         (["--set", "recipe.epochs=0"], "'epochs' of the recipe is not valid"),
         (["--set", "recipe.epochs"], "is not of the form KEY=VALUE"),
+        (["--set", "recipe.epochs=1", "--set", "recipe.epochs=2"], "'recipe.epochs' is set twice"),
+        (["--set", "recipe.epochs=1:30"], "'epochs' of the recipe is not valid"),
         (["--device", "cuda:7"], "There is no device 'cuda:7' here."),
         (["--device", "gpu"], "There is no device 'gpu' here."),
         (["--resume", "--force"], "give one of them"),

@@ -13,13 +13,12 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
 import pydantic
-import yaml
 from pydantic import Field
 
 from ncbench.contracts.cards import NAME
 from ncbench.contracts.errors import DataError, name_offenders
-from ncbench.contracts.specs import Scalar
-from ncbench.data.files import Part
+from ncbench.contracts.specs import Scalar, read_yaml
+from ncbench.data.files import Part, faults
 
 
 def stays_inside(path: str) -> bool:
@@ -242,12 +241,11 @@ def load_manifest(reference: str) -> Manifest:
     except (OSError, ImportError) as error:
         raise DataError(f"The manifest {reference} cannot be read ({error}).") from error
     try:
-        return Manifest.model_validate(yaml.safe_load(text))
-    except yaml.YAMLError as error:
-        raise DataError(f"The manifest {reference} is not valid YAML: {' '.join(str(error).split())}.") from error
+        return Manifest.model_validate(read_yaml(text))
     except pydantic.ValidationError as error:
-        problems = [f"{'.'.join(map(str, item['loc'])) or 'the whole'}: {item['msg']}" for item in error.errors()]
-        raise DataError(f"The manifest {reference} is not valid: {name_offenders(problems)}.") from error
+        raise DataError(f"The manifest {reference} is not valid: {name_offenders(faults(error))}.") from error
+    except ValueError as error:
+        raise DataError(f"The manifest {reference} is not valid YAML: {error}.") from error
 
 
 def _resource(package: str, path: str) -> Traversable:

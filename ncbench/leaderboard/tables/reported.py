@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pydantic
-import yaml
 from pydantic import Field
 
 from ncbench.contracts.errors import ConfigurationError, NcbenchError, name_offenders
-from ncbench.contracts.specs import Spec
-from ncbench.data.files import Part
+from ncbench.contracts.specs import Spec, read_yaml
+from ncbench.data.files import Part, faults
 from ncbench.leaderboard.intake.catalogue import Catalogue
 from ncbench.leaderboard.intake.files import is_folder_name, read_file
 from ncbench.leaderboard.intake.problems import RefusedError, plain
@@ -116,11 +115,11 @@ def read_reported(folder: Path) -> list[ReportedTable]:
     if not path.exists() and not path.is_symlink():
         return []
     try:
-        content: Any = yaml.safe_load(read_file(path).decode())
+        content: Any = read_yaml(read_file(path).decode())
         return [table.flat() for table in _TABLES.validate_python(content or [])]
     except pydantic.ValidationError as error:
-        found = [f"{'.'.join(map(str, item['loc'])) or 'the whole'}: {item['msg']}" for item in error.errors()]
+        found = faults(error)
         shown = name_offenders([plain(place) for place in found])
         raise ConfigurationError(f"{path} does not fit, in {len(found)} places: {shown}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, RefusedError) as error:
+    except (ValueError, RefusedError) as error:
         raise ConfigurationError(f"{path} is not the YAML expected: {plain(' '.join(str(error).split()))}.") from error
