@@ -15,6 +15,10 @@ from ncbench.cli.main import main
 # No timed assertion: a busy machine is no failure. The same examples every time: neither is chance.
 settings.register_profile("ncbench", deadline=None, derandomize=True)
 settings.load_profile("ncbench")
+# Models here are tiny, and several workers share the cores. Nothing has imported torch yet.
+os.environ["OMP_NUM_THREADS"] = "1"
+# What somebody has installed beside ncbench is not what is tested; tests of plugins name their own.
+os.environ["NCBENCH_PLUGINS"] = "ncbench"
 
 
 @pytest.fixture(scope="session", autouse=True)

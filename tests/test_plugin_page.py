@@ -48,13 +48,15 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         file = site / path
         file.parent.mkdir(exist_ok=True)
         file.write_text(content)
-    for package in sorted(path.name for path in site.iterdir()):
+    packages = sorted(path.name for path in site.iterdir())
+    for package in packages:
         info = site / f"{package}-1.0.dist-info"
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package.replace('_', '-')}\nVersion: 1.0\n")
         (info / "entry_points.txt").write_text(f"[ncbench]\nplugin = {package}\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(site))
+        patch.setenv("NCBENCH_PLUGINS", ",".join(package.replace("_", "-") for package in packages))
         discovery.registry.cache_clear()
         yield
     discovery.registry.cache_clear()

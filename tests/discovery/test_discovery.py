@@ -1,15 +1,14 @@
-"""Discovery is tested on real distributions: folders with modules and dist-info on the path of a fresh interpreter."""
+"""Discovery is tested on real distributions: folders with modules and dist-info on the path of a new process."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
 import pytest
+
+from tests import served
 
 METHOD = """
 from ncbench import MethodCard, Supervision, hookimpl
@@ -31,17 +30,13 @@ def install(site: Path, distribution: str, version: str, code: str) -> None:
     (info / "entry_points.txt").write_text(f"[ncbench]\nplugin = {module}\n")
 
 
-def ncbench(site: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "ncbench", *arguments],
-        env={**os.environ, "PYTHONPATH": str(site), **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def ncbench(site: Path, *arguments: str, **environment: str | None) -> served.Finished:
+    """Run a command where what is installed in `site` is found, and nothing else that somebody has installed."""
+    theirs = ",".join(info.name.rpartition("-")[0] for info in site.glob("*.dist-info"))
+    return served.ncbench(*arguments, **{"PYTHONPATH": str(site), "NCBENCH_PLUGINS": theirs, **environment})
 
 
-def listed(site: Path, **environment: str) -> set[str]:
+def listed(site: Path, **environment: str | None) -> set[str]:
     result = ncbench(site, "list", "methods", "--json", **environment)
     assert result.returncode == 0, result.stderr
     return {row["name"] for row in json.loads(result.stdout)}
@@ -114,7 +109,7 @@ def test_two_plugins_with_one_name_are_an_error_that_names_both(tmp_path: Path) 
 def test_the_allow_list_names_distributions(tmp_path: Path) -> None:
     install(tmp_path, "one", "1.0", METHOD.format(name="first", module="one"))
     install(tmp_path, "Two_B", "2.0", METHOD.format(name="second", module="Two_B"))
-    assert {"first", "second", "erm"} <= listed(tmp_path)
+    assert {"first", "second", "erm"} <= listed(tmp_path, NCBENCH_PLUGINS=None)
     assert {"first", "second"} & listed(tmp_path, NCBENCH_PLUGINS="two-b") == {"second"}
     built_in = listed(tmp_path, NCBENCH_PLUGINS="")
     assert not {"first", "second"} & built_in

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests import served
 from tests.discovery.test_discovery import install, ncbench
 
 CODE = """
@@ -40,9 +39,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return site
 
 
-def call(site: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])
-    return ncbench(site, *arguments, PYTHONPATH=path, COLUMNS="200")
+def call(site: Path, *arguments: str) -> served.Finished:
+    return ncbench(site, *arguments, COLUMNS="200")
 
 
 @pytest.fixture(scope="module")

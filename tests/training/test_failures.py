@@ -1,17 +1,15 @@
-"""Methods that break their contract, and disks that fill up: real plugins and real limits in a fresh interpreter."""
+"""Methods that break their contract, and disks that fill up: real plugins and real limits in a process of its own."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
 import pytest
 
 from ncbench.records.record import Record
+from tests import served
 
 from .conftest import only_record
 
@@ -107,6 +105,11 @@ def site(tmp_path: Path) -> Path:
     return folder
 
 
+def run(site: Path, method: str, output: Path, *arguments: str, **environment: str) -> served.Finished:
+    environment |= {"PYTHONPATH": str(site), "NCBENCH_PLUGINS": "faulty"}
+    return served.ncbench("run", "--method", method, "--output", output, *arguments, **environment)
+
+
 @pytest.mark.parametrize(
     ("method", "complaint"),
     [
@@ -120,13 +123,7 @@ def site(tmp_path: Path) -> Path:
 def test_a_method_that_fails_leaves_a_record_that_says_why(
     tmp_path: Path, site: Path, method: str, complaint: str
 ) -> None:
-    finished = subprocess.run(
-        [sys.executable, "-m", "ncbench", "run", "--method", method, "--output", str(tmp_path / "runs")],
-        env={**os.environ, "PYTHONPATH": str(site)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    finished = run(site, method, tmp_path / "runs")
     assert finished.returncode == 1
     assert complaint in finished.stderr.splitlines()[-1]
     assert "Traceback" not in finished.stderr
@@ -145,22 +142,15 @@ def test_a_method_that_fails_leaves_a_record_that_says_why(
     ],
 )
 def test_a_method_that_breaks_its_contract_is_refused(tmp_path: Path, site: Path, method: str, complaint: str) -> None:
-    finished = subprocess.run(
-        [sys.executable, "-m", "ncbench", "run", "--method", method, "--output", str(tmp_path / "runs")],
-        env={**os.environ, "PYTHONPATH": str(site)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    finished = run(site, method, tmp_path / "runs")
     assert finished.returncode == 2
     assert complaint in finished.stderr.splitlines()[-1]
     assert not list((tmp_path / "runs").glob("*/result.json"))
 
 
 def test_stages_begin_and_end_in_evaluation_mode_and_losses_are_summed_in_float32(tmp_path: Path, site: Path) -> None:
-    command = [sys.executable, "-m", "ncbench", "run", "--method", "rounds", "--output", str(tmp_path / "runs")]
     settings = ["--set", "recipe.epochs=9", "--set", "recipe.measure_points=3"]
-    subprocess.run([*command, *settings], env={**os.environ, "PYTHONPATH": str(site)}, check=True, capture_output=True)
+    assert run(site, "rounds", tmp_path / "runs", *settings).returncode == 0
     record = only_record(tmp_path / "runs")
     assert record["status"] == "completed"
     # each stage is measured at its own log-spaced epochs: 1, 2, 4 of four and 1, 3, 9 of nine
@@ -170,16 +160,9 @@ def test_stages_begin_and_end_in_evaluation_mode_and_losses_are_summed_in_float3
 
 
 def test_a_run_that_failed_starts_over_and_its_old_checkpoints_are_gone(tmp_path: Path, site: Path) -> None:
-    command = [sys.executable, "-m", "ncbench", "run", "--method", "tires", "--output", str(tmp_path / "runs")]
-    command += ["--checkpoint-seconds", "0", "--set", "recipe.epochs=12"]
+    settings = ["--checkpoint-seconds", "0", "--set", "recipe.epochs=12"]
     for fail_at, extra in (("8", []), ("3", []), ("", ["--resume"])):
-        finished = subprocess.run(
-            [*command, *extra],
-            env={**os.environ, "PYTHONPATH": str(site), "FAIL_AT": fail_at},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        finished = run(site, "tires", tmp_path / "runs", *settings, *extra, FAIL_AT=fail_at)
         if fail_at:
             assert f"--resume goes on after epoch {fail_at}." in finished.stderr
         (log,) = (tmp_path / "runs").glob("*/log.jsonl")
@@ -200,13 +183,8 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(tmp_path: Path)
         main()
         """
     )
-    subprocess.run([sys.executable, "-m", "ncbench", "data", "prepare", "colored_digits"], check=True)
-    finished = subprocess.run(
-        [sys.executable, "-c", program, "run", "--output", str(tmp_path / "runs"), "--checkpoint-seconds", "0"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    assert served.ncbench("data", "prepare", "colored_digits").returncode == 0
+    finished = served.python("-c", program, "run", "--output", tmp_path / "runs", "--checkpoint-seconds", "0")
     assert finished.returncode == 1
     assert "There is no space left for" in finished.stderr.splitlines()[-1]
     assert "Traceback" not in finished.stderr

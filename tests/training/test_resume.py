@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,9 @@ import torch
 
 import ncbench
 from ncbench import ConfigurationError, DataError, load_result
+from ncbench.records.archive import RunResult
 from ncbench.training.checkpoints import load_latest_checkpoint, newest_epoch, save_checkpoint
+from tests import served
 
 from .conftest import without_times
 
@@ -29,11 +30,13 @@ CASES = [
     ("group_dro", "colored_digits:conflict=0.3,val=0.3"),
 ]
 
+CutOff = tuple[dict[str, Any], list[Path]]
+
 
 def arguments_of(method: str, dataset: str, output: Path) -> list[str]:
     selection = ["--set", "recipe.selection=val_accuracy"] if "val" in dataset else []
     return [
-        *(sys.executable, "-m", "ncbench", "run", "--method", method, "--dataset", dataset),
+        *("-m", "ncbench", "run", "--method", method, "--dataset", dataset),
         *("--set", f"recipe.epochs={EPOCHS}", "--checkpoint-seconds", "0", "--output", str(output), *selection),
     ]
 
@@ -42,17 +45,11 @@ def log_lines(output: Path) -> int:
     return sum(path.read_text().count("\n") for path in output.glob("*/log.jsonl"))
 
 
-def start_and_wait(command: list[str], output: Path, lines: int) -> subprocess.Popen[bytes]:
+def start_and_wait(command: list[str], output: Path, lines: int) -> served.Process:
     """Start a run and wait until its log has grown by `lines` lines, or it has ended."""
     before = log_lines(output)
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        # A shell that starts the tests in the background ignores SIGINT, and children would inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    while process.poll() is None and log_lines(output) < before + lines:
+    process = served.Process(*command)
+    while process.running and log_lines(output) < before + lines:
         time.sleep(0.005)
     return process
 
@@ -67,8 +64,8 @@ def test_kill_9_and_resume_end_in_the_uninterrupted_record(method: str, dataset:
     for _ in range(2):
         process = start_and_wait([*arguments_of(method, dataset, output), "--resume"], output, chance.randint(2, 12))
         time.sleep(chance.random() * 0.05)
-        process.kill()
-        process.communicate()
+        process.send(signal.SIGKILL)
+        process.finish()
     resumed = ncbench.run(method, dataset, set=settings, output=output, resume=True)
 
     expected, found = (without_times(json.loads(result.path.read_text())) for result in (whole, resumed))
@@ -79,45 +76,60 @@ def test_ctrl_c_leaves_a_valid_record_and_a_way_on(tmp_path: Path) -> None:
     command = arguments_of("erm", "colored_digits", tmp_path)
     command[command.index(f"recipe.epochs={EPOCHS}")] = "recipe.epochs=2000"
     process = start_and_wait(command, tmp_path, 5)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert b"with --resume goes on after epoch" in errors
-    assert b"Traceback" not in errors
+    process.send(signal.SIGINT)
+    finished = process.finish()
+    assert finished.returncode == 130
+    assert "with --resume goes on after epoch" in finished.stderr
+    assert "Traceback" not in finished.stderr
     (folder,) = tmp_path.iterdir()
     record = load_result(folder).record
     assert record.status == "interrupted"
     assert record.history
 
     # Without a word on how to go on, nothing is run and nothing lost.
-    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    refused = served.python(*command)
     assert refused.returncode == 2
     assert "--resume" in refused.stderr
     assert "--force" in refused.stderr
 
     process = start_and_wait([*command, "--resume"], tmp_path, 4)
-    process.send_signal(signal.SIGTERM)  # what a scheduler sends before it kills
-    process.communicate(timeout=60)
-    assert process.returncode == 130
+    process.send(signal.SIGTERM)  # what a scheduler sends before it kills
+    assert process.finish().returncode == 130
     assert len(load_result(folder).record.history) > len(record.history)
 
 
-def cut_off(tmp_path: Path) -> tuple[dict[str, Any], list[Path]]:
-    """Leave a run with its newest two checkpoints behind, as `kill -9` would.
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with its newest two checkpoints, as `kill -9` leaves it.
 
     A third is there too where the kill fell between writing one and removing the oldest.
     """
-    command = arguments_of("erm", "colored_digits", tmp_path)
-    process = start_and_wait(command, tmp_path, 8)
-    process.kill()
-    process.communicate()
+    output = tmp_path_factory.mktemp("killed")
+    process = start_and_wait(arguments_of("erm", "colored_digits", output), output, 8)
+    process.send(signal.SIGKILL)
+    process.finish()
+    return output
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
+    """The same run, uninterrupted."""
+    return ncbench.run("erm", set={"recipe.epochs": EPOCHS}, output=tmp_path_factory.mktemp("whole"))
+
+
+@pytest.fixture
+def cut_off(killed: Path, tmp_path: Path) -> CutOff:
+    """How to go on with a copy of the killed run, and its newest two checkpoints."""
+    shutil.copytree(killed, tmp_path, dirs_exist_ok=True)
     options = {"method": "erm", "set": {"recipe.epochs": EPOCHS}, "output": tmp_path, "resume": True}
     return options, sorted(tmp_path.glob("*/checkpoints/epoch-*.pt"))[-2:]
 
 
 @pytest.mark.parametrize("damage", ["flipped", "truncated", "emptied"])
-def test_a_damaged_checkpoint_is_named_and_the_previous_one_offered(damage: str, tmp_path: Path) -> None:
-    options, checkpoints = cut_off(tmp_path)
+def test_a_damaged_checkpoint_is_named_and_the_previous_one_offered(
+    damage: str, cut_off: CutOff, whole: RunResult
+) -> None:
+    options, checkpoints = cut_off
     assert len(checkpoints) == 2
     content = bytearray(checkpoints[-1].read_bytes())
     content[len(content) // 2] ^= 1
@@ -132,7 +144,6 @@ def test_a_damaged_checkpoint_is_named_and_the_previous_one_offered(damage: str,
 
     checkpoints[-1].unlink()
     resumed = ncbench.run(**options)
-    whole = ncbench.run(**{**options, "output": tmp_path / "whole"})
     first, second = (without_times(json.loads(result.path.read_text())) for result in (resumed, whole))
     assert first == second
 
@@ -145,7 +156,7 @@ def test_checkpoints_are_told_apart_by_number(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch-100000.pt", "epoch-100001.pt"]
 
 
-def test_nothing_in_a_checkpoint_is_executed(tmp_path: Path) -> None:
+def test_nothing_in_a_checkpoint_is_executed(tmp_path: Path, cut_off: CutOff) -> None:
     import hashlib
     import pickle
 
@@ -153,7 +164,7 @@ def test_nothing_in_a_checkpoint_is_executed(tmp_path: Path) -> None:
         def __reduce__(self) -> tuple[Any, tuple[str]]:
             return os.system, (f"touch {tmp_path / 'executed'}",)
 
-    options, checkpoints = cut_off(tmp_path)
+    options, checkpoints = cut_off
     payload = pickle.dumps(Malice())
     checkpoints[-1].write_bytes(payload + hashlib.sha256(payload).digest())
     with pytest.raises(ncbench.NcbenchError, match=checkpoints[-1].name):
@@ -161,9 +172,8 @@ def test_nothing_in_a_checkpoint_is_executed(tmp_path: Path) -> None:
     assert not (tmp_path / "executed").exists()
 
 
-def test_force_discards_what_was_cut_off(tmp_path: Path) -> None:
-    options, _ = cut_off(tmp_path)
+def test_force_discards_what_was_cut_off(cut_off: CutOff, whole: RunResult) -> None:
+    options, _ = cut_off
     forced = ncbench.run(**{**options, "resume": False, "force": True})
-    whole = ncbench.run(**{**options, "output": tmp_path / "whole"})
     assert forced.metrics == whole.metrics
     assert not (forced.folder / "checkpoints").exists()
