@@ -23,8 +23,9 @@ os.environ["NCBENCH_PLUGINS"] = "ncbench"
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Keep prepared stores out of the user's cache, and share them between the tests of one session."""
-    folder = tmp_path_factory.mktemp("cache")
+    """Keep prepared stores out of the user's cache, and share them between the tests, also those of other workers."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NCBENCH_CACHE", str(folder))
         yield folder

@@ -32,7 +32,7 @@ def install(site: Path, distribution: str, version: str, code: str) -> None:
 
 def ncbench(site: Path, *arguments: str, **environment: str | None) -> served.Finished:
     """Run a command where what is installed in `site` is found, and nothing else that somebody has installed."""
-    theirs = ",".join(info.name.rpartition("-")[0] for info in site.glob("*.dist-info"))
+    theirs = ",".join(info.stem.rpartition("-")[0] for info in site.glob("*.dist-info"))
     return served.ncbench(*arguments, **{"PYTHONPATH": str(site), "NCBENCH_PLUGINS": theirs, **environment})
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import served
+
 EXAMPLE = Path(__file__).parents[2] / "plugins" / "example"
 
 pytestmark = pytest.mark.skipif(
@@ -21,12 +23,8 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def call(*command: str | Path, site: Path | None = None) -> str:
-    # One thread: these models are tiny, and more only get into each other's way.
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"} | ({"PYTHONPATH": str(site)} if site else {})
-    result = subprocess.run(
-        [sys.executable, *map(str, command)], env=environment, capture_output=True, text=True, check=False
-    )
+def call(*command: str | Path, **environment: str) -> str:
+    result = served.python(*command, NCBENCH_PLUGINS="ncbench-spectral-decoupling", **environment)
     assert result.returncode == 0, f"{result.stdout}\n{result.stderr}"
     return result.stdout
 
@@ -47,7 +45,9 @@ def site(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_is_listed_with_its_distribution_and_version(site: Path) -> None:
-    rows = {row["name"]: row for row in json.loads(call("-m", "ncbench", "list", "methods", "--json", site=site))}
+    rows = {
+        row["name"]: row for row in json.loads(call("-m", "ncbench", "list", "methods", "--json", PYTHONPATH=str(site)))
+    }
     assert rows["spectral_decoupling"]["plugin"] == {
         "distribution": "ncbench-spectral-decoupling",
         "version": "1.0.0",
@@ -58,7 +58,8 @@ def test_it_is_listed_with_its_distribution_and_version(site: Path) -> None:
 def test_it_runs_by_name_and_the_record_says_where_it_came_from(site: Path, tmp_path: Path) -> None:
     arguments = ["--method", "spectral_decoupling:penalty=0.1", "--dataset", "colored_digits"]
     settings = ["--set", "recipe.epochs=1", "--set", "recipe.weight_decay=0"]
-    call("-m", "ncbench", "run", *arguments, *settings, "--output", tmp_path, "--device", "cpu", "--quiet", site=site)
+    where = ["--output", tmp_path, "--device", "cpu", "--quiet"]
+    call("-m", "ncbench", "run", *arguments, *settings, *where, PYTHONPATH=str(site))
     (path,) = tmp_path.glob("*/result.json")
     record = json.loads(path.read_text())
     assert record["status"] == "completed"
@@ -70,8 +71,10 @@ def test_it_runs_by_name_and_the_record_says_where_it_came_from(site: Path, tmp_
 
 
 def test_its_own_tests_pass_and_import_no_torch_for_the_card(site: Path, source: Path) -> None:
-    call("-m", "pytest", "-q", "-p", "no:cacheprovider", source / "tests", site=site)
-    call("-c", "import sys, ncbench_spectral_decoupling; assert 'torch' not in sys.modules", site=site)
+    call("-m", "pytest", "-q", "-p", "no:cacheprovider", source / "tests", PYTHONPATH=str(site))
+    code = "import sys, ncbench_spectral_decoupling; assert 'torch' not in sys.modules"
+    path = os.pathsep.join([str(site), *sys.path])
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, check=True)
 
 
 @pytest.mark.parametrize("name", ["__init__.py", "method.py"])

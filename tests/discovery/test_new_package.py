@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import stat
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -14,6 +11,7 @@ import pytest
 
 from ncbench import ConfigurationError
 from ncbench.discovery.scaffold import STARTS, new_package
+from tests import served
 
 CALLED = {
     "method": "mine",
@@ -24,14 +22,7 @@ CALLED = {
 
 
 def call(*command: str | Path, cwd: Path, **environment: str) -> str:
-    result = subprocess.run(
-        [sys.executable, *map(str, command)],
-        cwd=cwd,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    result = served.python(*command, cwd=cwd, **environment)
     assert result.returncode == 0, f"{result.stdout}\n{result.stderr}"
     return result.stdout
 
@@ -68,7 +59,8 @@ def test_the_packages_install_and_pass_their_own_tests(packages: dict[str, Path]
     options = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check"]
     call("-m", "pip", "install", *options, "--target", tmp_path / "site", *packages.values(), cwd=tmp_path)
     tests = [folder / "tests" for folder in packages.values()]
-    out = call("-m", "pytest", "-q", "-p", "no:cacheprovider", *tests, cwd=tmp_path, PYTHONPATH=str(tmp_path / "site"))
+    environment = {"PYTHONPATH": str(tmp_path / "site"), "NCBENCH_PLUGINS": ",".join(f.name for f in packages.values())}
+    out = call("-m", "pytest", "-q", "-p", "no:cacheprovider", *tests, cwd=tmp_path, **environment)
     assert "failed" not in out
     assert "passed" in out
 

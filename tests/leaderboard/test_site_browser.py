@@ -13,6 +13,7 @@ import pytest
 from ncbench.leaderboard.build import build
 from tests.leaderboard.conftest import HOSTILE
 
+pytestmark = pytest.mark.slow
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 PAGES = ("index.html", "methods/erm.html", "methods/evil.html")

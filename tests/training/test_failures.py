@@ -136,9 +136,9 @@ def test_a_method_that_fails_leaves_a_record_that_says_why(
 @pytest.mark.parametrize(
     ("method", "complaint"),
     [
-        ("names", "names has a term named 'loss'"),
-        ("nothing", "loss() of nothing must return a scalar tensor or a dict of named ones, not None."),
-        ("idles", "stages() of idles has no stage with an epoch in it."),
+        ("names", "Names has a term named 'loss'"),
+        ("nothing", "loss() of Nothing must return a scalar tensor or a dict of named ones, not None."),
+        ("idles", "stages() of Idles has no stage with an epoch in it."),
     ],
 )
 def test_a_method_that_breaks_its_contract_is_refused(tmp_path: Path, site: Path, method: str, complaint: str) -> None:
