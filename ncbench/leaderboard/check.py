@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pydantic
 
-from ncbench.leaderboard.build import Archive, build_board, read_archive, rendered
-from ncbench.leaderboard.intake.canonical import require_canonical
+from ncbench.leaderboard.build import build_board, read_archive, rendered
+from ncbench.leaderboard.intake.canonical import is_canonical
 from ncbench.leaderboard.intake.catalogue import Catalogue
 from ncbench.leaderboard.intake.files import read_file
 from ncbench.leaderboard.intake.git_base import Base
-from ncbench.leaderboard.intake.problems import Problem, RefusedError, plain
+from ncbench.leaderboard.intake.problems import plain
 from ncbench.leaderboard.pages.wording import Wording
 from ncbench.leaderboard.tables.board import Board
 from ncbench.leaderboard.tables.reported import read_reported
@@ -65,7 +65,11 @@ def check(folder: Path, reference: str | None = None) -> Verdict:
     archive = read_archive(folder, Catalogue.built_in())
     board = build_board(archive, read_reported(folder))
     failures = [str(problem) for problem in board.left_out if problem.refused]
-    failures += _not_canonical(folder, archive)
+    failures += [
+        f"{entry.path}: it is not in the canonical form (sorted keys, no spaces) that 'submit' writes."
+        for entry in archive.entries
+        if not is_canonical(read_file(folder / entry.path))
+    ]
     failures += [] if base is None else _lost(base)
     failures += [
         f"{name}: it is not what the records give; run 'ncbench leaderboard build' and commit it."
@@ -84,15 +88,6 @@ def changes(before: Board | None, after: Board) -> list[Change]:
         for key in dict.fromkeys([*new, *old])
         if old.get(key) != new.get(key)
     ]
-
-
-def _not_canonical(folder: Path, archive: Archive) -> Iterator[str]:
-    """Yield one line for each valid record whose layout is not the one that gives content a single hash."""
-    for entry in archive.entries:
-        try:
-            require_canonical(read_file(folder / entry.path))
-        except RefusedError as error:
-            yield str(Problem(entry.path, error.field, error.reason))
 
 
 def _lost(base: Base) -> Iterator[str]:

@@ -12,8 +12,9 @@ from ncbench.contracts.errors import DataError
 if TYPE_CHECKING:
     from ncbench.leaderboard.check import Change
 
-_BOARD = click.option(
+_FOLDER = click.option(
     "--board",
+    "folder",
     default="leaderboard",
     show_default=True,
     metavar="DIR",
@@ -28,8 +29,8 @@ def leaderboard() -> None:
 
 
 @leaderboard.command()
-@_BOARD
-def build(board: Path) -> int:
+@_FOLDER
+def build(folder: Path) -> int:
     """Write leaderboard.json, README.md and the pages in site/ from the records.
 
     A record that is refused is named with the field and the reason; the board is built from the others, and the exit
@@ -37,12 +38,12 @@ def build(board: Path) -> int:
     """
     from ncbench.leaderboard.build import build as build_files
 
-    built = build_files(board)
+    built = build_files(folder)
     for problem in built.left_out:
         click.echo(f"{'Refused' if problem.refused else 'Excluded'}: {problem}", err=True)
     rows = sum(len(section.rows) for table in built.datasets for section in table.sections)
     click.echo(f"{built.counted} of {built.records} records count, in {rows} rows on {len(built.datasets)} datasets.")
-    click.echo(f"Written: {board / 'leaderboard.json'}, {board / 'README.md'}, {board / 'site' / 'index.html'}")
+    click.echo(f"Written: {folder / 'leaderboard.json'}, {folder / 'README.md'}, {folder / 'site' / 'index.html'}")
     refused = sum(problem.refused for problem in built.left_out)
     if refused:
         were = "1 record was" if refused == 1 else f"{refused} records were"
@@ -52,13 +53,13 @@ def build(board: Path) -> int:
 
 
 @leaderboard.command()
-@_BOARD
+@_FOLDER
 @click.option("--base", metavar="GIT_REF", help="Also require that every record of this commit is there, unchanged.")
-def check(board: Path, base: str | None) -> int:
+def check(folder: Path, base: str | None) -> int:
     """Rebuild in memory and compare; exit with 1 if anything is wrong, one line each."""
     from ncbench.leaderboard.check import check as check_folder
 
-    verdict = check_folder(board, base)
+    verdict = check_folder(folder, base)
     if verdict.changes:
         _print_changes(verdict.changes, base)
     for line in verdict.failures:
@@ -72,9 +73,9 @@ def check(board: Path, base: str | None) -> int:
 
 @leaderboard.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path, exists=True))
-@_BOARD
+@_FOLDER
 @click.option("--supersedes", metavar="HASH", help="The record that the run corrects, by the name of its file.")
-def submit(runs: tuple[Path, ...], board: Path, supersedes: str | None) -> int:
+def submit(runs: tuple[Path, ...], folder: Path, supersedes: str | None) -> int:
     """Place the records of runs in the archive, for a pull request.
 
     RUN is a run folder or a result.json. A record that would not count (of a run that is not completed, or on data
@@ -84,7 +85,7 @@ def submit(runs: tuple[Path, ...], board: Path, supersedes: str | None) -> int:
     from ncbench.leaderboard.submit import submit as submit_runs
     from ncbench.leaderboard.tables.intervals import MIN_SEEDS
 
-    outcomes = submit_runs(board, runs, supersedes.removesuffix(".json") if supersedes else None)
+    outcomes = submit_runs(folder, runs, supersedes.removesuffix(".json") if supersedes else None)
     for outcome in outcomes:
         if outcome.path is None:
             click.echo(f"Refused: {outcome.run}: {outcome.problem}.", err=True)

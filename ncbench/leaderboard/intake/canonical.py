@@ -58,11 +58,6 @@ def parse_record(data: bytes) -> Record:
     return record
 
 
-def require_canonical(data: bytes) -> None:
-    """Refuse a record in another layout than the canonical one.
-
-    Raises:
-        RefusedError: Written again, it has other bytes.
-    """
-    if canonical(parse_json(data)) != data:
-        raise RefusedError("", "it is not in the canonical form (sorted keys, no spaces) that 'submit' writes")
+def is_canonical(data: bytes) -> bool:
+    """Whether a record is written in the one way that gives its content a single hash."""
+    return canonical(parse_json(data)) == data

@@ -10,6 +10,8 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import median
+from typing import NamedTuple
 
 from ncbench.leaderboard.tables.curves import ACCURACIES, Curve, History
 from ncbench.pictures.scales import steps
@@ -52,8 +54,7 @@ class Line:
     seeds: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Tick:
+class Tick(NamedTuple):
     """A mark on an axis."""
 
     at: int
@@ -133,9 +134,7 @@ def _median(curves: Sequence[Curve]) -> tuple[tuple[int, ...], Sequence[float]]:
     columns = [
         [value for epoch, value in zip(curve.epochs, curve.values, strict=True) if epoch in shared] for curve in curves
     ]
-    low, high = (len(curves) - 1) // 2, len(curves) // 2
-    ordered = map(sorted, zip(*columns, strict=True))
-    return tuple(sorted(shared)), [(values[low] + values[high]) / 2 for values in ordered]
+    return tuple(sorted(shared)), list(map(median, zip(*columns, strict=True)))
 
 
 def _path(epochs: tuple[int, ...], values: Sequence[float], last: int, scale: _Scale) -> str:
@@ -160,14 +159,10 @@ class _Scale:
 
     def places(self, values: Sequence[float]) -> list[int]:
         """Return the heights of values; those beyond the axis lie on its end."""
-        low, high = self.marks[0], self.marks[-1]
-        if not (values and low <= min(values) and max(values) <= high):
-            values = [min(max(value, low), high) for value in values]
-        if self.logarithmic:
-            values = [math.log10(value) for value in values]
-            low, high = math.log10(low), math.log10(high)
-        height = (BOTTOM - TOP) / (high - low)
-        return [round(BOTTOM - height * (value - low)) for value in values]
+        bottom, top = self.marks[0], self.marks[-1]
+        scale = math.log10 if self.logarithmic else float
+        low, height = scale(bottom), (BOTTOM - TOP) / (scale(top) - scale(bottom))
+        return [round(BOTTOM - height * (scale(min(max(value, bottom), top)) - low)) for value in values]
 
 
 def _scale(kind: str, values: Sequence[float]) -> _Scale:
