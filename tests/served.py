@@ -6,6 +6,7 @@ What it is like to start anew (which modules an import brings) is not tested wit
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import runpy
@@ -26,6 +27,7 @@ _CONTEXT.set_forkserver_preload(
         "torch._dynamo",  # by the first optimizer
     ]
 )
+STREAMS = ("stdout", "stderr")
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,14 @@ class Process:
     """
 
     def __init__(self, *arguments: str | Path, cwd: Path | None = None, **environment: str | None) -> None:
-        self._printed = TemporaryDirectory()
+        self._folder = TemporaryDirectory()
+        self._printed = Path(self._folder.name)
+        for stream in STREAMS:
+            (self._printed / stream).touch()
         whole = {name: value for name, value in {**os.environ, **environment}.items() if value is not None}
         self._process = _CONTEXT.Process(
             target=_run,
-            args=([*map(str, arguments)], whole, cwd or Path.cwd(), Path(self._printed.name)),
+            args=([*map(str, arguments)], whole, cwd or Path.cwd(), self._printed),
             daemon=True,
         )
         self._process.start()
@@ -62,17 +67,22 @@ class Process:
         return self._process.is_alive()
 
     def send(self, number: signal.Signals) -> None:
-        """Send it a signal."""
+        """Send it a signal, unless it has ended."""
         assert self._process.pid is not None
-        os.kill(self._process.pid, number)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._process.pid, number)
 
-    def finish(self, timeout: float = 120) -> Finished:
+    @property
+    def stdout(self) -> str:
+        """What it has printed so far."""
+        return (self._printed / "stdout").read_text()
+
+    def finish(self, timeout: float = 600) -> Finished:
         """Wait until it ends; a negative exit code is the signal that ended it."""
         self._process.join(timeout)
         code = self._process.exitcode
         assert code is not None, f"it has not ended after {timeout} s"
-        printed = ((Path(self._printed.name) / stream).read_text() for stream in ("stdout", "stderr"))
-        return Finished(code, *printed)
+        return Finished(code, *((self._printed / stream).read_text() for stream in STREAMS))
 
 
 def python(*arguments: str | Path, cwd: Path | None = None, **environment: str | None) -> Finished:
@@ -87,7 +97,7 @@ def ncbench(*arguments: str | Path, **environment: str | None) -> Finished:
 
 def _run(arguments: list[str], environment: dict[str, str], folder: Path, printed: Path) -> None:
     """Become what was asked for, in the process just forked."""
-    for stream, number in (("stdout", 1), ("stderr", 2)):
+    for number, stream in enumerate(STREAMS, 1):
         file = (printed / stream).open("w", buffering=1)
         os.dup2(file.fileno(), number)
         setattr(sys, stream, os.fdopen(number, "w", buffering=1))

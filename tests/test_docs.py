@@ -6,7 +6,6 @@ import doctest
 import importlib
 import inspect
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 
 import ncbench
 from ncbench.contracts import hookspecs
+from tests import served
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
@@ -25,8 +25,8 @@ PAGES = [
 
 
 def test_generated_pages_are_what_the_code_says(tmp_path: Path) -> None:
-    # In an interpreter of its own: click keeps parts of a command's help from its first use, whoever used it.
-    subprocess.run([sys.executable, str(ROOT / "docs" / "render.py"), str(tmp_path)], check=True)
+    # In a process of its own: click keeps parts of a command's help from its first use, whoever used it.
+    assert served.python("-m", "render", tmp_path, PYTHONPATH=str(ROOT / "docs")).returncode == 0
     pages = sorted(tmp_path.iterdir())
     assert pages
     for page in pages:

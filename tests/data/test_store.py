@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from ncbench.data.store import write
 from ncbench.data.store.decode import Framing, decode
 from ncbench.data.store.open import Store, open_store
 from ncbench.data.store.verify import verify
+from tests import served
 
 from .conftest import TOY, InMemory, Toy, in_memory, make_manifest, make_split
 
@@ -439,9 +441,8 @@ _SCRIPT = """
 """
 
 
-def _script(root: Path, extra: str = "") -> list[str]:
-    tests = str(Path(__file__).parents[2])
-    return [sys.executable, "-c", textwrap.dedent(_SCRIPT).format(tests=tests, root=str(root), extra=extra)]
+def _script(root: Path, extra: str = "") -> str:
+    return textwrap.dedent(_SCRIPT).format(tests=str(Path(__file__).parents[2]), root=str(root), extra=extra)
 
 
 def test_a_killed_build_is_gone_on_with(toy_root: Path, cache: Path) -> None:
@@ -453,12 +454,12 @@ def test_a_killed_build_is_gone_on_with(toy_root: Path, cache: Path) -> None:
         "    return inner(folder, name, *rest)\n"
         "build.write_split = write_split"
     )
-    process = subprocess.Popen(_script(toy_root, hang), stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "half\n"
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
+    process = served.Process("-c", _script(toy_root, hang))
+    while process.running and not process.stdout:
+        time.sleep(0.005)
+    assert process.stdout == "half\n"
+    process.send(signal.SIGKILL)
+    process.finish()
     left = [path for path in (cache / "stores" / "toy").iterdir() if path.is_dir()]
     assert [path.name.endswith(".partial") for path in left] == [True]
     lines: list[str] = []
@@ -560,19 +561,17 @@ def test_a_bad_file_before_an_interruption_is_still_named(toy_root: Path, decodi
 
 
 def test_processes_that_prepare_the_same_store_do_not_harm_each_other(toy_root: Path) -> None:
-    processes = [subprocess.Popen(_script(toy_root), stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    outputs = [process.communicate(timeout=60)[0] for process in processes]
-    assert all(process.returncode == 0 for process in processes)
-    assert set(outputs) == {open_toy(toy_root).fingerprint + "\n"}
+    processes = [served.Process("-c", _script(toy_root)) for _ in range(3)]
+    ended = [process.finish() for process in processes]
+    assert all(process.returncode == 0 for process in ended)
+    assert {process.stdout for process in ended} == {open_toy(toy_root).fingerprint + "\n"}
 
 
 def test_preparing_needs_no_main_guard(toy_root: Path, tmp_path: Path) -> None:
     # With enough files for many tasks, a plain script must not be run again by whoever decodes them.
     Toy.write(toy_root, number=130)
     script = tmp_path / "script.py"
-    script.write_text(
-        textwrap.dedent(_SCRIPT).format(tests=str(Path(__file__).parents[2]), root=str(toy_root), extra="")
-    )
+    script.write_text(_script(toy_root))
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
     assert len(done.stdout.splitlines()) == 1
 

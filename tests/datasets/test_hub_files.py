@@ -14,6 +14,7 @@ import pytest
 
 from ncbench import DataError
 from ncbench_datasets.layouts.hub_files import read_images, read_pictures, write_pictures
+from tests import served
 
 
 def _write(path: Path, number: int = 300) -> np.ndarray:
@@ -41,9 +42,11 @@ def test_threads_and_processes_read_the_same_bytes(tmp_path: Path) -> None:
     assert alone[0].startswith(b"\x89PNG")
     with ThreadPoolExecutor(4) as threads:
         assert list(threads.map(lambda image: image.read_bytes(), images)) == alone
-    code = "import pickle, sys; print(*(len(i.read_bytes()) for i in pickle.load(sys.stdin.buffer)))"
-    done = subprocess.run([sys.executable, "-c", code], input=pickle.dumps(images), capture_output=True, check=True)
-    assert done.stdout.split() == [str(len(content)).encode() for content in alone]
+    (tmp_path / "images.pickle").write_bytes(pickle.dumps(images))
+    code = "import pickle, sys; print(*(len(i.read_bytes()) for i in pickle.load(open(sys.argv[1], 'rb'))))"
+    done = served.python("-c", code, tmp_path / "images.pickle")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(len(content)) for content in alone]
     assert len(pickle.dumps(images)) < sum(map(len, alone))  # the file is mapped there too, not sent
 
 

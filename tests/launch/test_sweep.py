@@ -8,7 +8,6 @@ import os
 import pty
 import re
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -26,6 +25,7 @@ from ncbench.cli.tables.sweep import table
 from ncbench.contracts.launcher import Event
 from ncbench.launch.suite import Member, load_suite
 from ncbench.launch.sweep import Sweep
+from tests import served
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -114,8 +114,7 @@ class Elsewhere(Launcher):
             yield Started(job, "node 1")
             yield Waiting(job, "a node is repaired")
             yield Started(job, "node 2")
-            command = [sys.executable, "-m", "ncbench", "run", *job.arguments(attempt=1), *arguments]
-            done = subprocess.run(command, cwd="/", capture_output=True, text=True)
+            done = served.python("-m", "ncbench", "run", *job.arguments(attempt=1), *arguments, cwd=Path("/"))
             yield Ended(job, done.returncode, done.stderr.strip().rpartition("\n")[2])
 
 

@@ -9,6 +9,8 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
+
 from ncbench import Ended, Job, Started, Waiting, load_result
 from ncbench.launch.launchers import make_launcher
 from ncbench.launch.suite import Member
@@ -59,6 +61,7 @@ def test_jobs_take_turns_and_start_once_what_they_build_on_is_completed(tmp_path
     assert load_result(tmp_path / on_base.run_id).status == "completed"
 
 
+@pytest.mark.slow
 def test_a_killed_run_takes_no_other_with_it_and_is_gone_on_with(tmp_path: Path) -> None:
     members = [member(0, epochs=200), member(1), member(2, epochs=200)]
     first, second, third = (member.job.run_id for member in members)
