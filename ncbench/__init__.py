@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from ncbench.contracts.metric import Metric as Metric
     from ncbench.contracts.parameters import Parameters as Parameters
     from ncbench.contracts.task import Batch as Batch
+    from ncbench.contracts.task import Progress as Progress
     from ncbench.contracts.task import SplitView as SplitView
     from ncbench.contracts.task import Task as Task
     from ncbench.data.loading.memory import free_memory as free_memory
@@ -80,6 +81,7 @@ _HOME = {
     "Panel": "contracts.cards",
     "Parameters": "contracts.parameters",
     "PluginError": "contracts.errors",
+    "Progress": "contracts.task",
     "Published": "contracts.method",
     "Split": "contracts.dataset",
     "SplitView": "contracts.task",

@@ -15,8 +15,7 @@ or ``conformance.check("my_method")``, which returns a report. A check that is k
 on the CPU, on images of a few pixels.
 """
 
-from ncbench.conformance.kit import check, checks, parametrize
-from ncbench.conformance.report import Outcome, Report
+from ncbench.conformance.kit import Outcome, Report, check, checks, parametrize
 from ncbench.conformance.subject import Check, ConformanceError, Skipped
 
 __all__ = ["Check", "ConformanceError", "Outcome", "Report", "Skipped", "check", "checks", "parametrize"]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -12,14 +12,13 @@ from torch import Tensor
 from ncbench.conformance.common import (
     CHECKS_OF_CARDS,
     CHECKS_OF_PARAMETERS,
-    choices,
-    require_unseeded,
+    require_same_in_any_batch,
+    variants,
 )
-from ncbench.conformance.subject import ConformanceError, Skipped, Subject, require
-from ncbench.conformance.surroundings import watched_folders
-from ncbench.contracts.errors import ConfigurationError, DataError, described
+from ncbench.conformance.subject import ConformanceError, Property, Subject, builds_on, require, saying
+from ncbench.conformance.surroundings import no_files_left, require_unseeded
+from ncbench.contracts.errors import ConfigurationError, DataError
 from ncbench.contracts.method import Backbone
-from ncbench.contracts.specs import Spec
 from ncbench.training.seeding import seed_global_generators
 
 INPUT_SHAPES = ((3, 32, 32), (3, 64, 64), (3, 224, 224), (8,))  # the first that the backbone takes is used
@@ -30,10 +29,9 @@ def gives_features(subject: Subject) -> None:
     """Colour and grey images, or vectors, become (N, feature_dim) finite features."""
     backbone, images = _built(subject)
     _features(backbone, images)
-    if images.ndim == 2:
-        return
-    grey = images[:, :1]
-    _features(_build(subject, grey), grey)
+    if images.ndim > 2:
+        grey = images[:, :1]
+        _features(_build(subject, grey), grey)
 
 
 def refuses_images_it_cannot_take(subject: Subject) -> None:
@@ -59,15 +57,8 @@ def features_depend_on_the_image_alone(subject: Subject) -> None:
     """In evaluation mode an image has the same features again, in any batch, at any place in it."""
     backbone, images = _built(subject)
     before = images.clone()
-    whole = _features(backbone, images)
+    require_same_in_any_batch(lambda images: _features(backbone, images), images, "features", rtol=1e-3)
     require(torch.equal(before, images), "it changes the images in place")
-    ways = {
-        "a second time": _features(backbone, images),
-        "one at a time": torch.cat([_features(backbone, image[None]) for image in images]),
-        "in another order": _features(backbone, images.flip(0)).flip(0),
-    }
-    for way, again in ways.items():
-        require(torch.allclose(whole, again, rtol=1e-3, atol=1e-4), f"images taken {way} have other features")
 
 
 def same_seed_same_weights(subject: Subject) -> None:
@@ -85,18 +76,9 @@ def same_seed_same_weights(subject: Subject) -> None:
 
 def builds_with_any_choice_of_parameters(subject: Subject) -> None:
     """Every named choice and every switch works, or says in one line what it needs."""
-    variants = list(choices(subject.factory.Parameters, dict(subject.spec.parameters), subject.spec.name))
-    if not variants:
-        raise Skipped("no parameter is a choice or a switch")
-    for values in variants:
-        variant = dataclasses.replace(subject, spec=Spec(subject.spec.name, values))
-        try:
-            backbone, images = _built(variant)
-        except (ConfigurationError, DataError):
-            continue
-        except Exception as error:
-            raise ConformanceError(f"as {variant.spec} it raises {described(error)}") from error
-        _features(backbone, images)
+    for variant in variants(subject):
+        with saying(f"as {variant.spec}"), contextlib.suppress(ConfigurationError, DataError):
+            _features(*_built(variant))
 
 
 def leaves_global_state_alone(subject: Subject) -> None:
@@ -106,23 +88,26 @@ def leaves_global_state_alone(subject: Subject) -> None:
 
 def writes_no_files(subject: Subject) -> None:
     """It leaves nothing in the working, the home or the temporary folder."""
-    with watched_folders() as left:
-        backbone, images = _built(subject)
-        _features(backbone, images)
-    require(not left, f"it left {', '.join(left[:20])}")
+    with no_files_left():
+        _features(*_built(subject))
 
 
-CHECKS: Sequence[Callable[[Subject], None]] = (
+CHECKS: Sequence[Property] = (
     *CHECKS_OF_CARDS,
     *CHECKS_OF_PARAMETERS,
     gives_features,
-    refuses_images_it_cannot_take,
-    trains_on_a_batch_of_one_image,
-    features_depend_on_the_image_alone,
-    same_seed_same_weights,
-    builds_with_any_choice_of_parameters,
-    leaves_global_state_alone,
-    writes_no_files,
+    *map(
+        builds_on(gives_features),
+        (
+            refuses_images_it_cannot_take,
+            trains_on_a_batch_of_one_image,
+            features_depend_on_the_image_alone,
+            same_seed_same_weights,
+            builds_with_any_choice_of_parameters,
+            leaves_global_state_alone,
+            writes_no_files,
+        ),
+    ),
 )
 
 

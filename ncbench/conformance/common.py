@@ -9,10 +9,13 @@ import subprocess
 import sys
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from ncbench.conformance.subject import ConformanceError, Skipped, Subject, require
-from ncbench.conformance.surroundings import generator_states, torch_settings
+import torch
+from torch import Tensor
+
+from ncbench.conformance.subject import ConformanceError, Property, Skipped, Subject, require
 from ncbench.contracts.dataset import Dataset
 from ncbench.contracts.errors import ConfigurationError, PluginError
 from ncbench.contracts.method import Backbone, Method
@@ -95,8 +98,8 @@ def parameters_are_validated(subject: Subject) -> None:
         require(again == params, f"the canonical spec {text!r} does not read back as the parameters it was made of")
 
 
-CHECKS_OF_CARDS: Sequence[Callable[[Subject], None]] = (card_is_truthful, card_imports_no_torch)
-CHECKS_OF_PARAMETERS: Sequence[Callable[[Subject], None]] = (parameters_are_documented, parameters_are_validated)
+CHECKS_OF_CARDS: Sequence[Property] = (card_is_truthful, card_imports_no_torch)
+CHECKS_OF_PARAMETERS: Sequence[Property] = (parameters_are_documented, parameters_are_validated)
 
 
 def require_backbone(spec: str) -> None:
@@ -110,21 +113,36 @@ def require_backbone(spec: str) -> None:
     factory.Parameters.build(backbone.parameters, owner=backbone.name)
 
 
-def require_unseeded(run: Callable[[int], object]) -> None:
-    """Require that where the global generators end depends on where they began, and torch's settings stay.
+def require_same_in_any_batch(function: Callable[[Tensor], Tensor], images: Tensor, what: str, rtol: float) -> None:
+    """Require that a function gives an image the same again, in any batch, at any place in it.
 
     Args:
-        run: Seeds the global generators with its argument, and then does what must not seed them.
+        function: (N, C, H, W) -> (N, ...).
+        images: To try it on.
+        what: It gives.
+        rtol: How large a difference is taken for one of rounding.
     """
-    settings, ends = torch_settings(), []
-    for seed in (1, 1, 2):
-        run(seed)
-        ends.append(generator_states())
-    for name in ends[0]:
-        seeded = ends[0][name] != ends[1][name] or ends[0][name] == ends[2][name]
-        require(not seeded, f"{name} global generator is seeded; take a generator of your own")
-    changed = [name for name, value in torch_settings().items() if value != settings[name]]
-    require(not changed, f"torch's {' and '.join(changed)} changed")
+    whole = function(images)
+    ways = {
+        "a second time": function(images),
+        "one at a time": torch.cat([function(image[None]) for image in images]),
+        "in another order": function(images.flip(0)).flip(0),
+    }
+    for way, again in ways.items():
+        require(torch.allclose(whole, again, rtol=rtol, atol=1e-4), f"images taken {way} have other {what}")
+
+
+def variants(subject: Subject) -> list[Subject]:
+    """Return the subject with one named choice or switch changed, for every one.
+
+    Raises:
+        Skipped: There is none.
+    """
+    name, given = subject.spec.name, dict(subject.spec.parameters)
+    found = [replace(subject, spec=Spec(name, values)) for values in choices(subject.factory.Parameters, given, name)]
+    if not found:
+        raise Skipped("no parameter is a choice or a switch")
+    return found
 
 
 def choices(model: type[Parameters], given: Mapping[str, Any], name: str) -> Iterator[dict[str, Any]]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import dataclasses
 import functools
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -19,15 +18,13 @@ import numpy as np
 from ncbench.conformance.common import (
     CHECKS_OF_CARDS,
     CHECKS_OF_PARAMETERS,
-    choices,
     require_backbone,
-    require_unseeded,
+    variants,
 )
-from ncbench.conformance.subject import ConformanceError, Skipped, Subject, require
-from ncbench.conformance.surroundings import watched_folders
+from ncbench.conformance.subject import Property, Skipped, Subject, builds_on, require, saying
+from ncbench.conformance.surroundings import no_files_left, require_unseeded, temporary_folder
 from ncbench.contracts.dataset import Dataset, Split
-from ncbench.contracts.errors import ConfigurationError, DataError, described
-from ncbench.contracts.specs import Spec
+from ncbench.contracts.errors import DataError
 from ncbench.data.sources.manifest import load_manifest
 from ncbench.data.store.check import check_splits
 from ncbench.data.store.decode import Framing, decode_in_order
@@ -41,16 +38,14 @@ from ncbench.training.selection import criteria
 
 def manifest_is_valid(subject: Subject) -> None:
     """The manifest has the card's name, and its recipe, backbone, metric and selection are ones that exist."""
-    try:
+    with saying("the manifest"):
         manifest = load_manifest(subject.card.manifest)
         Recipe.build(manifest.recipe, owner="the recipe")
         require_backbone(manifest.backbone)
-    except (ConfigurationError, DataError) as error:
-        raise ConformanceError(f"the manifest: {error}") from error
-    require(manifest.name == subject.card.name, f"the manifest is of {manifest.name!r}")
-    require(manifest.selection in criteria(), f"the manifest's selection {manifest.selection!r} is no criterion")
-    known = manifest.primary_metric in registry().measures()
-    require(known, f"the manifest's primary metric {manifest.primary_metric!r} is unknown")
+        require(manifest.name == subject.card.name, f"it is of {manifest.name!r}")
+        require(manifest.selection in criteria(), f"its selection {manifest.selection!r} is no criterion")
+        known = manifest.primary_metric in registry().measures()
+        require(known, f"its primary metric {manifest.primary_metric!r} is unknown")
 
 
 def writes_a_twin(subject: Subject) -> None:
@@ -58,13 +53,14 @@ def writes_a_twin(subject: Subject) -> None:
     if subject.factory.folder is None:
         raise Skipped("the dataset is embedded and needs no twin")
     folder = Path(subject.factory.folder)
-    with _temporary_folder() as first, _temporary_folder() as second:
+    with temporary_folder() as first, temporary_folder() as second:
         for root in (first, second):
             subject.factory.synthesize(root)
             outside = [path.name for path in root.iterdir() if path.name != folder.parts[0]]
             require(not outside, f"it writes {', '.join(outside)} beside its folder {str(folder)!r}")
-        _require_reproducible(subject, first)
         different = _difference(_dataset(subject, first).read(), _dataset(subject, second).read())
+        if different and _read_twice(subject, first):
+            raise Skipped("see reads_the_same_each_time")
         require(not different, f"a second twin has other {different}")
 
 
@@ -111,24 +107,16 @@ def reads_the_same_each_time(subject: Subject) -> None:
     require(not different, f"read a second time it has other {different}")
 
 
+@builds_on(reads_sound_splits)
 def reads_with_any_choice_of_parameters(subject: Subject) -> None:
     """Every named choice and every switch among the dataset's own parameters gives sound splits."""
-    given, model = dict(subject.spec.parameters), subject.factory.Parameters
-    variants = list(choices(model, given, subject.spec.name))
-    if not variants:
-        raise Skipped("no parameter is a choice or a switch")
-    try:
-        _require_sound(subject)
-    except Exception as error:
-        raise Skipped("the splits are not sound in the first place; see reads_sound_splits") from error
-    for values in variants:
-        variant = dataclasses.replace(subject, spec=Spec(subject.spec.name, values))
-        try:
-            _require_sound(variant)
-        except Exception as error:
-            raise ConformanceError(f"as {variant.spec} it raises {described(error)}") from error
+    for variant in variants(subject):
+        with saying(f"as {variant.spec}"):
+            dataset = _dataset(variant, _root(variant))
+            check_splits(dataset.read(), str(variant.spec), dataset)
 
 
+@builds_on(reads_the_same_each_time)
 def lists_all_its_sources(subject: Subject) -> None:
     """Every source file exists, below the dataset's folder, and nothing else is needed to read the splits."""
     root = _root(subject)
@@ -142,33 +130,24 @@ def lists_all_its_sources(subject: Subject) -> None:
     require(not missing, f"listed but not there: {', '.join(missing[:20])}")
     outside = [str(path) for path in files if not path.is_relative_to(dataset.source)]
     require(not outside, f"listed but not below {dataset.source}: {', '.join(outside[:20])}")
-    _require_reproducible(subject, root)
-    with _temporary_folder() as elsewhere:
+    with temporary_folder() as elsewhere, saying("with the listed files alone"):
         for path in files:
             target = elsewhere / path.relative_to(root)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
-        try:
-            different = _difference(dataset.read(), _dataset(subject, elsewhere).read())
-        except Exception as error:
-            raise ConformanceError(f"with the listed files alone it raises {described(error)}") from error
-        require(not different, f"with the listed files alone it has other {different}")
+        different = _difference(dataset.read(), _dataset(subject, elsewhere).read())
+        require(not different, f"it has other {different}")
 
 
 def reports_missing_sources(subject: Subject) -> None:
     """Without its folder, with an empty one or with a file missing, it raises a DataError, if it raises."""
     if subject.factory.folder is None:
         raise Skipped("the dataset is embedded")
-    with _temporary_folder() as root:
+    with temporary_folder() as root:
         for state in ("without its folder", "with an empty folder"):
-            try:
+            with saying(f"{state}, of source_files(),"), contextlib.suppress(DataError):
                 _dataset(subject, root).source_files()
-            except DataError:
-                pass
-            except Exception as error:
-                raise ConformanceError(f"{state} source_files() raises {described(error)}") from error
-            else:
-                raise ConformanceError(f"{state} source_files() raises nothing")
+                require(False, "it raises nothing")
             (root / subject.factory.folder).mkdir(parents=True, exist_ok=True)
     for path in _files_of_each_kind(subject):
         _reads_or_reports(subject, path, None, f"without {path.name}")
@@ -188,41 +167,41 @@ def reports_damaged_sources(subject: Subject) -> None:
 def leaves_global_state_alone(subject: Subject) -> None:
     """It does not seed a global generator or change a setting of torch."""
 
-    def read(seed: int) -> None:
+    def run(seed: int) -> None:
         seed_global_generators(seed)
-        dataset = _dataset(subject, _root(subject))
-        dataset.source_files()
-        dataset.read()
+        _read(subject)
 
-    require_unseeded(read)
+    require_unseeded(run)
 
 
 def writes_no_files(subject: Subject) -> None:
     """Reading leaves the sources as they are, and nothing in the working, the home or the temporary folder."""
     root = _root(subject)
     before = _contents(root)
-    with watched_folders() as left:
-        dataset = _dataset(subject, root)
-        dataset.source_files()
-        dataset.read()
+    with no_files_left():
+        _read(subject)
     require(_contents(root) == before, "reading changes its sources")
-    require(not left, f"it left {', '.join(left[:20])}")
 
 
-CHECKS: Sequence[Callable[[Subject], None]] = (
+CHECKS: Sequence[Property] = (
     *CHECKS_OF_CARDS,
     *CHECKS_OF_PARAMETERS,
     manifest_is_valid,
     writes_a_twin,
-    reads_sound_splits,
-    names_fit_the_labels,
-    reads_the_same_each_time,
-    reads_with_any_choice_of_parameters,
-    lists_all_its_sources,
-    reports_missing_sources,
-    reports_damaged_sources,
-    leaves_global_state_alone,
-    writes_no_files,
+    *map(
+        builds_on(writes_a_twin),
+        (
+            reads_sound_splits,
+            names_fit_the_labels,
+            reads_the_same_each_time,
+            reads_with_any_choice_of_parameters,
+            lists_all_its_sources,
+            reports_missing_sources,
+            reports_damaged_sources,
+            leaves_global_state_alone,
+            writes_no_files,
+        ),
+    ),
 )
 
 
@@ -231,23 +210,15 @@ def _dataset(subject: Subject, root: Path | None) -> Dataset:
     return dataset
 
 
-def _require_sound(subject: Subject) -> None:
+def _read(subject: Subject) -> None:
     dataset = _dataset(subject, _root(subject))
-    check_splits(dataset.read(), str(subject.spec), dataset)
+    dataset.source_files()
+    dataset.read()
 
 
 def _root(subject: Subject) -> Path | None:
-    """Return a data root with the twin; None for an embedded dataset.
-
-    Raises:
-        Skipped: There is no twin, which another check reports.
-    """
-    if subject.factory.folder is None:
-        return None
-    try:
-        return _twin(subject.factory)
-    except Exception as error:
-        raise Skipped("there is no twin to read; see writes_a_twin") from error
+    """Return a data root with the twin; None for an embedded dataset."""
+    return None if subject.factory.folder is None else _twin(subject.factory)
 
 
 @functools.cache
@@ -264,14 +235,8 @@ def _store(subject: Subject, root: Path | None) -> Iterator[Store]:
     """Build the dataset's store as the first run on it does, below a cache folder of its own."""
     manifest = load_manifest(subject.card.manifest)
     spec = subject.params.spec(subject.card.name)
-    with _temporary_folder() as cache, patch.dict(os.environ, {"NCBENCH_CACHE": str(cache)}):
+    with temporary_folder() as cache, patch.dict(os.environ, {"NCBENCH_CACHE": str(cache)}):
         yield open_store(_dataset(subject, root), spec, manifest if root is None else manifest.for_twin())
-
-
-@contextlib.contextmanager
-def _temporary_folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="ncbench-conformance-") as name:
-        yield Path(name)
 
 
 def _files_of_each_kind(subject: Subject) -> list[Path]:
@@ -292,7 +257,7 @@ def _reads_or_reports(subject: Subject, path: Path, content: bytes | None, state
     """
     root = _root(subject)
     assert root is not None, "an embedded dataset has no files"
-    with _temporary_folder() as place:
+    with temporary_folder() as place, saying(state):
         copy = shutil.copytree(root, place / "root", copy_function=os.link)  # a link to each file: nothing is copied
         changed = copy / path.relative_to(root)
         changed.unlink()
@@ -310,8 +275,6 @@ def _reads_or_reports(subject: Subject, path: Path, content: bytes | None, state
             return not any(reason for _, reasons in chunks for reason in reasons)
         except (DataError, OSError):
             return False
-        except Exception as error:
-            raise ConformanceError(f"{state} it raises {described(error)}") from error
 
 
 def _decoded(split: Split) -> bool:
@@ -325,11 +288,6 @@ def _read_twice(subject: Subject, root: Path | None) -> str:
         seed_global_generators(seed)
         reads.append(_dataset(subject, root).read())
     return _difference(*reads)
-
-
-def _require_reproducible(subject: Subject, root: Path | None) -> None:
-    if _read_twice(subject, root):
-        raise Skipped("two readings of the same sources differ; see reads_the_same_each_time")
 
 
 def _difference(first: Mapping[str, Split], second: Mapping[str, Split]) -> str:

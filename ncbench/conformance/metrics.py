@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from numbers import Real
+from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from ncbench.conformance.common import CHECKS_OF_CARDS
-from ncbench.conformance.evaluations import changed, copied, permuted, splits_of_every_kind, without
-from ncbench.conformance.subject import ConformanceError, Subject, require
-from ncbench.conformance.surroundings import generator_states, torch_settings, watched_folders
-from ncbench.contracts.errors import described
-from ncbench.contracts.metric import Evaluation, Metric
+from ncbench.conformance.problem import make_hierarchy
+from ncbench.conformance.subject import Property, Subject, builds_on, require, saying
+from ncbench.conformance.surroundings import generator_states, no_files_left, settings_kept
+from ncbench.contracts.groups import group_counts
+from ncbench.contracts.metric import Evaluation, FeatureStream, Metric
 from ncbench.discovery.registry import registry
-from ncbench.training.seeding import seed_global_generators
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _TENSORS = frozenset({"logits", "features", "feature_stream"})
 _SPLITS = frozenset({"train", "val", "test"})
 _WHEN = frozenset({"always", "scheduled"})
+_FEATURES = 6  # numbers an image
 
 
 def declarations_are_valid(subject: Subject) -> None:
@@ -52,47 +54,45 @@ def gives_finite_numbers(subject: Subject) -> None:
     """On a split of any kind the numbers are finite and on the card; what is not defined is left out."""
     listed, seen = subject.card.metrics, False
     for kind, evaluation in _evaluations(subject).items():
-        try:
+        with saying(f"with {kind}"):
             numbers = subject.factory().compute(evaluation)
-        except Exception as error:
-            raise ConformanceError(f"with {kind} it raises {described(error)}") from error
-        require(isinstance(numbers, Mapping), f"with {kind} compute() returns a {type(numbers).__name__}")
-        unlisted = [name for name in numbers if name not in listed]
-        require(not unlisted, f"with {kind} it returns metrics that are not on the card: {', '.join(unlisted)}")
-        for name, value in numbers.items():
-            require(isinstance(value, Real), f"with {kind} {name} is a {type(value).__name__}, not a number")
-            require(math.isfinite(value), f"with {kind} {name} is {value}; leave it out instead")
+            require(isinstance(numbers, Mapping), f"compute() returns a {type(numbers).__name__}")
+            unlisted = [name for name in numbers if name not in listed]
+            require(not unlisted, f"it returns metrics that are not on the card: {', '.join(unlisted)}")
+            for name, value in numbers.items():
+                require(isinstance(value, Real), f"{name} is a {type(value).__name__}, not a number")
+                require(math.isfinite(value), f"{name} is {value}; leave it out instead")
         seen = seen or bool(numbers)
     require(seen, "no number was returned on any split")
 
 
 def is_a_pure_function(subject: Subject) -> None:
     """The same evaluation gives the same numbers again, from a new object too, and is left as it was."""
-    evaluations = _survived(subject)
-    before = {kind: copied(evaluation) for kind, evaluation in evaluations.items()}
+    evaluations = _evaluations(subject)
+    before = {kind: _copied(evaluation) for kind, evaluation in evaluations.items()}
     reused: Metric = subject.factory()
     first = {kind: reused.compute(evaluation) for kind, evaluation in evaluations.items()}
     for kind, evaluation in reversed(evaluations.items()):
         for again in (reused.compute(evaluation), subject.factory().compute(evaluation)):
             require(_close(first[kind], again, 0.0), f"with {kind} the same evaluation gives other numbers again")
-        touched = changed(before[kind], evaluation)
+        touched = _changed(before[kind], evaluation)
         require(not touched, f"with {kind} it changes the evaluation's {', '.join(touched)} in place")
 
 
 def does_not_depend_on_the_order_of_images(subject: Subject) -> None:
     """Images in another order give the same numbers, up to rounding."""
     generator = torch.Generator().manual_seed(1)
-    for kind, evaluation in _survived(subject).items():
+    for kind, evaluation in _evaluations(subject).items():
         order = torch.randperm(len(evaluation.target), generator=generator)
         numbers = subject.factory().compute(evaluation)
-        shuffled = subject.factory().compute(permuted(evaluation, order))
+        shuffled = subject.factory().compute(_permuted(evaluation, order))
         require(_close(numbers, shuffled, 1e-4), f"with {kind} the numbers depend on the order of the images")
 
 
 def asks_for_what_it_uses(subject: Subject) -> None:
     """Tensors that the family does not ask for, but another one does, change nothing."""
     needs, whole = subject.factory.needs, splits_of_every_kind()
-    for kind, evaluation in _survived(subject).items():
+    for kind, evaluation in _evaluations(subject).items():
         numbers = subject.factory().compute(evaluation)
         with_all = subject.factory().compute(replace(whole[kind], split=evaluation.split))
         require(_close(numbers, with_all, 0.0), f"with {kind} it uses what is not in needs = {set(needs)}")
@@ -100,53 +100,48 @@ def asks_for_what_it_uses(subject: Subject) -> None:
 
 def leaves_global_state_alone(subject: Subject) -> None:
     """It draws no random numbers from a global generator, seeds none and changes no setting of torch."""
-    seed_global_generators(0)
-    states, settings = generator_states(), torch_settings()
-    for evaluation in _survived(subject).values():
-        subject.factory().compute(evaluation)
+    states = generator_states()
+    with settings_kept():
+        _compute_all(subject)
     moved = [name for name, state in generator_states().items() if state != states[name]]
     require(not moved, f"it uses {' and '.join(moved)} global generator")
-    changed = [name for name, value in torch_settings().items() if value != settings[name]]
-    require(not changed, f"torch's {' and '.join(changed)} changed")
 
 
 def writes_no_files(subject: Subject) -> None:
     """It leaves nothing in the working, the home or the temporary folder."""
-    with watched_folders() as left:
-        for evaluation in _survived(subject).values():
-            subject.factory().compute(evaluation)
-    require(not left, f"it left {', '.join(left[:20])}")
+    with no_files_left():
+        _compute_all(subject)
 
 
-CHECKS: Sequence[Callable[[Subject], None]] = (
+CHECKS: Sequence[Property] = (
     *CHECKS_OF_CARDS,
     declarations_are_valid,
     names_are_well_formed,
     gives_finite_numbers,
-    is_a_pure_function,
-    does_not_depend_on_the_order_of_images,
-    asks_for_what_it_uses,
-    leaves_global_state_alone,
-    writes_no_files,
+    *map(
+        builds_on(gives_finite_numbers),
+        (
+            is_a_pure_function,
+            does_not_depend_on_the_order_of_images,
+            asks_for_what_it_uses,
+            leaves_global_state_alone,
+            writes_no_files,
+        ),
+    ),
 )
 
 
 def _evaluations(subject: Subject) -> dict[str, Evaluation]:
     """Return evaluations as the runner makes them for this family: on a split of its own, with what it asked for."""
     return {
-        kind: replace(without(evaluation, subject.factory.needs), split=subject.factory.splits[0])
+        kind: replace(_without(evaluation, subject.factory.needs), split=subject.factory.splits[0])
         for kind, evaluation in splits_of_every_kind().items()
     }
 
 
-def _survived(subject: Subject) -> dict[str, Evaluation]:
-    """Return those evaluations on which the family raises nothing; another check reports the others."""
-    survived = {}
-    for kind, evaluation in _evaluations(subject).items():
-        with contextlib.suppress(Exception):
-            subject.factory().compute(copied(evaluation))
-            survived[kind] = evaluation
-    return survived
+def _compute_all(subject: Subject) -> None:
+    for evaluation in _evaluations(subject).values():
+        subject.factory().compute(evaluation)
 
 
 def _close(first: Mapping[str, float], second: Mapping[str, float], tolerance: float) -> bool:
@@ -156,3 +151,148 @@ def _close(first: Mapping[str, float], second: Mapping[str, float], tolerance: f
         or (math.isnan(value) and math.isnan(second[name]))
         for name, value in first.items()
     )
+
+
+def splits_of_every_kind() -> Mapping[str, Evaluation]:
+    """Return one evaluation of each kind that a run may come across, by what is special about it."""
+    target, bias = _labels(5, 3)
+    right = _evaluation(target, bias, 5, 3, signal=20.0)
+    plain = _evaluation(target, bias, 5, 3)
+    kinds = {
+        "an ordinary split": plain,
+        "the attribute unknown": _evaluation(target, None, 5, 0),
+        "the attribute unknown on this split alone": _evaluation(target, None, 5, 3),
+        "no alignment of attribute and class": replace(plain, aligned_bias=None),
+        "images of one class alone": _evaluation(torch.full_like(target, 2), bias, 5, 3),
+        "groups without images": _evaluation(target, target % 2, 5, 3),
+        "a single image": _evaluation(target[:1], bias[:1], 5, 3),
+        "every image classified right": right,
+        "every image classified wrong": _evaluation(target, bias, 5, 3, signal=-20.0),
+        "one class in all": _evaluation(torch.zeros_like(target), bias, 1, 3),
+        "two classes": _evaluation(target % 2, bias % 2, 2, 2),
+        "a hundred classes": _evaluation(*_labels(100, 3), 100, 3),
+        "no class hierarchy": replace(plain, hierarchy=None),
+        "a classifier that is not linear": replace(plain, weight=None, classifier_bias=None),
+        "features that are all the same": replace(plain, features=torch.ones(len(target), _FEATURES)),
+        "features and logits that are not finite": _not_finite(plain),
+    }
+    return {
+        kind: replace(evaluation, feature_stream=_stream(evaluation, evaluation.features))
+        for kind, evaluation in kinds.items()
+    }
+
+
+def _without(evaluation: Evaluation, needs: frozenset[str]) -> Evaluation:
+    """Return an evaluation that carries no tensor that a family with these needs does not ask for."""
+    if "logits" not in needs:
+        evaluation = replace(evaluation, logits=None)
+    if "feature_stream" not in needs:
+        evaluation = replace(evaluation, feature_stream=None)
+    if "features" not in needs:
+        evaluation = replace(evaluation, features=None)
+    if not needs & {"features", "feature_stream"}:
+        evaluation = replace(evaluation, weight=None, classifier_bias=None)
+    return evaluation
+
+
+def _permuted(evaluation: Evaluation, order: Tensor) -> Evaluation:
+    """Return the same evaluation with its images in another order, (N,) int64 positions."""
+
+    def take(values: Tensor | None) -> Tensor | None:
+        return None if values is None else values[order]
+
+    taken = replace(
+        evaluation,
+        target=evaluation.target[order],
+        bias=take(evaluation.bias),
+        predicted=evaluation.predicted[order],
+        logits=take(evaluation.logits),
+        features=take(evaluation.features),
+    )
+    return replace(taken, feature_stream=_stream(taken, take(_held(evaluation))))
+
+
+def _copied(evaluation: Evaluation) -> Evaluation:
+    """Return an evaluation with copies of all tensors and arrays."""
+    copies: dict[str, Any] = {
+        name: value.clone() if isinstance(value, Tensor) else value.copy()
+        for name, value in vars(evaluation).items()
+        if isinstance(value, Tensor | np.ndarray)
+    }
+    held = _held(evaluation)
+    return replace(evaluation, feature_stream=_stream(evaluation, None if held is None else held.clone()), **copies)
+
+
+def _changed(before: Evaluation, after: Evaluation) -> list[str]:
+    """Return the names of the tensors and arrays that differ between two evaluations."""
+    pairs = {name: (value, getattr(after, name)) for name, value in vars(before).items()}
+    pairs["feature_stream"] = _held(before), _held(after)
+    return [
+        name
+        for name, (value, now) in pairs.items()
+        if isinstance(value, Tensor | np.ndarray)
+        and not np.array_equal(np.asarray(value), np.asarray(now), equal_nan=True)
+    ]
+
+
+def _labels(num_classes: int, num_bias: int) -> tuple[Tensor, Tensor]:
+    """Return targets and attribute values that mostly go along, every group with two images at least."""
+    group = torch.arange(num_classes * num_bias).repeat(2)
+    target, bias = group // num_bias, group % num_bias
+    aligned = torch.arange(num_classes)
+    return torch.cat([target, aligned, aligned]), torch.cat([bias, aligned % num_bias, aligned % num_bias])
+
+
+def _evaluation(
+    target: Tensor, bias: Tensor | None, num_classes: int, num_bias: int, signal: float = 1.0
+) -> Evaluation:
+    """Return an evaluation of random logits to which `signal` is added for the target."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(len(target), num_classes, generator=generator)
+    logits[torch.arange(len(target)), target] += signal
+    means = torch.randn(num_classes, _FEATURES, generator=generator)
+    predicted = logits.argmax(dim=1)
+    hit = predicted == target
+    count = _count(target, bias, num_classes, num_bias)
+    return Evaluation(
+        split="test",
+        num_classes=num_classes,
+        num_bias=num_bias,
+        target=target,
+        bias=bias,
+        predicted=predicted,
+        count=count,
+        correct=_count(target[hit], None if bias is None else bias[hit], num_classes, num_bias),
+        train_count=None if bias is None else 2 * count + np.eye(num_classes, num_bias, dtype=np.int64),
+        aligned_bias=None if num_bias == 0 else [label % num_bias for label in range(num_classes)],
+        hierarchy=make_hierarchy(num_classes, branches=2),
+        logits=logits,
+        features=means[target] + 0.3 * torch.randn(len(target), _FEATURES, generator=generator),
+        weight=torch.randn(num_classes, _FEATURES, generator=generator),
+        classifier_bias=torch.randn(num_classes, generator=generator),
+    )
+
+
+def _held(evaluation: Evaluation) -> Tensor | None:
+    """Return the features that an evaluation's stream has in memory."""
+    return None if evaluation.feature_stream is None else evaluation.feature_stream.held
+
+
+def _stream(evaluation: Evaluation, features: Tensor | None) -> FeatureStream | None:
+    """Return the stream of features of an evaluation's images."""
+    if features is None:
+        return None
+    return FeatureStream.of(features, evaluation.target, evaluation.bias, evaluation.num_classes, evaluation.num_bias)
+
+
+def _count(target: Tensor, bias: Tensor | None, num_classes: int, num_bias: int) -> np.ndarray:
+    """Return the images of each group: (K, B) int64, (K, 1) where the attribute is unknown."""
+    return group_counts(target.numpy(), None if bias is None else bias.numpy(), num_classes, num_bias)
+
+
+def _not_finite(evaluation: Evaluation) -> Evaluation:
+    assert evaluation.logits is not None
+    assert evaluation.features is not None
+    logits, features = evaluation.logits.clone(), evaluation.features.clone()
+    logits[0], features[1, 0] = float("nan"), float("inf")
+    return replace(evaluation, logits=logits, features=features)

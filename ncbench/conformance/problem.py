@@ -1,9 +1,9 @@
-"""A small classification problem, handed to a method as the runner hands over a dataset."""
+"""A small classification problem: a dataset that was prepared, in memory alone."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 
@@ -15,94 +15,6 @@ from ncbench.contracts.method import Backbone
 from ncbench.contracts.parameters import Parameters
 from ncbench.data.store.open import Store, StoredSplit
 from ncbench.geometry import Hierarchy
-from ncbench.training.recipe import Recipe
-from ncbench.training.splits import LoadedSplit, load_splits
-
-EPOCHS = 2  # trained of each stage, however long it wants to be
-RECIPE = Recipe(
-    epochs=EPOCHS, batch_size=8, optimizer="adam", lr=1e-3, weight_decay=0.0, input_scaling="unit", measure_points=1
-)
-
-
-@dataclass(frozen=True, eq=False)
-class Examples:
-    """Labelled images of one split.
-
-    Args:
-        images: (N, C, H, W) float32, multiples of 1 / 255 in [0, 1].
-        target: (N,) int64.
-        bias: (N,) int64, or None where the attribute is unknown.
-    """
-
-    images: Tensor
-    target: Tensor
-    bias: Tensor | None
-
-    def __len__(self) -> int:
-        return len(self.target)
-
-    def without_bias(self) -> Examples:
-        """Return the same images with the attribute unknown."""
-        return Examples(self.images, self.target, None)
-
-    def with_other_bias(self) -> Examples:
-        """Return the same images with the attribute values of other images."""
-        return Examples(self.images, self.target, None if self.bias is None else self.bias.roll(1))
-
-    def stored(self) -> StoredSplit:
-        """Return copies of images and labels as a store holds them."""
-        pixels = (255 * self.images).round().to(torch.uint8).permute(0, 2, 3, 1)
-        bias = None if self.bias is None else self.bias.numpy().copy()
-        ids = np.arange(len(self)).astype(str)
-        return StoredSplit(pixels.contiguous().numpy(), self.target.numpy().copy(), bias, ids)
-
-
-@dataclass(frozen=True, eq=False)
-class Problem:
-    """A classification problem.
-
-    Args:
-        num_classes: K.
-        num_bias: B; 0 if the attribute is unknown everywhere.
-        train: The training images.
-        val: The validation images; None if there are none.
-        hierarchy: Of the classes, or None.
-    """
-
-    num_classes: int
-    num_bias: int
-    train: Examples
-    val: Examples | None
-    hierarchy: Hierarchy | None
-
-    @property
-    def splits(self) -> dict[str, Examples]:
-        """The splits there are, by name."""
-        return {"train": self.train} if self.val is None else {"train": self.train, "val": self.val}
-
-    def without_bias(self) -> Problem:
-        """Return the same problem with the attribute unknown everywhere."""
-        val = None if self.val is None else self.val.without_bias()
-        return replace(self, num_bias=0, train=self.train.without_bias(), val=val)
-
-    def store(self) -> Store:
-        """Return the problem as a dataset that was prepared, in memory alone."""
-        return Store(
-            name="problem",
-            folder=Path(),
-            fingerprint="",
-            splits={name: examples.stored() for name, examples in self.splits.items()},
-            class_names=_names("class", self.num_classes),
-            bias_names=_names("value", self.num_bias),
-            attributes={},
-            aligned_bias=None,
-            hierarchy=self.hierarchy,
-            mismatch=(),
-        )
-
-    def loaded(self) -> dict[str, LoadedSplit]:
-        """Return copies of the splits as the runner loads them."""
-        return load_splits(self.store(), RECIPE, (), (), torch.device("cpu"), torch.contiguous_format)
 
 
 def _nothing(target: Tensor, bias: Tensor) -> Tensor:
@@ -116,7 +28,7 @@ def make_problem(
     image_shape: tuple[int, int, int] = (3, 4, 4),
     per_group: int = 2,
     absent: Callable[[Tensor, Tensor], Tensor] = _nothing,
-) -> Problem:
+) -> Store:
     """Return a problem with images that carry their class and, more clearly, their attribute value.
 
     Args:
@@ -130,22 +42,47 @@ def make_problem(
     of_class = torch.rand(num_classes, *image_shape, generator=generator)
     of_bias = torch.rand(num_bias, *image_shape, generator=generator)
 
-    def draw(number: int, absent: Callable[[Tensor, Tensor], Tensor]) -> Examples:
+    def draw(number: int, absent: Callable[[Tensor, Tensor], Tensor]) -> StoredSplit:
         group = torch.arange(num_classes * num_bias).repeat_interleave(number)
         group = group[torch.randperm(len(group), generator=generator)]
         group = group[~absent(group // num_bias, group % num_bias)]
         target, bias = group // num_bias, group % num_bias
         noise = torch.rand(len(group), *image_shape, generator=generator)
-        images = 0.3 * of_class[target] + 0.5 * of_bias[bias] + 0.2 * noise
-        return Examples((255 * images).to(torch.uint8) / 255, target, bias)
+        images = 255 * (0.3 * of_class[target] + 0.5 * of_bias[bias] + 0.2 * noise)
+        pixels = images.to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+        return StoredSplit(pixels, target.numpy(), bias.numpy(), np.arange(len(group)).astype(str))
 
-    return Problem(
-        num_classes=num_classes,
-        num_bias=num_bias,
-        train=draw(per_group, absent),
-        val=draw(max(1, per_group // 2), _nothing),
+    return Store(
+        name="problem",
+        folder=Path(),
+        fingerprint="",
+        splits={"train": draw(per_group, absent), "val": draw(max(1, per_group // 2), _nothing)},
+        class_names=_names("class", num_classes),
+        bias_names=_names("value", num_bias),
+        attributes={},
+        aligned_bias=None,
         hierarchy=make_hierarchy(num_classes, branches=2),
+        mismatch=(),
     )
+
+
+def without_bias(problem: Store, *splits: str) -> Store:
+    """Return the problem with the attribute unknown on these splits, or everywhere if none are named."""
+    changed = {
+        name: replace(split, bias=None) if name in splits or not splits else split
+        for name, split in problem.splits.items()
+    }
+    return replace(problem, splits=changed, bias_names=problem.bias_names if splits else ())
+
+
+def without_val(problem: Store) -> Store:
+    """Return the problem without validation images."""
+    return replace(problem, splits={"train": problem.splits["train"]})
+
+
+def images_of(problem: Store, split: str = "train") -> Tensor:
+    """Return copies of a split's images as a method sees them: (N, C, H, W) float32 in [0, 1]."""
+    return torch.tensor(problem.splits[split].inputs).permute(0, 3, 1, 2).contiguous() / 255
 
 
 def make_hierarchy(num_classes: int, branches: int) -> Hierarchy:

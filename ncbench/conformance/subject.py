@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import random
+import traceback
 import unittest
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
-from ncbench.conformance.surroundings import isolated
+import numpy as np
+import torch
+
+import ncbench
 from ncbench.contracts.cards import Card
-from ncbench.contracts.errors import PluginError
+from ncbench.contracts.errors import ConfigurationError, DataError, described
 from ncbench.contracts.specs import Spec
 from ncbench.discovery.registry import Plugin
+
+_NOT_THE_PLUGINS = tuple(Path(str(package.__file__)).parent for package in (ncbench, torch))
 
 
 class ConformanceError(AssertionError):
@@ -27,6 +37,27 @@ def require(condition: bool, message: str) -> None:
     """Raise a failure with this message unless the condition holds."""
     if not condition:
         raise ConformanceError(message)
+
+
+@contextlib.contextmanager
+def saying(where: str) -> Iterator[None]:
+    """Make a failure of whatever is raised in this block, and say where that was."""
+    try:
+        yield
+    except Skipped:
+        raise
+    except (ConformanceError, ConfigurationError, DataError) as error:
+        raise ConformanceError(f"{where}: {error}") from error
+    except Exception as error:  # a plugin may fail in any way
+        raise ConformanceError(f"{where} it raises {located(error)}") from error
+
+
+def located(error: BaseException) -> str:
+    """Return an exception in one line, with the last of the plugin's own lines that it came through."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not any(map(Path(frame.filename).is_relative_to, _NOT_THE_PLUGINS))]
+    last = (own or frames)[-1]
+    return f"{described(error)} ({Path(last.filename).name}, line {last.lineno}, in {last.name})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,18 +76,18 @@ class Subject:
     spec: Spec
     plugin: Plugin | None = None
 
+    def __str__(self) -> str:
+        return f"the {self.kind} {self.spec}"
+
     @cached_property
     def factory(self) -> Any:
         """The class behind the card.
 
         Raises:
-            Skipped: It cannot be imported, which the check of the card reports.
+            PluginError: It cannot be imported.
         """
         card: Card = self.card
-        try:
-            return card.load()
-        except PluginError as error:
-            raise Skipped("the class cannot be imported; see card_is_truthful") from error
+        return card.load()
 
     @cached_property
     def params(self) -> Any:
@@ -64,16 +95,49 @@ class Subject:
         return self.factory.Parameters.build(self.spec.parameters, owner=self.spec.name)
 
 
+Property = Callable[[Subject], None]
+"""Raises unless it holds of the plugin. Its name is the check's, its docstring says what must hold."""
+
+
+def builds_on(*earlier: Property) -> Callable[[Property], Property]:
+    """Let a check that fails be skipped where an earlier one fails too, which says more plainly what is wrong."""
+
+    def decorate(check: Property) -> Property:
+        @functools.wraps(check)
+        def checked(subject: Subject) -> None:
+            try:
+                check(subject)
+            except (Exception, SystemExit) as error:
+                for plainer in earlier:
+                    if not isinstance(error, Skipped) and _fails(plainer, subject):
+                        raise Skipped(f"see {plainer.__name__}") from error
+                raise
+
+        return checked
+
+    return decorate
+
+
+def _fails(check: Property, subject: Subject) -> bool:
+    try:
+        check(subject)
+    except Skipped:
+        return False
+    except (Exception, SystemExit):
+        return True
+    return False
+
+
 @dataclass(frozen=True, eq=False)
 class Check:
     """A property and the plugin it is asked of; calling it runs the check.
 
     Args:
-        function: Takes the subject. Its name is the check's, its docstring says what must hold.
+        function: The property.
         subject: The plugin.
     """
 
-    function: Callable[[Subject], None]
+    function: Property
     subject: Subject
 
     @property
@@ -92,5 +156,24 @@ class Check:
             Skipped: It cannot be asked of this plugin.
             Exception: Whatever the plugin raised where it must not raise.
         """
-        with isolated():
+        with _isolated():
             self.function(self.subject)
+
+
+@contextlib.contextmanager
+def _isolated() -> Iterator[None]:
+    """Run on one thread, as tiny tensors want, and put generators and settings back afterwards."""
+    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    dtype, threads = torch.get_default_dtype(), torch.get_num_threads()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(1)
+    try:
+        with torch.set_grad_enabled(True):
+            yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_default_dtype(dtype)
+        torch.use_deterministic_algorithms(deterministic)
+        random.setstate(before[0])
+        np.random.set_state(before[1])
+        torch.set_rng_state(before[2])

@@ -6,7 +6,7 @@ import contextlib
 import os
 import random
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -14,24 +14,41 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
+from ncbench.conformance.subject import require
+
+
+def require_unseeded(run: Callable[[int], object]) -> None:
+    """Require that where the global generators end depends on where they began, and torch's settings stay.
+
+    Args:
+        run: Seeds the global generators with its argument, and then does what must not seed them.
+    """
+    ends = []
+    with settings_kept():
+        for seed in (1, 1, 2):
+            run(seed)
+            ends.append(generator_states())
+    for name in ends[0]:
+        seeded = ends[0][name] != ends[1][name] or ends[0][name] == ends[2][name]
+        require(not seeded, f"{name} global generator is seeded; take a generator of your own")
+
 
 @contextlib.contextmanager
-def isolated() -> Iterator[None]:
-    """Run on one thread, as tiny tensors want, and put generators and settings back afterwards."""
-    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    dtype, threads = torch.get_default_dtype(), torch.get_num_threads()
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    torch.set_num_threads(1)
-    try:
-        with torch.set_grad_enabled(True):
-            yield
-    finally:
-        torch.set_num_threads(threads)
-        torch.set_default_dtype(dtype)
-        torch.use_deterministic_algorithms(deterministic)
-        random.setstate(before[0])
-        np.random.set_state(before[1])
-        torch.set_rng_state(before[2])
+def settings_kept() -> Iterator[None]:
+    """Require that what else is global in torch and changes results is the same after this block as before."""
+    before = _settings()
+    yield
+    changed = [name for name, value in _settings().items() if value != before[name]]
+    require(not changed, f"torch's {' and '.join(changed)} changed")
+
+
+def _settings() -> dict[str, Any]:
+    return {
+        "default dtype": torch.get_default_dtype(),
+        "gradient mode": torch.is_grad_enabled(),
+        "number of threads": torch.get_num_threads(),
+        "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
+    }
 
 
 def generator_states() -> dict[str, Any]:
@@ -44,26 +61,10 @@ def generator_states() -> dict[str, Any]:
     }
 
 
-def torch_settings() -> dict[str, Any]:
-    """Return what else is global in torch and changes results."""
-    return {
-        "default dtype": torch.get_default_dtype(),
-        "gradient mode": torch.is_grad_enabled(),
-        "number of threads": torch.get_num_threads(),
-        "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
-    }
-
-
 @contextlib.contextmanager
-def watched_folders() -> Iterator[list[str]]:
-    """Work in an empty working, home and temporary folder.
-
-    Yields:
-        A list that holds, once the block has ended, what was left in them.
-    """
-    left: list[str] = []
-    with tempfile.TemporaryDirectory(prefix="ncbench-conformance-") as name:
-        root = Path(name)
+def no_files_left() -> Iterator[None]:
+    """Require that this block leaves nothing in the working, the home and the temporary folder."""
+    with temporary_folder() as root:
         for folder in ("working", "home", "temporary"):
             (root / folder).mkdir()
         variables = {"HOME": str(root / "home"), "TMPDIR": str(root / "temporary")}
@@ -72,8 +73,14 @@ def watched_folders() -> Iterator[list[str]]:
             patch.object(tempfile, "tempdir", variables["TMPDIR"]),  # the variable is looked at once in a process
             contextlib.chdir(root / "working"),
         ):
-            yield left
-        for path in sorted(root.rglob("*")):
-            if path.parent != root:
-                folder, *rest = path.relative_to(root).parts
-                left.append(f"{Path(*rest)} in the {folder} folder")
+            yield
+        found = [path.relative_to(root).parts for path in sorted(root.rglob("*")) if path.parent != root]
+    left = [f"{Path(*rest)} in the {folder} folder" for folder, *rest in found]
+    require(not left, f"it left {', '.join(left[:20])}")
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Work with a folder that is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="ncbench-conformance-") as name:
+        yield Path(name)

@@ -1,28 +1,41 @@
-"""Training a method on a small problem: the runner's own loop, and its parts one at a time."""
+"""Training a method on a small problem by the runner's own loop."""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ncbench.conformance.problem import EPOCHS, RECIPE, Problem, SmallBackbone
+from ncbench.conformance.common import require_backbone
+from ncbench.conformance.problem import SmallBackbone, images_of
 from ncbench.conformance.subject import ConformanceError, Subject, require
+from ncbench.conformance.surroundings import temporary_folder
 from ncbench.contracts.cards import Supervision
 from ncbench.contracts.errors import PluginError
-from ncbench.contracts.method import Backbone, Method, Stage
-from ncbench.contracts.task import Batch, Progress, SplitView, Task
+from ncbench.contracts.method import Backbone, Method, Stage, sound_order
+from ncbench.contracts.task import SplitView, Task
+from ncbench.data.store.open import Store
 from ncbench.training.evaluation import Evaluator
 from ncbench.training.interrupts import Interrupts
-from ncbench.training.loop import DivergedError, RunState, Silent, fit, loss_terms, make_method, start_stage
-from ncbench.training.splits import task_of
+from ncbench.training.loop import DivergedError, RunState, Silent, fit, make_method
+from ncbench.training.recipe import Recipe
+from ncbench.training.splits import LoadedSplit, load_splits, task_of
 
+EPOCHS = 2  # trained of each stage, however long it wants to be
 STEPS = 4  # taken of each epoch at most
+RECIPE = Recipe(
+    epochs=EPOCHS, batch_size=8, optimizer="adam", lr=1e-3, weight_decay=0.0, input_scaling="unit", measure_points=1
+)
+
+Order = Callable[[Callable[..., Any], SplitView, torch.Generator], Any]
+"""What takes the place of ``method.order``, which it is given first."""
+
+
+def _own(order: Callable[..., Any], train: SplitView, generator: torch.Generator) -> Any:
+    return order(train, generator)
 
 
 def supervision(subject: Subject) -> Supervision:
@@ -31,86 +44,74 @@ def supervision(subject: Subject) -> Supervision:
     return used
 
 
-def build(subject: Subject, problem: Problem, *, exposed: bool = False) -> Method:
+def build(subject: Subject, problem: Store, task: Task | None = None, order: Order = _own) -> Method:
     """Create the method on a problem as the runner does, with stages of `EPOCHS` epochs and `STEPS` steps at most.
 
     Args:
         subject: The method.
         problem: What it is made for.
-        exposed: Whether labels that it does not declare lie where only a method that looks behind the contract finds
-            them.
+        task: In place of the problem's own.
+        order: Of the epochs.
     """
-    task = task_of(problem.store(), 0, supervision(subject))
-    if exposed:
-        task = replace(task, _hierarchy=problem.hierarchy)
-    method_class = _shortened(subject.factory, problem if exposed else None)
-    return make_method(method_class, subject.spec.name, subject.params, task, _small_backbones(task))
+    task = task_of(problem, 0, supervision(subject)) if task is None else task
+    method_class: Any = subject.factory
 
+    def make_backbone(spec: str | None = None) -> Backbone:
+        if spec is not None:
+            require_backbone(spec)
+        return SmallBackbone(problem.splits["train"].input_shape)
 
-def unseeded(subject: Subject, problem: Problem) -> Method:
-    """Create the method as it is, the global generators as they are."""
-    task = task_of(problem.store(), 0, supervision(subject))
-    method: Method = subject.factory(task, subject.params, _small_backbones(task))
-    return method
-
-
-def _small_backbones(task: Task) -> Callable[..., Backbone]:
-    return lambda spec=None: SmallBackbone(task.input_shape)
-
-
-def _shortened(factory: Any, exposed: Problem | None) -> type[Method]:
-    """Return the method's class, made to take little time, and shown the labels of a problem, if there is one."""
-
-    def shown(split: SplitView) -> SplitView:
-        return replace(split, _bias=exposed.splits[split.name].bias) if exposed else split
-
-    class Shortened(factory):  # type: ignore[misc]
-        __doc__ = factory.__doc__
-
+    class Shortened(method_class):  # type: ignore[misc]
         def stages(self, epochs: int) -> list[Stage]:
             return [replace(stage, epochs=min(stage.epochs, EPOCHS)) for stage in super().stages(epochs)]
 
         def order(self, train: SplitView, generator: torch.Generator) -> Any:
-            order = super().order(shown(train), generator)
-            return order[: STEPS * RECIPE.batch_size] if isinstance(order, Tensor) else order[:STEPS]
+            whole = sound_order(self, len(train), order(super().order, train, generator))
+            return whole[: STEPS * RECIPE.batch_size] if isinstance(whole, Tensor) else whole[:STEPS]
 
-        def loss(self, batch: Batch) -> Any:
-            bias = exposed.splits["train"].bias if exposed else None
-            return super().loss(batch if bias is None else replace(batch, _bias=bias[batch.index]))
-
-        def finish(self, train: SplitView, val: SplitView | None) -> None:
-            super().finish(shown(train), None if val is None else shown(val))
-
-    Shortened.__name__ = factory.__name__
-    return Shortened
+    Shortened.__name__ = method_class.__name__
+    return make_method(Shortened, subject.spec.name, subject.params, task, make_backbone)
 
 
-def train(subject: Subject, problem: Problem, *, cut_off: bool = False, exposed: bool = False) -> Method:
-    """Train a method through all its stages by the runner's own loop; return it finished, in evaluation mode.
+def train(
+    subject: Subject,
+    problem: Store,
+    *,
+    recipe: Recipe = RECIPE,
+    order: Order = _own,
+    cut_off: bool = False,
+    task: Callable[[Task], Task] = lambda task: task,
+    shown: Callable[[SplitView], SplitView] = lambda view: view,
+) -> Method:
+    """Train a method through all its stages; return it finished, in evaluation mode.
 
     Args:
         subject: The method.
         problem: What it is trained on.
+        recipe: How.
+        order: Of the epochs.
         cut_off: Whether the run is interrupted after every epoch, and resumed from its checkpoint by a new object.
-        exposed: As for :func:`build`.
+        task: Makes of the task what the method is given.
+        shown: Makes of the view of a split what the method is given.
 
     Raises:
-        ConformanceError: A loss is not finite, or the method breaks its contract in another way that the runner sees.
+        ConformanceError: The loss is not finite, or the method breaks its contract in another way that the runner sees.
     """
-    evaluator = Evaluator(problem.store(), {}, len(problem.train), None)
-    with tempfile.TemporaryDirectory(prefix="ncbench-conformance-") as folder:
+    given = task(task_of(problem, 0, supervision(subject)))
+    with temporary_folder() as folder:
         while True:
-            method = build(subject, problem, exposed=exposed)
+            method = build(subject, problem, given, order)
+            loaded = load_splits(problem, recipe, (), (), torch.device("cpu"), torch.contiguous_format)
             interrupts = Interrupts(lambda message: None)
             interrupts.noted = cut_off  # the run ends after its next epoch, with a checkpoint
             try:
-                fitted = fit(
+                fit(
                     method,
-                    problem.loaded(),
-                    RECIPE,
-                    evaluator,
+                    {name: _Shown(**vars(split), shown=shown) for name, split in loaded.items()},
+                    recipe,
+                    Evaluator(problem, {}, len(problem.splits["train"]), None),
                     RunState(),
-                    checkpoints=Path(folder),
+                    checkpoints=folder,
                     checkpoint_seconds=float("inf"),
                     resume=cut_off,
                     reporter=Silent(),
@@ -122,69 +123,19 @@ def train(subject: Subject, problem: Problem, *, cut_off: bool = False, exposed:
             except (DivergedError, PluginError) as error:
                 raise ConformanceError(str(error)) from error
             else:
-                logits(fitted.method, problem.train.images)
-                return fitted.method.eval()
+                logits(method, images_of(problem))
+                return method
 
 
-def views(problem: Problem, task: Task) -> Mapping[str, SplitView]:
-    """Return what a method with this task may see of the problem's splits, by name."""
-    return {name: split.view(task, RECIPE) for name, split in problem.loaded().items()}
+@dataclass(frozen=True, eq=False)
+class _Shown(LoadedSplit):
+    """A split of which the method is given something else than the runner's view."""
 
+    shown: Callable[[SplitView], SplitView]
 
-class WatchedSplitView(SplitView):
-    """A split that looks at each batch of a pass once the method is done with it."""
-
-    @classmethod
-    def of_view(cls, view: SplitView, done: Callable[[Batch, str], None]) -> SplitView:
-        """Return the same split, watched."""
-        watched = cls(**vars(view))
-        object.__setattr__(watched, "_done", done)
-        return watched
-
-    def batches(self, index: Tensor | None = None) -> Iterator[Batch]:
-        """Pass over the split."""
-        for batch in super().batches(index):
-            yield batch
-            self._done(batch, self.name)  # type: ignore[attr-defined]
-
-
-def begun_stages(method: Method, seen: Mapping[str, SplitView]) -> Iterator[Stage]:
-    """Begin a method's stages one after the other, without training in them; yield each with it in training mode."""
-    for stage in method.stages(EPOCHS):
-        if stage.epochs > 0:
-            method.progress = Progress(stage.name, 0, stage.epochs)
-            method.eval()
-            start_stage(method, stage, seen["train"], seen.get("val"))
-            method.train()
-            yield stage
-
-
-def batch_of(view: SplitView, index: Tensor) -> Batch:
-    """Return the images at these positions of a split as one batch."""
-    return next(view.batches(index))
-
-
-def backward(method: Method, batch: Batch, stage: Stage, autocast: bool = False) -> None:
-    """Compute the loss that the runner minimises, and its gradients.
-
-    Args:
-        method: In training mode.
-        batch: Of training images.
-        stage: That has begun.
-        autocast: Whether the loss is computed under autocast to bfloat16.
-
-    Raises:
-        ConformanceError: The loss is not what the runner takes, not finite, or nothing can be learned from it.
-    """
-    where = f"in the stage {stage.name!r}, on a batch of {len(batch)},"
-    try:
-        terms = loss_terms(method, batch, torch.bfloat16 if autocast else None)
-    except PluginError as error:
-        raise ConformanceError(f"{where} {error}") from error
-    for name, term in terms.items():
-        require(bool(torch.isfinite(term)), f"{where} {name!r} is {term.item()}")
-    require(terms["loss"].requires_grad, f"{where} the loss has no gradient")
-    terms["loss"].backward()  # type: ignore[no-untyped-call]
+    def view(self, task: Task, recipe: Recipe) -> SplitView:
+        """Return what the method is given."""
+        return self.shown(super().view(task, recipe))
 
 
 @torch.no_grad()

@@ -19,7 +19,15 @@ import torch
 from torch import Tensor, nn
 
 from ncbench.contracts.errors import PluginError
-from ncbench.contracts.method import Backbone, Method, Stage, refuse_missing_labels
+from ncbench.contracts.method import (
+    Backbone,
+    Method,
+    Stage,
+    refuse_missing_labels,
+    sound_loss,
+    sound_order,
+    sound_report,
+)
 from ncbench.contracts.task import Batch, Progress, SplitView, Task, derived_seed, seeded_generator
 from ncbench.data.loading.loader import batch_bounds
 from ncbench.features.snapshot import Snapshot, take_snapshot
@@ -83,11 +91,19 @@ class RunState:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained method, the evaluation of every split at the primary criterion, and what is kept of the features."""
+    """A trained method.
+
+    Args:
+        method: It.
+        results: The evaluation of every split at the primary criterion.
+        geometry: What is kept of the features.
+        report: What the method itself has to report.
+    """
 
     method: Method
     results: dict[str, SplitResult]
     geometry: Snapshot | None
+    report: dict[str, float]
 
 
 def make_method(
@@ -205,7 +221,8 @@ def fit(
                 group["lr"] = learning_rate * group["lr_scale"]
             method.train()
             method.progress = Progress(stage.name, stage_epoch, stage.epochs)
-            order = sound_order(method, views["train"], seeded_generator(seed, "order", epoch))
+            returned = method.order(views["train"], seeded_generator(seed, "order", epoch))
+            order = sound_order(method, len(views["train"]), returned)
             augmentation = torch.Generator(device).manual_seed(derived_seed(seed, "augmentation", epoch))
             bounds = batch_bounds(order, recipe.batch_size, training=True)
             batches = _batches(train, views["train"], method, recipe, order, augmentation)
@@ -265,13 +282,14 @@ def fit(
     seed_global_generators(seed, "finish")
     method.eval()
     method.finish(views["train"], views.get("val"))
+    report = sound_report(method)
     results, geometry = {}, None
     for name, split in splits.items():
         evaluation = evaluator.look(method, split, scheduled=True)
         results[name] = evaluator.measure(evaluation, scheduled=True)
         if name == "train":
             geometry = take_snapshot(evaluation)
-    return Fitted(method, results, geometry)
+    return Fitted(method, results, geometry, report)
 
 
 def memory_format(method: Method) -> torch.memory_format:
@@ -282,55 +300,6 @@ def memory_format(method: Method) -> torch.memory_format:
     """
     convolves = any(isinstance(module, nn.Conv2d) for module in method.modules())
     return torch.channels_last if convolves else torch.contiguous_format
-
-
-def sound_order(method: Method, train: SplitView, generator: torch.Generator) -> Tensor | list[Tensor]:
-    """Return the method's order of an epoch, on the CPU.
-
-    Raises:
-        PluginError: It is not made of int64 positions of training images, at least one in it and in each batch.
-    """
-    returned = method.order(train, generator)
-    batches = [returned] if isinstance(returned, Tensor) else list(returned)
-    problem = "" if batches else "returns no batch"
-    for batch in batches:
-        if not isinstance(batch, Tensor) or batch.dtype != torch.int64 or batch.dim() != 1 or not len(batch):
-            problem = f"must return int64 positions, or batches of them, not {batch!r:.80}"
-        elif not 0 <= batch.min() <= batch.max() < len(train):
-            problem = f"must return positions in 0..{len(train) - 1}, not {int(batch.min())} to {int(batch.max())}"
-    if problem:
-        raise PluginError(f"order() of {type(method).__name__} {problem}.")
-    return returned.cpu() if isinstance(returned, Tensor) else [batch.cpu() for batch in batches]
-
-
-def loss_terms(method: Method, batch: Batch, autocast: torch.dtype | None) -> dict[str, Tensor]:
-    """Return the terms of a method's loss by name, with the one to minimise as ``"loss"``.
-
-    Raises:
-        PluginError: It is neither a scalar nor a dict of named scalars, or a term has the name of their sum.
-    """
-    device = batch.target.device.type
-    with torch.autocast(device, dtype=autocast, enabled=autocast is not None):
-        returned: object = method.loss(batch)
-    name = type(method).__name__
-    terms = {"loss": returned} if isinstance(returned, Tensor) else returned
-    if not (isinstance(terms, dict) and terms and all(map(_is_named_scalar, terms.items()))):
-        got = f"a tensor of shape {tuple(returned.shape)}" if isinstance(returned, Tensor) else f"{returned!r:.80}"
-        raise PluginError(f"loss() of {name} must return a scalar tensor or a dict of named ones, not {got}.")
-    if terms is not returned:
-        return terms
-    if "loss" in terms:
-        raise PluginError(
-            f"{name} has a term named 'loss', which is what the sum of all terms is called; give it another name."
-        )
-    # Autocast leaves some terms in bfloat16, in which sums over an epoch would stop growing.
-    terms = {name: term.float() for name, term in terms.items()}
-    return {"loss": torch.stack(list(terms.values())).sum(), **terms}
-
-
-def _is_named_scalar(item: tuple[object, object]) -> bool:
-    name, term = item
-    return isinstance(name, str) and isinstance(term, Tensor) and term.dim() == 0
 
 
 def _train_epoch(
@@ -349,7 +318,7 @@ def _train_epoch(
     position, seen = method.progress, 0
     for step, (batch, (_, stop)) in enumerate(zip(batches, bounds, strict=True)):
         method.progress = Progress(position.stage, position.epoch, position.epochs, step, len(bounds))
-        terms = loss_terms(method, batch, autocast)
+        terms = sound_loss(method, batch, autocast)
         optimizer.zero_grad(set_to_none=True)
         terms["loss"].backward()  # type: ignore[no-untyped-call]
         optimizer.step()

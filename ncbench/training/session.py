@@ -175,7 +175,7 @@ class Session:
                 "groups": {
                     split: result.groups(self.store.splits[split].bias is not None) for split, result in results.items()
                 },
-                "report": dict(fitted.method.report) if fitted else {},
+                "report": fitted.report if fitted else {},
                 "history": history,
                 "terminal_phase_epoch": _terminal_phase(history),
                 "environment": _environment(self.configuration, self.device),

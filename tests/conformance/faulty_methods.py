@@ -37,6 +37,52 @@ class Sound(Method):
         )
 
 
+class UsesEverySeam(Sound):
+    """Two views, a second network, a head that is trained alone by balanced batches, a schedule and a report."""
+
+    views = 2
+
+    def build(self):
+        super().build()
+        self.second = self.make_backbone("mlp:hidden=8")
+        self.register_buffer("confidence", torch.zeros(self.task.num_train))
+
+    def stages(self, epochs):
+        return [Stage("train", epochs), Stage("head", 2, continues=True)]
+
+    def start_stage(self, stage, train, val):
+        chosen = torch.arange(0, len(train), 2)
+        for split, positions in ((train, chosen), (val, None)):
+            for batch in split.batches(positions) if split else ():
+                with torch.no_grad():
+                    score = self(batch.images).softmax(dim=1).amax(dim=1)
+                if split is train:
+                    self.confidence[batch.index] = score
+
+    def order(self, train, generator):
+        if self.progress.stage == "train":
+            return super().order(train, generator)
+        return [
+            (train.target == label).nonzero()[:, 0]
+            for label in torch.randperm(self.task.num_classes, generator=generator)
+            if (train.target == label).any()
+        ]
+
+    def parameter_groups(self):
+        scale = float(self.progress.stage != "head")
+        rest = [*self.backbone.parameters(), *self.second.parameters()]
+        return [{"params": rest, "lr_scale": scale}, {"params": list(self.classifier.parameters())}]
+
+    def loss(self, batch):
+        first, second = batch.views
+        pull = (self.backbone(first) - self.second(second)).square().mean()
+        weight = (self.progress.epoch + self.progress.step / self.progress.steps) / self.progress.epochs
+        return {"cross_entropy": super().loss(batch), "pull": weight * pull}
+
+    def finish(self, train, val):
+        self.report["confidence"] = self.confidence.mean().item()
+
+
 class ReturnsNothing(Sound):
     """Forgets the return."""
 
@@ -52,6 +98,78 @@ class PeeksAtTheAttribute(Sound):
         if batch._bias is not None:
             losses = losses * (1 + (batch._bias != batch.target % 2))
         return losses.mean()
+
+
+class PeeksAtTheValidationAttribute(Sound):
+    """Weighs the attribute's values by labels of validation images that it did not declare."""
+
+    def build(self):
+        super().build()
+        self.register_buffer("share", torch.ones(()))
+
+    def start_stage(self, stage, train, val):
+        if val is not None and val._bias is not None:
+            self.share.copy_((val._bias * torch.arange(len(val))).double().mean())
+
+    def loss(self, batch):
+        return self.share * super().loss(batch)
+
+
+class OrdersBeyondTheEnd(Sound):
+    """The last of its batches has one image more than there are."""
+
+    def order(self, train, generator):
+        return [*torch.randperm(len(train), generator=generator).split(8), torch.tensor([len(train)])]
+
+
+class StartsOverWhereItGoesOn(Sound):
+    """Makes a new network at the start of a stage that goes on with the old one's optimizer."""
+
+    def stages(self, epochs):
+        return [Stage("train", epochs), Stage("again", epochs, continues=True)]
+
+    def start_stage(self, stage, train, val):
+        if stage.continues:
+            self.build()
+
+
+class ReportsWords(Sound):
+    """What it reports is no number."""
+
+    def finish(self, train, val):
+        self.report["chosen"] = "the second"
+
+
+class ReportsNoNumber(Sound):
+    """What it reports is not finite."""
+
+    def finish(self, train, val):
+        self.report["score"] = float("nan")
+
+
+class AsksForABackboneThatThereIsNot(Sound):
+    """Misspells the second network."""
+
+    def build(self):
+        super().build()
+        self.second = self.make_backbone("mpl")
+
+
+class HasNoGradient(Sound):
+    """Its loss depends on no parameter."""
+
+    def loss(self, batch):
+        return super().loss(batch).detach()
+
+
+class FlipsAViewInPlace(Sound):
+    """Changes the second of its views in place."""
+
+    views = 2
+
+    def loss(self, batch):
+        batch.views[1].neg_()
+        return super().loss(batch)
 
 
 class FindsTheHierarchy(Sound):
@@ -266,6 +384,13 @@ class ShufflesByItself(Sound):
 
     def order(self, train, generator):
         return torch.randperm(len(train))
+
+
+class CountsOnTheAttribute(Sound):
+    """Reads the attribute without declaring it."""
+
+    def loss(self, batch):
+        return super().loss(batch) + 0 * batch.bias.sum()
 
 
 class DividesByEveryGroup(Sound):

@@ -10,7 +10,17 @@ from ncbench import MethodCard, Supervision, conformance
 from tests.conformance import faulty_methods
 
 FAULTS = {
+    "ReturnsNothing": "trains",
+    "HasNoGradient": "trains",
+    "LearnsNothing": "trains",
+    "CountsOnTheAttribute": "trains",  # without declaring it
+    "OrdersBeyondTheEnd": "trains",
+    "StartsOverWhereItGoesOn": "trains",
+    "ReportsWords": "trains",
+    "ReportsNoNumber": "trains",
+    "AsksForABackboneThatThereIsNot": "trains",
     "PeeksAtTheAttribute": "reads_only_declared_labels",
+    "PeeksAtTheValidationAttribute": "reads_only_declared_labels",
     "FindsTheHierarchy": "reads_only_declared_labels",
     "DrawsFromTheSystem": "same_seed_same_result",
     "SeedsByTheClock": "same_seed_same_result",
@@ -21,6 +31,7 @@ FAULTS = {
     "SmoothsAlongTheBatch": "predictions_depend_on_the_image_alone",
     "CentresInPlace": "leaves_its_inputs_alone",
     "RelabelsInPlace": "leaves_its_inputs_alone",
+    "FlipsAViewInPlace": "leaves_its_inputs_alone",
     "DividesByTheOtherClasses": "trains_on_a_batch_of_one_class",
     "NeedsTwoImages": "trains_on_a_batch_of_one_image",
     "AcceptsAnyParameter": "parameters_are_validated",
@@ -54,9 +65,10 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_the_sound_one_passes() -> None:
-    report = conformance.check(card("Sound"))
-    assert report.ok
+@pytest.mark.parametrize("name", ["Sound", "UsesEverySeam"])
+def test_the_sound_ones_pass(name: str) -> None:
+    report = conformance.check(card(name))
+    assert report.ok, str(report)
     assert [outcome.check for outcome in report.outcomes if outcome.status == "skipped"] == ["card_imports_no_torch"]
 
 
@@ -87,22 +99,38 @@ def test_a_card_that_is_not_truthful(fields: dict[str, str], reason: str) -> Non
         check()
 
 
+def test_a_class_that_cannot_be_used_is_said_to_be_so_once() -> None:
+    for name in ("Missing", "LooksLikeAMethod"):
+        report = conformance.check(card(name), expected_failures={})
+        assert [outcome.check for outcome in report.outcomes] == ["card_is_truthful", "card_imports_no_torch"]
+        assert report.count("failed") == 1
+        assert not report.ok
+
+
+def test_a_fault_that_shows_everywhere_fails_the_plainest_check_and_the_others_lead_to_it() -> None:
+    report = conformance.check(card("AdaptsToWhatItSees"))
+    ended = {outcome.check: outcome for outcome in report.outcomes}
+    assert ended["predictions_depend_on_the_image_alone"].status == "failed"
+    report = conformance.check(card("DrawsFromTheSystem"))
+    ended = {outcome.check: outcome for outcome in report.outcomes}
+    assert ended["resumes_exactly"].status == "skipped"
+    assert ended["resumes_exactly"].reason == "see same_seed_same_result"
+
+
 @pytest.mark.parametrize(
-    ("name", "check"),
+    ("name", "reason"),
     [
-        ("LearnsNothing", "trains"),
-        ("AdaptsToWhatItSees", "predictions_depend_on_the_image_alone"),
-        ("CountsOnTheAttribute", "trains"),  # without declaring it
+        ("ReturnsNothing", "loss() of ReturnsNothing must return a scalar tensor or a dict of named ones, not None"),
+        ("HasNoGradient", "loss() of HasNoGradient depends on no parameter that could be trained"),
+        ("LearnsNothing", "every parameter is as it was before the training"),
+        ("OrdersBeyondTheEnd", "order() of OrdersBeyondTheEnd must return positions in 0..39, not 40 to 40"),
+        ("StartsOverWhereItGoesOn", "changes its parameters in the stage 'again', which continues the one before"),
+        ("ReportsWords", "report of ReportsWords must be finite numbers by name, not {'chosen': 'the second'}"),
+        ("AsksForABackboneThatThereIsNot", "Unknown backbone 'mpl'. Did you mean 'mlp'?"),
     ],
 )
-def test_a_fault_that_shows_in_several_ways_fails_the_plainest_check_too(name: str, check: str) -> None:
-    failed = {outcome.check for outcome in conformance.check(card(name)).outcomes if outcome.status == "failed"}
-    assert check in failed
-
-
-def test_a_loss_of_another_kind_is_said_to_be_one() -> None:
-    (outcome,) = [
-        outcome for outcome in conformance.check(card("ReturnsNothing")).outcomes if outcome.check == "trains"
-    ]
-    assert outcome.status == "failed"
-    assert "loss() returns neither a scalar tensor nor a dict of named ones but None" in outcome.reason
+def test_what_the_runner_refuses_is_said_in_its_words(name: str, reason: str) -> None:
+    (trains,) = (check for check in conformance.checks(card(name)) if check.name == "trains")
+    with pytest.raises(conformance.ConformanceError) as raised:
+        trains()
+    assert reason in str(raised.value)

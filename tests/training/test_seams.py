@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,9 @@ from ncbench import (
     Stage,
     Supervision,
 )
-from ncbench.conformance.problem import Problem, SmallBackbone, make_problem
+from ncbench.conformance.problem import SmallBackbone, make_problem, without_bias, without_val
 from ncbench.contracts.task import Progress
+from ncbench.data.store.open import Store
 from ncbench.discovery.registry import Plugin, Registered, registry
 from ncbench.training.evaluation import Evaluator
 from ncbench.training.interrupts import Interrupts
@@ -46,13 +48,13 @@ class Plain(Method):
 def train(
     method_class: type[Method],
     folder: Path,
-    problem: Problem | None = None,
+    problem: Store | None = None,
     recipe: Recipe = RECIPE,
     stop_after: int | None = None,
     resume: bool = False,
 ) -> tuple[Method, RunState]:
     """Train a method by the runner's loop, and end after a number of epochs if one is given."""
-    store = (problem or make_problem()).store()
+    store = problem or make_problem()
     task = task_of(store, 0, Supervision())
     method = make_method(method_class, "it", Parameters(), task, lambda spec=None: SmallBackbone(task.input_shape))
     state, interrupts = RunState(), Interrupts(lambda message: None)
@@ -122,10 +124,9 @@ def test_a_stage_begins_with_the_validation_images_where_there_are_any(tmp_path:
 
     problem = make_problem()
     train(LooksAtVal, tmp_path / "with", problem)
-    train(LooksAtVal, tmp_path / "without", Problem(10, 2, problem.train, None, None).without_bias())
+    train(LooksAtVal, tmp_path / "without", without_val(problem))
     assert seen[0] is not None
-    assert problem.val is not None
-    assert torch.equal(seen[0].target, problem.val.target)
+    assert seen[0].target.tolist() == problem.splits["val"].target.tolist()
     assert seen[1] is None
 
 
@@ -223,6 +224,28 @@ def test_an_order_that_is_none_is_refused_with_the_methods_name(tmp_path: Path, 
         train(Disordered, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("report", "shown"),
+    [({"k": "3"}, r"\{'k': '3'\}"), ({"k": float("inf")}, "inf"), ({3: 1.0}, "3: 1.0"), ([1.0], r"\[1.0\]")],
+)
+def test_a_report_that_is_no_numbers_is_refused_with_the_methods_name(tmp_path: Path, report: Any, shown: str) -> None:
+    class Reports(Plain):
+        def finish(self, train: SplitView, val: SplitView | None) -> None:
+            self.report = report
+
+    with pytest.raises(PluginError, match=f"report of Reports must be finite numbers by name, not .*{shown}"):
+        train(Reports, tmp_path)
+
+
+def test_a_loss_that_depends_on_nothing_is_refused_with_the_methods_name(tmp_path: Path) -> None:
+    class Detached(Plain):
+        def loss(self, batch: Batch) -> Tensor:
+            return super().loss(batch).detach()
+
+    with pytest.raises(PluginError, match="of Detached depends on no parameter"):
+        train(Detached, tmp_path)
+
+
 def test_views_are_independent_augmentations_of_the_same_images(tmp_path: Path) -> None:
     seen: list[Batch] = []
 
@@ -294,17 +317,17 @@ def test_a_backbone_that_there_is_not_is_refused_by_name(tmp_path: Path) -> None
     [
         (
             Supervision(train="bias"),
-            make_problem().without_bias(),
+            without_bias(make_problem()),
             "it needs the bias attribute",
         ),
-        (Supervision(val="bias"), Problem(10, 2, make_problem().train, None, None), "of the validation images"),
-        (Supervision(hierarchy=True), Problem(10, 2, make_problem().train, None, None), "needs a class hierarchy"),
+        (Supervision(val="bias"), without_val(make_problem()), "of the validation images"),
+        (Supervision(hierarchy=True), replace(make_problem(), hierarchy=None), "needs a class hierarchy"),
     ],
 )
-def test_what_a_method_declares_must_be_there(supervision: Supervision, problem: Problem, complaint: str) -> None:
+def test_what_a_method_declares_must_be_there(supervision: Supervision, problem: Store, complaint: str) -> None:
     class Alternative(Plain):
         alternative = "Use another."
 
-    task = task_of(problem.store(), 0, supervision)
+    task = task_of(problem, 0, supervision)
     with pytest.raises(ConfigurationError, match=f"{complaint}.*Use another"):
         make_method(Alternative, "it", Parameters(), task, lambda spec=None: SmallBackbone(task.input_shape))

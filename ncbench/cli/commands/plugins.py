@@ -47,14 +47,13 @@ def check(name: str, kind: str | None) -> int:
 
     NAME may be a spec, as in resample:by=class, to check it with these parameters.
     """
-    from ncbench.conformance.kit import checks, describe
-    from ncbench.conformance.report import Report, outcomes
+    from ncbench.conformance.kit import Report, checks, outcomes
 
     found, ended = checks(name, kind), []
-    for outcome in outcomes(found, {}):
+    for outcome in outcomes(found):
         click.echo(str(outcome))
         ended.append(outcome)
-    report = Report(describe(found[0].subject), tuple(ended))
+    report = Report(str(found[0].subject), tuple(ended))
     click.echo(report.summary)
     return 0 if report.ok else 1
 
