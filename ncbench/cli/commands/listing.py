@@ -42,7 +42,7 @@ def list_cards(kind: str, as_json: bool) -> None:
             "hierarchy: needs a dataset with a class hierarchy.)"
         )
         click.echo(f"\n{wrapped(legend)}")
-        click.echo("Parameters and recipe keys: docs/parameters.md, or give a wrong one.")
+        click.echo("Parameters and recipe keys: docs/reference/parameters.md, or give a wrong one.")
 
 
 def _note(card: object) -> str:

@@ -13,7 +13,7 @@ NAMED = 20  # classes; more are not listed by name, nor with a number each
 _HEAD = """# Datasets
 
 What every built-in dataset is, where it comes from and what it must contain, as its manifest in
-[`datasets_manifest`](../datasets_manifest) says. Their parameters are on the page of [parameters](parameters.md).
+[`datasets_manifest`](../../datasets_manifest) says. Their parameters are on the page of [parameters](parameters.md).
 
 A dataset's folder is looked for in `--data-root`, then in `$NCBENCH_DATA`, then in the platform's cache folder.
 `ncbench data list` says what is here; `ncbench data fetch NAME` downloads what can be fetched, after you asked for it

@@ -1,4 +1,4 @@
-"""Write the pages that follow from the code: `python docs/render.py [FOLDER]`. A test keeps them equal to it."""
+"""Write the pages that follow from the code: `python docs/reference/render.py [FOLDER]`; a test keeps them so."""
 
 from __future__ import annotations
 
