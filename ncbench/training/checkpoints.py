@@ -11,24 +11,49 @@ import io
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
+from torch import Tensor
 
 from ncbench.contracts.errors import DataError
 from ncbench.data.files import write_atomically
 
 KEPT = 2
+
+
+class Checkpoint(TypedDict):
+    """What a run needs to go on from the end of an epoch, as if it had not been cut off.
+
+    No generator is among it: every epoch starts them anew from the seed (see :mod:`ncbench.training.seeding`).
+
+    Args:
+        method: Its ``state_dict``, in which whatever it learns or keeps must be.
+        optimizer: Its ``state_dict``.
+        history: One entry an epoch.
+        best: Criterion -> epoch and score of the best epoch so far.
+        snapshot: The ``state_dict`` of the primary criterion's best model; None while that is the current one.
+        made_with: What must be the same to go on: the data's fingerprint, versions, the model of the base.
+    """
+
+    method: dict[str, Any]
+    optimizer: dict[str, Any]
+    history: list[dict[str, Any]]
+    best: dict[str, dict[str, Any]]
+    snapshot: dict[str, Tensor] | None
+    made_with: dict[str, str]
+
+
 _DIGEST_SIZE = hashlib.sha256().digest_size
 
 
-def save_checkpoint(folder: Path, epoch: int, state: dict[str, Any]) -> Path:
+def save_checkpoint(folder: Path, epoch: int, state: Checkpoint) -> Path:
     """Write the state after `epoch` and remove all but the last two checkpoints.
 
     Args:
         folder: The run's folder of checkpoints; created if needed.
         epoch: Epochs done, over all stages.
-        state: Tensors and plain values.
+        state: What is kept.
     """
     folder.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
@@ -47,7 +72,7 @@ def newest_epoch(folder: Path) -> int | None:
     return _epoch(paths[-1]) if paths else None
 
 
-def load_latest_checkpoint(folder: Path, device: torch.device) -> dict[str, Any] | None:
+def load_latest_checkpoint(folder: Path, device: torch.device) -> Checkpoint | None:
     """Return the newest checkpoint's state, or None if there is none.
 
     Raises:
@@ -65,7 +90,7 @@ def load_latest_checkpoint(folder: Path, device: torch.device) -> dict[str, Any]
     if hashlib.sha256(payload).digest() != digest:
         raise DataError(f"The checkpoint {newest} is damaged (its checksum differs). {next_step}")
     try:
-        state: dict[str, Any] = torch.load(io.BytesIO(payload), map_location=device, weights_only=True)
+        state: Checkpoint = torch.load(io.BytesIO(payload), map_location=device, weights_only=True)
     except (pickle.UnpicklingError, RuntimeError) as error:
         raise DataError(f"The checkpoint {newest} is not one that ncbench wrote. {next_step}") from error
     return state

@@ -182,7 +182,7 @@ def fit(
         method.start_from(base)
         method.to(device)
     if restored is not None:
-        refuse_other(restored.get("made_with", {}), made_with, checkpoints)
+        refuse_other(restored["made_with"], made_with, checkpoints)
         state.history[:] = restored["history"]
         state.best.update({name: Best(**best) for name, best in restored["best"].items()})
         state.snapshot = restored["snapshot"]

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ncbench import Batch, Method, Parameters, Published
-from ncbench_methods.settings import RESNET50, WANG_COLORED_MNIST, WANG_CORRUPTED_CIFAR10
+from ncbench_methods.published_recipes import RESNET50, WANG_COLORED_MNIST, WANG_CORRUPTED_CIFAR10
 
 
 class ERMParameters(Parameters):

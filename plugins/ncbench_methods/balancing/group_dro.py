@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ncbench import Batch, Method, Parameters, Published, SplitView
 from ncbench_methods.balancing.cells import balanced_draws, cell_counts, cell_of
-from ncbench_methods.settings import RESNET50
+from ncbench_methods.published_recipes import RESNET50
 
 
 class GroupDROParameters(Parameters):

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ncbench import Batch, Method, Parameters, Published, SplitView, Stage
-from ncbench_methods.settings import RESNET50
+from ncbench_methods.published_recipes import RESNET50
 
 
 class JTTParameters(Parameters):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ncbench import Batch, ConfigurationError, Method, Parameters, Published, SplitView, Stage, Supervision
 from ncbench.geometry import simplex_etf
 from ncbench_methods.generalized_cross_entropy import generalized_cross_entropy
-from ncbench_methods.settings import WANG_COLORED_MNIST, WANG_CORRUPTED_CIFAR10
+from ncbench_methods.published_recipes import WANG_COLORED_MNIST, WANG_CORRUPTED_CIFAR10
 
 
 class ShortcutPrimeParameters(Parameters):
