@@ -151,6 +151,7 @@ def test_a_card_that_imports_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: heavy-plugin\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[ncbench]\nheavy = heavy_plugin\n")
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("NCBENCH_PLUGINS", "ncbench,heavy-plugin")
     discovery.registry.cache_clear()
     try:
         report = conformance.check("heavy")
