@@ -16,8 +16,10 @@ from ncbench.conformance.surroundings import temporary_folder
 from ncbench.contracts.cards import Supervision
 from ncbench.contracts.errors import PluginError
 from ncbench.contracts.method import Backbone, Method, Stage, sound_order
+from ncbench.contracts.specs import Spec
 from ncbench.contracts.task import SplitView, Task
 from ncbench.data.store.open import Store
+from ncbench.discovery.registry import registry
 from ncbench.training.evaluation import Evaluator
 from ncbench.training.interrupts import Interrupts
 from ncbench.training.loop import DivergedError, RunState, Silent, fit, make_method
@@ -97,7 +99,7 @@ def train(
     Raises:
         ConformanceError: The loss is not finite, or the method breaks its contract in another way that the runner sees.
     """
-    given = task(task_of(problem, 0, supervision(subject)))
+    given, base = task(task_of(problem, 0, supervision(subject))), _trained_base(subject, problem)
     with temporary_folder() as folder:
         while True:
             method = build(subject, problem, given, order)
@@ -116,6 +118,7 @@ def train(
                     resume=cut_off,
                     reporter=Silent(),
                     interrupts=interrupts,
+                    base=base,
                 )
             except KeyboardInterrupt:
                 if not interrupts.noted:
@@ -125,6 +128,14 @@ def train(
             else:
                 logits(method, images_of(problem))
                 return method
+
+
+def _trained_base(subject: Subject, problem: Store) -> Method | None:
+    named: str | None = subject.factory.base(subject.params)
+    if named is None:
+        return None
+    spec = Spec.parse(named)
+    return train(Subject("method", registry().find("methods", spec.name).card, spec), problem)
 
 
 @dataclass(frozen=True, eq=False)

@@ -83,6 +83,32 @@ class UsesEverySeam(Sound):
         self.report["confidence"] = self.confidence.mean().item()
 
 
+class BuildsOnErm(Sound):
+    """Trains a new classifier on the features of a finished run."""
+
+    @classmethod
+    def base(cls, params):
+        return "erm"
+
+    def parameter_groups(self):
+        return [{"params": list(self.classifier.parameters())}]
+
+
+class BuildsOnNothing(BuildsOnErm):
+    """The method it builds on does not exist."""
+
+    @classmethod
+    def base(cls, params):
+        return "emr"
+
+
+class TakesWhatItsBaseHasNot(BuildsOnErm):
+    """Expects a second network of its base."""
+
+    def start_from(self, base):
+        self.backbone.load_state_dict(base.second.state_dict())
+
+
 class ReturnsNothing(Sound):
     """Forgets the return."""
 

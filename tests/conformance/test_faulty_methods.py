@@ -19,6 +19,8 @@ FAULTS = {
     "ReportsWords": "trains",
     "ReportsNoNumber": "trains",
     "AsksForABackboneThatThereIsNot": "trains",
+    "BuildsOnNothing": "trains",
+    "TakesWhatItsBaseHasNot": "trains",
     "PeeksAtTheAttribute": "reads_only_declared_labels",
     "PeeksAtTheValidationAttribute": "reads_only_declared_labels",
     "FindsTheHierarchy": "reads_only_declared_labels",
@@ -65,7 +67,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["Sound", "UsesEverySeam"])
+@pytest.mark.parametrize("name", ["Sound", "UsesEverySeam", "BuildsOnErm"])
 def test_the_sound_ones_pass(name: str) -> None:
     report = conformance.check(card(name))
     assert report.ok, str(report)
