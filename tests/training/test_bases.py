@@ -256,7 +256,8 @@ def test_a_sweep_makes_bases_first_and_once(tmp_path: Path) -> None:
         "title: t\ndescription: d\nruns:\n- methods: [built]\n  datasets: [colored_digits]\n  seeds: [0]\n"
         "  settings: {recipe.epochs: 1, base.recipe.epochs: 1}\n  grid: {recipe.lr: [0.1, 0.01]}\n"
     )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])}
+    path = os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path, "NCBENCH_PLUGINS": "built"}
     command = [
         sys.executable,
         "-m",
