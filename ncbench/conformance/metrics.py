@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from numbers import Real
-from typing import Any
 
 import numpy as np
 import torch
@@ -69,13 +68,14 @@ def gives_finite_numbers(subject: Subject) -> None:
 def is_a_pure_function(subject: Subject) -> None:
     """The same evaluation gives the same numbers again, from a new object too, and is left as it was."""
     evaluations = _evaluations(subject)
-    before = {kind: _copied(evaluation) for kind, evaluation in evaluations.items()}
+    before = {kind: _content(evaluation) for kind, evaluation in evaluations.items()}
     reused: Metric = subject.factory()
     first = {kind: reused.compute(evaluation) for kind, evaluation in evaluations.items()}
     for kind, evaluation in reversed(evaluations.items()):
         for again in (reused.compute(evaluation), subject.factory().compute(evaluation)):
             require(_close(first[kind], again, 0.0), f"with {kind} the same evaluation gives other numbers again")
-        touched = _changed(before[kind], evaluation)
+        now = _content(evaluation).items()
+        touched = [name for name, value in now if not np.array_equal(value, before[kind][name], equal_nan=True)]
         require(not touched, f"with {kind} it changes the evaluation's {', '.join(touched)} in place")
 
 
@@ -212,27 +212,10 @@ def _permuted(evaluation: Evaluation, order: Tensor) -> Evaluation:
     return replace(taken, feature_stream=_stream(taken, take(_held(evaluation))))
 
 
-def _copied(evaluation: Evaluation) -> Evaluation:
-    """Return an evaluation with copies of all tensors and arrays."""
-    copies: dict[str, Any] = {
-        name: value.clone() if isinstance(value, Tensor) else value.copy()
-        for name, value in vars(evaluation).items()
-        if isinstance(value, Tensor | np.ndarray)
-    }
-    held = _held(evaluation)
-    return replace(evaluation, feature_stream=_stream(evaluation, None if held is None else held.clone()), **copies)
-
-
-def _changed(before: Evaluation, after: Evaluation) -> list[str]:
-    """Return the names of the tensors and arrays that differ between two evaluations."""
-    pairs = {name: (value, getattr(after, name)) for name, value in vars(before).items()}
-    pairs["feature_stream"] = _held(before), _held(after)
-    return [
-        name
-        for name, (value, now) in pairs.items()
-        if isinstance(value, Tensor | np.ndarray)
-        and not np.array_equal(np.asarray(value), np.asarray(now), equal_nan=True)
-    ]
+def _content(evaluation: Evaluation) -> dict[str, np.ndarray]:
+    """Return copies of an evaluation's tensors and arrays by name."""
+    values = {**vars(evaluation), "feature_stream": _held(evaluation)}
+    return {name: np.asarray(value).copy() for name, value in values.items() if isinstance(value, Tensor | np.ndarray)}
 
 
 def _labels(num_classes: int, num_bias: int) -> tuple[Tensor, Tensor]:
