@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-_BLOCK_ROWS = 4096  # rows searched at a time for the entry a refusal names
+_BLOCK_ROWS = 4096  # rows searched at a time
 
 
 def check_sizes(num_classes: int, dim: int) -> None:
@@ -18,7 +18,7 @@ def check_batch(features: torch.Tensor, labels: torch.Tensor, num_classes: int, 
     """Refuse features and labels that do not belong together.
 
     Finiteness is not looked at here: reading every feature once more would cost as much as a measure. It shows in the
-    class sums, and `raise_non_finite` then finds the entry.
+    class sums, and `check_finite` then finds the entry.
 
     Args:
         features: (N, d) floating point.
@@ -51,41 +51,24 @@ def check_batch(features: torch.Tensor, labels: torch.Tensor, num_classes: int, 
         raise ValueError(f"labels[{entry}] is {int(labels[entry])}, outside 0..{num_classes - 1}")
 
 
-def raise_non_finite(features: torch.Tensor) -> None:
-    """Raise for the first entry of `features` that is not finite; return when there is none.
-
-    Args:
-        features: (n, d).
-    """
-    first_row = 0
-    for block in torch.split(features, _BLOCK_ROWS):
-        bad = (~torch.isfinite(block)).nonzero()
+def check_finite(name: str, tensor: torch.Tensor) -> None:
+    """Refuse a tensor with an entry that is not finite, and name the first one."""
+    for start in range(0, len(tensor), _BLOCK_ROWS):
+        bad = (~torch.isfinite(tensor[start : start + _BLOCK_ROWS])).nonzero()
         if len(bad):
-            row, column = (int(i) for i in bad[0])
-            raise ValueError(f"features[{first_row + row}, {column}] is {float(block[row, column])}, not finite")
-        first_row += len(block)
+            first, *others = bad[0].tolist()
+            entry = [start + first, *others]
+            raise ValueError(f"{name}{entry} is {float(tensor[tuple(entry)])}, not finite")
 
 
-def check_classifier(weight: torch.Tensor | None, bias: torch.Tensor | None, num_classes: int | None, dim: int) -> None:
-    """Refuse a classifier whose shapes do not fit.
-
-    Args:
-        weight: (K, d) or None.
-        bias: (K,) or None.
-        num_classes: K, or None when the weight decides it.
-        dim: d.
-    """
+def check_classifier(weight: torch.Tensor | None, bias: torch.Tensor | None, num_classes: int, dim: int) -> None:
+    """Refuse a classifier that is not finite, or not of shape (K, d) with a bias (K,)."""
     if weight is None:
         if bias is not None:
             raise ValueError("bias is given without weight; pass the classifier's weight too")
         return
-    rows = weight.shape[0] if num_classes is None and weight.ndim == 2 else num_classes
-    if weight.ndim != 2 or tuple(weight.shape) != (rows, dim):
-        expected = "classes" if num_classes is None else num_classes
-        raise ValueError(f"weight must have shape ({expected}, {dim}), got {tuple(weight.shape)}")
-    if bias is not None and tuple(bias.shape) != (rows,):
-        raise ValueError(f"bias must have shape ({rows},), got {tuple(bias.shape)}")
-    for name, tensor in (("weight", weight), ("bias", bias)):
-        if tensor is not None and not bool(torch.isfinite(tensor).all()):
-            entry = (~torch.isfinite(tensor)).nonzero()[0].tolist()
-            raise ValueError(f"{name}{entry} is {float(tensor[tuple(entry)])}, not finite")
+    for name, tensor, shape in (("weight", weight, (num_classes, dim)), ("bias", bias, (num_classes,))):
+        if tensor is not None:
+            if tuple(tensor.shape) != shape:
+                raise ValueError(f"{name} must have shape {shape}, got {tuple(tensor.shape)}")
+            check_finite(name, tensor)

@@ -8,10 +8,12 @@ one that is almost at its ideal does not lose its distance to rounding.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+
+from ncbench.collapse.checks import check_finite
 
 _BLOCK_ENTRIES = 1 << 20  # Gram entries at a time: 8 MiB of float64
 
@@ -41,9 +43,7 @@ def gram_distance(gram: torch.Tensor, reference: torch.Tensor) -> float:
     for name, matrix in (("gram", gram), ("reference", reference)):
         if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
             raise ValueError(f"{name} must be square, got shape {tuple(matrix.shape)}")
-        if not bool(torch.isfinite(matrix).all()):
-            row, column = (~torch.isfinite(matrix)).nonzero()[0].tolist()
-            raise ValueError(f"{name}[{row}, {column}] is {float(matrix[row, column])}, not finite")
+        check_finite(name, matrix)
     if gram.shape != reference.shape:
         raise ValueError(f"reference must have gram's shape {tuple(gram.shape)}, got {tuple(reference.shape)}")
     g, r = gram.double(), reference.double().to(gram.device)
@@ -71,10 +71,9 @@ def etf_floor(num_classes: int, dim: int) -> float:
     >>> round(etf_floor(1000, 512), 6)
     0.753791
     """
-    if num_classes < 2:
-        raise ValueError(f"num_classes must be at least 2, got {num_classes}")
-    if dim < 1:
-        raise ValueError(f"dim must be at least 1, got {dim}")
+    for name, size, least in (("num_classes", num_classes, 2), ("dim", dim, 1)):
+        if size < least:
+            raise ValueError(f"{name} must be at least {least}, got {size}")
     if num_classes <= dim + 1:
         return 0.0
     return math.sqrt(2 - 2 * math.sqrt(dim / (num_classes - 1)))
@@ -146,49 +145,26 @@ def seli_gram(class_counts: torch.Tensor, power: float) -> IdealGram:
 
 
 @dataclass(frozen=True)
-class PairMoments:
-    """Count, mean and summed squared deviation of a stream of numbers; merged by Chan's formula."""
-
-    count: int = 0
-    mean: float = 0.0
-    squares: float = 0.0
-
-    def with_values(self, values: torch.Tensor) -> PairMoments:
-        """These moments with more values added; the tensor is overwritten."""
-        n = values.numel()
-        mean = float(values.mean())
-        squares = float(torch.linalg.vector_norm(values.sub_(mean))) ** 2
-        delta, total = mean - self.mean, self.count + n
-        return PairMoments(
-            count=total,
-            mean=self.mean + delta * n / total,
-            squares=self.squares + squares + delta * delta * self.count * n / total,
-        )
-
-    def std(self) -> float:
-        """Population standard deviation; nan of nothing."""
-        return math.sqrt(self.squares / self.count) if self.count else math.nan
-
-
-@dataclass(frozen=True)
 class Configuration:
     """What the Gram matrix of K vectors says about them."""
 
     norm_cv: float  # std / mean of the norms
     angle_std: float  # std over pairs of the cosine
     angle_mean: float  # mean over pairs of |cosine + 1/(K-1)|
-    distances: tuple[float, ...]  # to each ideal that was asked for
+    etf_distance: float
+    seli_distance: float
     cdnv: float  # class-distance normalised variance; nan without variances
 
 
 def configuration(
-    vectors: torch.Tensor, ideals: Sequence[IdealGram], variances: torch.Tensor | None = None
+    vectors: torch.Tensor, counts: torch.Tensor, power: float, variances: torch.Tensor | None = None
 ) -> Configuration:
-    """Measure equal norms, equal angles and the distances to ideal configurations in one pass over the Gram matrix.
+    """Measure equal norms, equal angles and the distances to ETF and SELI in one pass over the Gram matrix.
 
     Args:
         vectors: (K, d) float64: centred class means, or classifier rows.
-        ideals: the configurations to compare with.
+        counts: (K,) positive, images a class.
+        power: of SELI, as in `seli_gram`: -0.5 for means, 0.5 for a classifier.
         variances: (K,) float64, the mean squared distance of a class's features to their mean, for CDNV.
 
     Returns:
@@ -199,7 +175,8 @@ def configuration(
     mean_norm = float(norms.mean())
     norm_cv = float(norms.std(correction=0)) / mean_norm if mean_norm > 0 else math.nan
     if k < 2:
-        return Configuration(norm_cv, math.nan, math.nan, (math.nan,) * len(ideals), math.nan)
+        return Configuration(norm_cv, *[math.nan] * 5)
+    ideals = (simplex_gram(k, vectors.device), seli_gram(counts, power))
     projections = [float(ideal.inner(vectors)) for ideal in ideals]  # a = <G, R>: known before G is
     # The part of G across each ideal, sum (G - a R)^2, is summed entry by entry: 2 - 2 cos would cancel near an ideal.
     across = [
@@ -208,28 +185,34 @@ def configuration(
     ]
     inverse = 1 / norms
     every = (slice(None), slice(None))
-    cosines, deviation, ratio = PairMoments(), 0.0, 0.0
+    count, mean, squares = 0, 0.0, 0.0  # of the cosines so far: how many, their mean, their squared deviations from it
+    deviation = ratio = 0.0
     for i, j in _upper_blocks(k):
         gram = vectors[i] @ vectors[j].T  # (a, b)
         # Each pair once, i < j: in a block on the diagonal that leaves its upper triangle, as one row.
         kept = torch.triu_indices(len(gram), len(gram), offset=1, device=gram.device).unbind() if i == j else every
         cosine = ((gram * inverse[i, None]).mul_(inverse[None, j]))[kept]
-        if cosine.numel() == 0:
+        if (n := cosine.numel()) == 0:
             continue
         deviation += float(torch.linalg.vector_norm(cosine + 1 / (k - 1), ord=1))
-        cosines = cosines.with_values(cosine)
+        of_block, total = float(cosine.mean()), count + n
+        own_squares = float(torch.linalg.vector_norm(cosine.sub_(of_block))) ** 2
+        delta = of_block - mean
+        squares = squares + own_squares + delta * delta * count * n / total  # Chan's formula for merged moments
+        count, mean = total, mean + delta * n / total
         for number, (ideal, a) in enumerate(zip(ideals, projections, strict=True)):
             across[number] += 2 * float(torch.linalg.vector_norm((gram - a * ideal.block(i, j))[kept])) ** 2
         if variances is not None:
             squared = _squared_distances(vectors, norms, gram, i, j)
             ratio += float((variances[i, None] + variances[None, j]).div_(squared)[kept].sum()) / 2
-    pairs = k * (k - 1) // 2
+    etf_distance, seli_distance = map(_distance, projections, across)
     return Configuration(
         norm_cv=norm_cv,
-        angle_std=cosines.std(),
-        angle_mean=deviation / pairs,
-        distances=tuple(_distance(a, p) for a, p in zip(projections, across, strict=True)),
-        cdnv=math.nan if variances is None else ratio / pairs,
+        angle_std=math.sqrt(squares / count),
+        angle_mean=deviation / count,
+        etf_distance=etf_distance,
+        seli_distance=seli_distance,
+        cdnv=math.nan if variances is None else ratio / count,
     )
 
 

@@ -6,10 +6,9 @@ import math
 
 import torch
 
-from ncbench.collapse.between import whitening
 from ncbench.collapse.checks import check_batch, check_classifier
-from ncbench.collapse.gram import configuration, etf_floor, seli_gram, simplex_gram
-from ncbench.collapse.means import ClassMeans
+from ncbench.collapse.gram import configuration, etf_floor
+from ncbench.collapse.means import ClassMeans, whitening
 from ncbench.collapse.precision import full_precision, working_dtype
 from ncbench.collapse.residuals import ResidualStatistics
 from ncbench.collapse.statistics import ClassStatistics
@@ -163,33 +162,26 @@ def class_geometry(
         centred = means[present]  # (P, d)
         centred -= centred.mean(0)  # by the unweighted mean
         k, d = centred.shape
-        ideals = {}
-        if k > 1:
-            ideals["nc2_etf_distance"] = [simplex_gram(k, centred.device)] * 2
-            ideals["seli_distance"] = [seli_gram(counts[present], power) for power in (-0.5, 0.5)]
-        of_means = configuration(centred, [pair[0] for pair in ideals.values()], variances[present])
-        undefined = (math.nan, math.nan)
-        etf, seli = of_means.distances if ideals else undefined
+        of_means = configuration(centred, counts[present], -0.5, variances[present])
         measures = {
             "nc1_cdnv": of_means.cdnv,
             "nc2_norm_cv": of_means.norm_cv,
             "nc2_angle_std": of_means.angle_std,
             "nc2_angle_mean": of_means.angle_mean,
-            "nc2_etf_distance": etf,
+            "nc2_etf_distance": of_means.etf_distance,
             "nc2_etf_floor": etf_floor(k, d) if k > 1 else math.nan,
-            "seli_distance_means": seli,
+            "seli_distance_means": of_means.seli_distance,
         }
         if weight is not None:
             rows = weight.detach().to(means.device, torch.float64)[present]  # (P, d)
-            of_rows = configuration(rows, [pair[1] for pair in ideals.values()])
-            etf, seli = of_rows.distances if ideals else undefined
+            of_rows = configuration(rows, counts[present], 0.5)
             measures |= {
                 "nc2_norm_cv_classifier": of_rows.norm_cv,
                 "nc2_angle_std_classifier": of_rows.angle_std,
                 "nc2_angle_mean_classifier": of_rows.angle_mean,
-                "nc2_etf_distance_classifier": etf,
+                "nc2_etf_distance_classifier": of_rows.etf_distance,
                 "nc3_self_duality": _self_duality(rows, centred),
-                "seli_distance_classifier": seli,
+                "seli_distance_classifier": of_rows.seli_distance,
             }
     return measures
 

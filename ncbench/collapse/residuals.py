@@ -6,9 +6,8 @@ import math
 
 import torch
 
-from ncbench.collapse.between import whitening
 from ncbench.collapse.checks import check_batch, check_classifier
-from ncbench.collapse.means import block_rows
+from ncbench.collapse.means import block_rows, whitening
 from ncbench.collapse.nearest import NearestMeanComparison
 from ncbench.collapse.precision import accumulator_device, full_precision
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import torch
 
-from ncbench.collapse.checks import check_batch, check_sizes, raise_non_finite
+from ncbench.collapse.checks import check_batch, check_finite, check_sizes
 from ncbench.collapse.precision import accumulator_device, full_precision
 
 
@@ -73,7 +73,7 @@ class ClassStatistics:
             x = features.detach().to(self._counts.device, torch.float64)  # (n, d)
             y = labels.to(self._counts.device, torch.int64)
             if not bool(torch.isfinite(x.sum(0)).all()):
-                raise_non_finite(features)
+                check_finite("features", features)
             self._refer_new_classes(x, y)
             x = x - self._reference[y]
             self._counts += torch.bincount(y, minlength=self.num_classes)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from ncbench.geometry.hierarchy import Hierarchy
-from ncbench.geometry.orthonormal import haar_rows
+from ncbench.geometry.simplex import haar_rows
 
 _ROWS = 512  # rows of a distance matrix looked at together: the checks need no second K x K matrix
 
@@ -70,9 +70,7 @@ def hierarchy_aware_frame(
     True
     """
     dtype = dtype or torch.get_default_dtype()
-    _check_gamma(gamma)
-    num_classes = distances.num_classes if isinstance(distances, Hierarchy) else len(_checked_distances(distances))
-    _check_size(num_classes)
+    num_classes = _checked_classes(distances, gamma)
     if dim < num_classes - 1:
         raise ValueError(f"dim is {dim}, but a frame of {num_classes} classes needs at least {num_classes - 1}")
     with torch.no_grad():
@@ -115,12 +113,10 @@ def smallest_similarity(distances: torch.Tensor | Hierarchy, gamma: float) -> fl
     >>> round(smallest_similarity(pets, gamma=1.0), 6), round(smallest_similarity(pets.distances(), gamma=1.0), 6)
     (-1.671595, -1.671595)
     """
-    _check_gamma(gamma)
+    _checked_classes(distances, gamma)
     if isinstance(distances, Hierarchy):
-        _check_size(distances.num_classes)
         c = _inverse_sum_of_tree(distances, gamma)
     else:
-        _check_size(len(_checked_distances(distances)))
         with torch.no_grad():
             inverse_sum = _factor(_exponential(distances, gamma))[1]
             c = float(inverse_sum @ inverse_sum)
@@ -179,20 +175,24 @@ def _without_null_direction(vectors: torch.Tensor, null: torch.Tensor) -> torch.
     return vectors.addr_(vectors @ normal, normal, alpha=-2.0)[:, :-1]
 
 
-def _check_gamma(gamma: float) -> None:
+def _checked_classes(distances: torch.Tensor | Hierarchy, gamma: float) -> int:
+    """The number of classes, after refusing gamma or a matrix that holds no distances."""
     if not (gamma > 0 and math.isfinite(gamma)):
         raise ValueError(f"gamma must be positive and finite, got {gamma}")
-
-
-def _check_size(num_classes: int) -> None:
+    if isinstance(distances, Hierarchy):
+        num_classes = distances.num_classes
+    else:
+        if distances.ndim != 2 or distances.shape[0] != distances.shape[1]:
+            raise ValueError(f"distances must be a square matrix, got shape {tuple(distances.shape)}")
+        _check_distances(distances)
+        num_classes = len(distances)
     if num_classes < 2:
         raise ValueError(f"distances must be between at least 2 classes, got {num_classes}")
+    return num_classes
 
 
-def _checked_distances(distances: torch.Tensor) -> torch.Tensor:
-    """The matrix itself, after refusing one that holds no distances; names the first offending entry."""
-    if distances.ndim != 2 or distances.shape[0] != distances.shape[1]:
-        raise ValueError(f"distances must be a square matrix, got shape {tuple(distances.shape)}")
+def _check_distances(distances: torch.Tensor) -> None:
+    """Refuse a square matrix with an entry that is no distance, and name the first one."""
     for start in range(0, len(distances), _ROWS):
         rows = distances[start : start + _ROWS]
         mirrored = distances[:, start : start + _ROWS].T
@@ -209,4 +209,3 @@ def _checked_distances(distances: torch.Tensor) -> torch.Tensor:
                 row, column = offending.nonzero()[0].tolist()
                 value = float(rows[row, column])
                 raise ValueError(f"distances[{start + row}, {column}] is {value:g}, {reason}")
-    return distances

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ncbench.geometry.orthonormal import haar_rows
+from ncbench.geometry.simplex import haar_rows
 
 
 def vectors_with_gram(

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ncbench.geometry import simplex_etf
-from ncbench.geometry.orthonormal import haar_rows
+from ncbench.geometry.simplex import haar_rows
 
 
 @pytest.mark.parametrize(("k", "dim"), [(2, 1), (2, 5), (3, 2), (10, 9), (10, 64), (100, 99), (257, 512)])
