@@ -11,7 +11,6 @@ from torchvision.transforms.functional import resized_crop as torchvision_resize
 from ncbench.data.loading.augmentation import (
     AUGMENTATIONS,
     PADDING,
-    Regions,
     crop_flip,
     random_regions,
     resized_crop,
@@ -38,7 +37,7 @@ def test_resized_crop_is_torchvisions(height: int, width: int, data: st.DataObje
     heights = [draw(st.integers(1, height - top)) for top in tops]
     widths = [draw(st.integers(1, width - left)) for left in lefts]
     flipped = torch.tensor([draw(st.booleans()) for _ in range(batch)])
-    regions = Regions(*(torch.tensor(values) for values in (tops, lefts, heights, widths)))
+    regions = torch.tensor([tops, lefts, heights, widths])
     ours = resized_crop(images, regions, flipped)
     for i in range(batch):
         theirs = torchvision_resized_crop(
@@ -57,8 +56,7 @@ def test_resized_crop_is_torchvisions(height: int, width: int, data: st.DataObje
 
 def test_resized_crop_of_everything_changes_nothing() -> None:
     images = _images(3, 12, 9)
-    zero = torch.zeros(3, dtype=torch.int64)
-    whole = Regions(zero, zero, zero + 12, zero + 9)
+    whole = torch.tensor([[0], [0], [12], [9]]).expand(4, 3)
     torch.testing.assert_close(resized_crop(images, whole, torch.zeros(3, dtype=torch.bool)), images.float())
 
 
@@ -71,7 +69,7 @@ def test_regions_have_torchvisions_distribution(size: tuple[int, int]) -> None:
         torch.manual_seed(0)
         image = torch.zeros(1, *size)
         params = torch.tensor([drawer.get_params(image, list(drawer.scale), list(drawer.ratio)) for _ in range(number)])
-    for mine, theirs in zip((ours.top, ours.left, ours.height, ours.width), params.T, strict=True):
+    for mine, theirs in zip(ours, params.T, strict=True):
         spread = theirs.float().std() / number**0.5
         assert abs(mine.float().mean().item() - theirs.float().mean().item()) <= 5 * spread + 1e-6
         assert mine.float().std().item() == pytest.approx(theirs.float().std().item(), rel=0.08, abs=1e-6)
@@ -81,12 +79,13 @@ def test_regions_have_torchvisions_distribution(size: tuple[int, int]) -> None:
 @settings(max_examples=100, deadline=None)
 def test_regions_lie_inside_the_image(height: int, width: int, seed: int) -> None:
     regions = random_regions(16, (height, width), torch.Generator().manual_seed(seed))
-    assert (regions.top >= 0).all()
-    assert (regions.left >= 0).all()
-    assert (regions.height >= 1).all()
-    assert (regions.width >= 1).all()
-    assert (regions.top + regions.height <= height).all()
-    assert (regions.left + regions.width <= width).all()
+    tops, lefts, heights, widths = regions
+    assert (tops >= 0).all()
+    assert (lefts >= 0).all()
+    assert (heights >= 1).all()
+    assert (widths >= 1).all()
+    assert (tops + heights <= height).all()
+    assert (lefts + widths <= width).all()
 
 
 def test_crop_flip_shifts_and_flips() -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
 import torch
@@ -56,34 +55,7 @@ AUGMENTATIONS: Mapping[str, Callable[[Tensor, torch.Generator], Tensor]] = Mappi
 )
 
 
-@dataclass(frozen=True, eq=False)
-class Regions:
-    """One rectangle an image.
-
-    Args:
-        top: (B,) int64, first row.
-        left: (B,) int64, first column.
-        height: (B,) int64.
-        width: (B,) int64.
-    """
-
-    top: Tensor
-    left: Tensor
-    height: Tensor
-    width: Tensor
-
-    def to(self, device: torch.device) -> Regions:
-        """Return the same regions on another device."""
-        return Regions(self.top.to(device), self.left.to(device), self.height.to(device), self.width.to(device))
-
-
-def random_regions(
-    batch: int,
-    size: tuple[int, int],
-    generator: torch.Generator,
-    scale: tuple[float, float] = SCALE,
-    ratio: tuple[float, float] = RATIO,
-) -> Regions:
+def random_regions(batch: int, size: tuple[int, int], generator: torch.Generator) -> Tensor:
     """Draw regions with the distribution of torchvision's RandomResizedCrop.
 
     Up to ten regions are drawn for each image and the first that fits is taken; if none fits, the largest central one
@@ -93,35 +65,29 @@ def random_regions(
         batch: B.
         size: (H, W) of the images.
         generator: Source of the random numbers; the regions are on its device.
-        scale: Bounds of the region's share of the area.
-        ratio: Bounds of its width : height, drawn uniformly in the logarithm.
+
+    Returns:
+        (4, B) int64: the first row, the first column, the height and the width of each image's region.
     """
     height, width = size
     draws = torch.rand(4, batch, _TRIES, generator=generator, device=generator.device, dtype=torch.float64)
-    area = height * width * (scale[0] + (scale[1] - scale[0]) * draws[0])
-    aspect = torch.exp(math.log(ratio[0]) + (math.log(ratio[1]) - math.log(ratio[0])) * draws[1])
+    area = height * width * (SCALE[0] + (SCALE[1] - SCALE[0]) * draws[0])
+    aspect = torch.exp(math.log(RATIO[0]) + (math.log(RATIO[1]) - math.log(RATIO[0])) * draws[1])
     widths, heights = (area * aspect).sqrt().round(), (area / aspect).sqrt().round()  # (B, tries)
     fits = (widths > 0) & (widths <= width) & (heights > 0) & (heights <= height)
     first = fits.to(torch.uint8).argmax(dim=1, keepdim=True)  # the first True, or 0 where there is none
     found = fits.any(dim=1)
-    central_height, central_width = _central(height, width, ratio)
+    # Where none fits: the largest central region whose width : height is within bounds.
+    central_height, central_width = min(height, round(width / RATIO[0])), min(width, round(height * RATIO[1]))
     region_height = torch.where(found, heights.gather(1, first).squeeze(1), central_height).long()
     region_width = torch.where(found, widths.gather(1, first).squeeze(1), central_width).long()
     place = draws[2:].gather(2, first.expand(2, batch, 1)).squeeze(2)  # (2, B)
     top = torch.where(found, (place[0] * (height - region_height + 1)).long(), (height - central_height) // 2)
     left = torch.where(found, (place[1] * (width - region_width + 1)).long(), (width - central_width) // 2)
-    return Regions(top, left, region_height, region_width)
+    return torch.stack((top, left, region_height, region_width))
 
 
-def _central(height: int, width: int, ratio: tuple[float, float]) -> tuple[int, int]:
-    if width / height < ratio[0]:
-        return round(width / ratio[0]), width
-    if width / height > ratio[1]:
-        return height, round(height * ratio[1])
-    return height, width
-
-
-def resized_crop(images: Tensor, regions: Regions, flipped: Tensor) -> Tensor:
+def resized_crop(images: Tensor, regions: Tensor, flipped: Tensor) -> Tensor:
     """Resize one region of each image to the image's own size, bilinearly and with antialiasing.
 
     The same as torchvision's ``resized_crop(..., antialias=True)`` on float images, a batch at a time: the filter is
@@ -129,15 +95,15 @@ def resized_crop(images: Tensor, regions: Regions, flipped: Tensor) -> Tensor:
 
     Args:
         images: (B, C, H, W), values in 0..255.
-        regions: B regions.
+        regions: (4, B) int64: first row, first column, height and width.
         flipped: (B,) bool, which images to flip left to right.
 
     Returns:
         (B, C, H, W) float32 in 0..255, not rounded.
     """
-    _, _, height, width = images.shape
-    rows = _resampling(regions.top, regions.height, height)  # (B, H, H)
-    columns = _resampling(regions.left, regions.width, width)  # (B, W, W)
+    top, left, height, width = regions
+    rows = _resampling(top, height, images.shape[2])  # (B, H, H)
+    columns = _resampling(left, width, images.shape[3])  # (B, W, W)
     columns = torch.where(flipped[:, None, None], columns.flip(1), columns)
     across = images.float() @ columns.transpose(1, 2).unsqueeze(1)
     return rows.unsqueeze(1) @ across
