@@ -66,7 +66,7 @@ def build(
     splits = thinned(splits, spec, dataset.class_names)
     framing = Framing.of(dataset)
     partial = folder.with_name(f".{folder.name}.partial")
-    _begin(partial, {**identity, "decoder": list(decoder()), "splits": _contents(splits)})
+    _begin(partial, {**identity, "decoder": decoder(), "splits": _contents(splits)})
     try:
         here = sum(path.stat().st_size for path in partial.iterdir())
         needed = sum(bytes_needed(split, framing) for split in splits.values()) - here
@@ -82,7 +82,7 @@ def build(
         meta = {
             **identity,
             "fingerprint": _fingerprint(digests, dataset),
-            "decoder": list(decoder()),
+            "decoder": decoder(),
             "splits": {name: digest.as_dict() for name, digest in digests.items()},
             "class_names": list(dataset.class_names),
             "bias_names": list(dataset.bias_names),

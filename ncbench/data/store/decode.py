@@ -1,25 +1,18 @@
 """Image files to uint8 arrays of one size.
 
-JPEG files are decoded by torchcodec where it is installed and works (0.16 is the first version with image decoders, the
-successors of torchvision's, which are deprecated from 0.29 on). Everything else is Pillow's: telling formats apart and
-refusing images of absurd size, all other formats and modes, and fitting to size.
-
-Many files are decoded by threads: both decoders release the interpreter lock, so on two cores threads are as fast as
+All of it is Pillow's: telling formats apart, refusing images of absurd size, decoding, and fitting to size. Many files
+are decoded by threads: its decoders release the interpreter lock, so on two cores threads are as fast as
 processes (1.0 to 1.1 of a pool's rate, JPEG files of 500 x 375 pixels, Pillow 13), and nothing has to be sent back.
 """
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import importlib.util
 import io
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +25,6 @@ CHUNK = 16  # files a task: 2.4 MB of images at 224 px, and few enough to keep e
 
 # What datasets come in. Pillow knows more formats, among them one that is a program to be run by another one (EPS).
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
-_JPEG = frozenset({"JPEG", "MPO"})  # MPO: a JPEG file with further images behind the first
 _RGB_READY = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB"})
 
 
@@ -64,31 +56,9 @@ class Framing:
         return None if size is None else cls(size, dataset.shorter_side, dataset.cut_bottom)
 
 
-@functools.cache
-def decoder() -> tuple[str, ...]:
-    """Return the names and versions of what decodes images here, which decide what pixels come out."""
-    pillow = ("Pillow", PIL.__version__)
-    return pillow if _torchcodec() is None else ("torchcodec", metadata.version("torchcodec"), *pillow)
-
-
-@functools.cache
-def _torchcodec() -> Callable[[bytes], np.ndarray] | None:
-    """Return torchcodec's decoder, JPEG content to (H, W, 3) uint8, upright; None where there is none that works."""
-    if importlib.util.find_spec("torchcodec") is None:  # without it, nothing here takes the seconds to import torch
-        return None
-    try:
-        from torchcodec.decoders import decode_jpeg
-
-        def decode_content(content: bytes) -> np.ndarray:
-            pixels: np.ndarray = decode_jpeg(content, mode="RGB").permute(1, 2, 0).numpy()
-            return pixels
-
-        tiny = io.BytesIO()
-        Image.new("RGB", (3, 2)).save(tiny, "JPEG")
-        works = decode_content(tiny.getvalue()).shape == (2, 3, 3)
-    except Exception:  # an older version, or one built for another torch: it fails in many ways
-        return None
-    return decode_content if works else None
+def decoder() -> list[str]:
+    """Return the name and version of what decodes images here, which decide what pixels come out."""
+    return ["Pillow", PIL.__version__]
 
 
 def decode_in_order(
@@ -177,9 +147,6 @@ def _decoded(content: bytes) -> Image.Image:
     if not content:
         raise ValueError("it has no bytes")
     with Image.open(io.BytesIO(content), formats=_FORMATS) as opened:
-        if opened.format in _JPEG and opened.mode in ("L", "RGB") and (fast := _torchcodec()) is not None:
-            with contextlib.suppress(Exception):  # Pillow says what is wrong with the file, or reads it after all
-                return Image.fromarray(fast(content))
         opened.load()
         return _rgb(ImageOps.exif_transpose(opened))
 

@@ -221,7 +221,7 @@ def _load(folder: Path, identity: Mapping[str, Any], dataset: Dataset) -> Store 
             return None
         if {key: meta.get(key) for key in identity} != dict(identity):
             return None
-        if any(entry["decoded"] for entry in meta["splits"].values()) and meta["decoder"] != list(decoder()):
+        if any(entry["decoded"] for entry in meta["splits"].values()) and meta["decoder"] != decoder():
             return None
         splits = {key: _load_split(folder, key, meta["splits"][key]) for key in SPLITS if key in meta["splits"]}
         return Store(
