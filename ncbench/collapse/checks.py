@@ -15,19 +15,10 @@ def check_sizes(num_classes: int, dim: int) -> None:
 
 
 def check_batch(features: torch.Tensor, labels: torch.Tensor, num_classes: int, dim: int | None = None) -> None:
-    """Refuse features and labels that do not belong together.
+    """Refuse features (N, d), d being `dim` where it is given, and labels (N,) that do not belong together.
 
     Finiteness is not looked at here: reading every feature once more would cost as much as a measure. It shows in the
     class sums, and `check_finite` then finds the entry.
-
-    Args:
-        features: (N, d) floating point.
-        labels: (N,) integer, each in 0..num_classes-1.
-        num_classes: K.
-        dim: the d that is expected; any when None.
-
-    Raises:
-        ValueError: naming the argument and the entry.
     """
     if features.ndim != 2:
         raise ValueError(f"features must have shape (images, dimension), got {tuple(features.shape)}")

@@ -97,14 +97,7 @@ class NearestMeanComparison:
         return torch.lt(scores, least[:, None])
 
     def differ_exactly(self, features: torch.Tensor) -> torch.Tensor:
-        """Where the two decisions differ, in float64.
-
-        Args:
-            features: (n, d), as they came; a few.
-
-        Returns:
-            (n,) bool.
-        """
+        """(n,) bool: where the two decisions differ, in float64, for a few features (n, d) as they came."""
         h = features.double()
         decided = (h @ self._weight.double().T + self._bias).argmax(1)
         centre = self._means.mean(0)

@@ -13,10 +13,7 @@ def full_precision(device: torch.device) -> Iterator[None]:
     """Run a block without gradients, without autocast and without reduced-precision float32 products.
 
     A measurement is often taken inside a training loop's autocast region, with TF32 allowed for speed. Either would
-    round the inputs of every product to 8-11 bits, which alone is worth 1e-3 in NC1.
-
-    Args:
-        device: the device the products run on.
+    round the inputs of every product, which run on `device`, to 8-11 bits: alone worth 1e-3 in NC1.
     """
     with torch.no_grad(), torch.autocast(device_type=device.type, enabled=False), _without_tf32():
         yield

@@ -44,16 +44,12 @@ class Supervision:
 
     def __post_init__(self) -> None:
         for split, use in (("train", self.train), ("val", self.val)):
-            if use not in get_args(LabelUse):
-                raise ValueError(f"Supervision({split}={use!r}) must be one of {', '.join(get_args(LabelUse))}")
+            if use not in _USES:
+                raise ValueError(f"Supervision({split}={use!r}) must be one of {', '.join(_USES)}")
 
     def covers(self, other: Supervision) -> bool:
         """Whether everything `other` uses is declared here too."""
-        return (
-            (self.train == "bias" or other.train == "none")
-            and (self.val == "bias" or other.val == "none")
-            and (self.hierarchy or not other.hierarchy)
-        )
+        return self.joined(other) == self
 
     def joined(self, other: Supervision) -> Supervision:
         """Return what either uses."""

@@ -56,17 +56,6 @@ def attribute_names(attributes: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
     return tuple(", ".join(combination) for combination in itertools.product(*named)) if named else ()
 
 
-def aligned_groups(aligned_bias: Sequence[int], num_bias: int) -> np.ndarray:
-    """Return which groups are aligned: (K, B) bool; every other group is a conflicting one.
-
-    Args:
-        aligned_bias: For each class the bias value that goes along with it in training, 0..B-1.
-        num_bias: B.
-    """
-    aligned: np.ndarray = np.arange(num_bias) == np.asarray(aligned_bias)[:, None]
-    return aligned
-
-
 def accuracies(
     count: np.ndarray,
     correct: np.ndarray,
@@ -116,7 +105,7 @@ def accuracies(
         found["group_mean_accuracy"] = of_group.mean()
         found["worst_group_accuracy"] = of_group.min()
         if aligned_bias is not None:
-            aligned = aligned_groups(aligned_bias, count.shape[1])
+            aligned = np.arange(count.shape[1]) == np.asarray(aligned_bias)[:, None]  # (K, B); the others conflict
             for name, cells in (("aligned_accuracy", aligned), ("conflicting_accuracy", ~aligned)):
                 if count[cells].any():
                     found[name] = _shares(correct[cells], count[cells]).mean()

@@ -41,6 +41,13 @@ def _params(**values: Any) -> Thinning:
     return Thinning.build(values, owner="toy")
 
 
+def _kept(
+    counts: np.ndarray, kind: Any, ratio: float, minority: float, names: list[str], per_class: int = 0
+) -> np.ndarray:
+    params = Thinning.model_construct(imbalance=kind, ratio=ratio, minority=minority, per_class=per_class)
+    return kept_counts(counts, params, names)
+
+
 def _theirs(values: dict[str, Any]) -> DatasetParameters:
     return DatasetParameters.build(Theirs, values, owner="theirs")
 
@@ -115,32 +122,32 @@ def test_options_that_contradict_each_other_are_refused(values: dict[str, Any], 
 
 def test_the_published_long_tailed_counts() -> None:
     # CIFAR-10-LT and CIFAR-100-LT at ratio 100 (Cui et al. 2019; Cao et al. 2019).
-    ten = kept_counts(np.full(10, 5000), "exp", 100, 0.5, TEN)
+    ten = _kept(np.full(10, 5000), "exp", 100, 0.5, TEN)
     assert ten.tolist() == [5000, 2997, 1796, 1077, 645, 387, 232, 139, 83, 50]
-    hundred = kept_counts(np.full(100, 500), "exp", 100, 0.5, [str(index) for index in range(100)])
+    hundred = _kept(np.full(100, 500), "exp", 100, 0.5, [str(index) for index in range(100)])
     assert (int(hundred.sum()), int(hundred[0]), int(hundred[-1])) == (10_847, 500, 5)
 
 
 def test_the_step_counts() -> None:
-    assert kept_counts(np.full(10, 5000), "step", 10, 0.5, TEN).tolist() == [5000] * 5 + [500] * 5
-    assert kept_counts(np.full(10, 4900), "step", 49, 0.2, TEN).tolist() == [4900] * 8 + [100] * 2
-    assert kept_counts(np.full(3, 60), "step", 3, 0.5, TEN[:3]).tolist() == [60, 20, 20]
+    assert _kept(np.full(10, 5000), "step", 10, 0.5, TEN).tolist() == [5000] * 5 + [500] * 5
+    assert _kept(np.full(10, 4900), "step", 49, 0.2, TEN).tolist() == [4900] * 8 + [100] * 2
+    assert _kept(np.full(3, 60), "step", 3, 0.5, TEN[:3]).tolist() == [60, 20, 20]
 
 
 def test_unequal_classes_are_brought_to_the_exact_shape() -> None:
     mnist = np.array([5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949])
-    assert kept_counts(mnist, "step", 10, 0.5, TEN).tolist() == [5842] * 5 + [584] * 5
+    assert _kept(mnist, "step", 10, 0.5, TEN).tolist() == [5842] * 5 + [584] * 5
     # A small class may have to hold the others down.
-    assert kept_counts(np.array([100, 100, 5, 100]), "step", 4, 0.5, TEN[:4]).tolist() == [20, 20, 5, 5]
+    assert _kept(np.array([100, 100, 5, 100]), "step", 4, 0.5, TEN[:4]).tolist() == [20, 20, 5, 5]
 
 
 def test_a_limit_balances_what_has_enough_and_scales_an_imbalance() -> None:
     mnist = np.array([5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949])
-    assert kept_counts(mnist, "none", 1, 0.5, TEN, 5000).tolist() == [5000] * 10  # Papyan et al. 2020
-    assert kept_counts(mnist, "none", 1, 0.5, TEN).tolist() == mnist.tolist()
-    assert kept_counts(np.array([3, 9, 5]), "none", 1, 0.5, TEN[:3], 5).tolist() == [3, 5, 5]
-    assert kept_counts(mnist, "step", 10, 0.5, TEN, 5000).tolist() == [5000] * 5 + [500] * 5
-    assert kept_counts(mnist, "step", 10, 0.5, TEN, 50_000).tolist() == [5842] * 5 + [584] * 5
+    assert _kept(mnist, "none", 1, 0.5, TEN, 5000).tolist() == [5000] * 10  # Papyan et al. 2020
+    assert _kept(mnist, "none", 1, 0.5, TEN).tolist() == mnist.tolist()
+    assert _kept(np.array([3, 9, 5]), "none", 1, 0.5, TEN[:3], 5).tolist() == [3, 5, 5]
+    assert _kept(mnist, "step", 10, 0.5, TEN, 5000).tolist() == [5000] * 5 + [500] * 5
+    assert _kept(mnist, "step", 10, 0.5, TEN, 50_000).tolist() == [5842] * 5 + [584] * 5
 
 
 @pytest.mark.parametrize(
@@ -154,7 +161,7 @@ def test_a_limit_balances_what_has_enough_and_scales_an_imbalance() -> None:
 )
 def test_counts_that_cannot_be_are_refused(kind: Any, ratio: float, minority: float, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
-        kept_counts(np.full(10, 100), kind, ratio, minority, TEN)
+        _kept(np.full(10, 100), kind, ratio, minority, TEN)
 
 
 @given(
@@ -166,7 +173,7 @@ def test_counts_that_cannot_be_are_refused(kind: Any, ratio: float, minority: fl
 def test_the_counts_have_the_shape_asked_for(counts: list[int], kind: Any, ratio: float, minority: float) -> None:
     names = [str(index) for index in range(len(counts))]
     try:
-        kept = kept_counts(np.array(counts), kind, ratio, minority, names)
+        kept = _kept(np.array(counts), kind, ratio, minority, names)
     except ConfigurationError:
         return
     number = len(counts)
@@ -203,7 +210,7 @@ def test_what_is_kept(counts: list[int], kind: Any, ratio: float, seed: int) -> 
         kept = imbalanced(split, _params(imbalance=kind, ratio=ratio), names)
     except ConfigurationError:
         return
-    expected = kept_counts(np.array(counts), kind, ratio, 0.5, names)
+    expected = _kept(np.array(counts), kind, ratio, 0.5, names)
     assert np.bincount(kept.target, minlength=len(counts)).tolist() == expected.tolist()
     where = [split.ids.index(identifier) for identifier in kept.ids]
     assert where == sorted(set(where))  # each once, in the order they had
@@ -302,7 +309,7 @@ def test_a_carved_validation_split_is_left_whole() -> None:
     thin = prepare(CARDS["colored_digits"], {"val": 0.25, "imbalance": "exp", "ratio": 10})
     assert thin.splits["val"].ids.tolist() == carved.splits["val"].ids.tolist()
     available = np.bincount(carved.splits["train"].target)
-    expected = kept_counts(available, "exp", 10, 0.5, TEN)
+    expected = _kept(available, "exp", 10, 0.5, TEN)
     assert np.bincount(thin.splits["train"].target).tolist() == expected.tolist()
     assert set(thin.splits["train"].ids.tolist()) < set(carved.splits["train"].ids.tolist())
 

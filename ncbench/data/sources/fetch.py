@@ -49,16 +49,13 @@ def fetch(
     say = report or (lambda line: None)
     if not manifest.sources:
         raise DataError(f"{manifest.name!r} has nothing to fetch: it is embedded, or its manifest names no source.")
-    # What has to be got by hand leaves no trace on the disk.
-    reasons = [
-        "to get it by hand: " + " ".join(source.instructions.split())
-        for source in manifest.sources
-        if isinstance(source, ManualSource)
-    ]
-    automatic = [source for source in manifest.sources if not isinstance(source, ManualSource)]
+    partial = root / ".ncbench-partial" / manifest.name
+    reasons = []
     try:
-        for source in automatic:
-            partial = root / ".ncbench-partial" / manifest.name
+        for source in sorted(manifest.sources, key=lambda source: isinstance(source, ManualSource)):  # by hand last
+            if isinstance(source, ManualSource):  # which leaves no trace on the disk
+                reasons.append("to get it by hand: " + " ".join(source.instructions.split()))
+                continue
             partial.mkdir(parents=True, exist_ok=True)
             with locked(partial.with_name(f"{manifest.name}.lock"), f"fetching {manifest.name}", say):
                 try:
@@ -67,7 +64,7 @@ def fetch(
                     else:
                         _fetch_hub(source, root, partial, say)
                 except MirrorError as error:
-                    reasons.insert(0, str(error))
+                    reasons.append(str(error))
                 else:
                     shutil.rmtree(partial, ignore_errors=True)
                     return
@@ -84,14 +81,17 @@ def _fetch_http(
     progress: Progress | None,
     policy: RetryPolicy,
 ) -> None:
-    wanted = [file for file in source.files if not _is_here(root / file.path, file)]
+    wanted = []
     for file in source.files:
-        if file not in wanted:
-            say(f"{root / file.path} is here already.")
-        elif file.extract and _holds_something(root / file.path):
+        target = root / file.path
+        if _is_here(target, file):
+            say(f"{target} is here already.")
+        elif file.extract and (target.is_symlink() or target.is_file() or (target.is_dir() and any(target.iterdir()))):
             raise DataError(
-                f"{root / file.path} is there, but is not whole, or not what is fetched: move it away and fetch again."
+                f"{target} is there, but is not whole, or not what is fetched: move it away and fetch again."
             )
+        else:
+            wanted.append(file)
     missing = sum(_bytes_missing(file, partial) for file in wanted)
     if missing > (free := shutil.disk_usage(root).free):
         raise DataError(
@@ -132,8 +132,7 @@ def _unpack(file: HttpFile, folder: Path, say: Callable[[str], None], progress: 
     Raises:
         MirrorError: The archive is refused. It stays, since it is what the manifest names.
     """
-    if file.extract is None:
-        raise ValueError(f"{file.path} is no archive")
+    assert file.extract is not None
     archive, size = _archive(folder), file.extract.bytes
     shutil.rmtree(folder, ignore_errors=True)  # what a killed attempt left; only a whole folder has the mark
     say(f"Unpacking {archive.name}")
@@ -193,7 +192,3 @@ def _mark(folder: Path, file: HttpFile) -> dict[str, str | int]:
                 number += 1
                 total += os.lstat(os.path.join(path, name)).st_size  # noqa: PTH118 - a Path each is slow for millions
     return {"sha256": file.sha256, "files": number, "bytes": total}
-
-
-def _holds_something(path: Path) -> bool:
-    return path.is_symlink() or path.is_file() or (path.is_dir() and any(path.iterdir()))

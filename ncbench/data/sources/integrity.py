@@ -7,7 +7,7 @@ import hashlib
 import os
 import stat
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from ncbench.contracts.errors import DataError, name_offenders
@@ -65,35 +65,31 @@ def wrong_files(manifest: Manifest, folder: Path) -> list[str]:
     Returns:
         One phrase a bad file: its path and the reason.
     """
-    return [f"{path} ({reason})" for path, reason in _check(manifest.files, folder) if reason]
-
-
-def _check(files: Iterable[SourceFile], folder: Path) -> Iterator[tuple[Path, str]]:
-    for file in files:
+    wrong = []
+    for file in manifest.files:
         plain = folder / file.path
         compressed = plain.with_name(plain.name + ".gz")
         path = plain if plain.is_file() or not compressed.is_file() else compressed
-        try:
-            size, sha256 = _digest(path)
-        except FileNotFoundError:
-            yield path, "missing"
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            yield path, f"truncated or damaged: {error}"
-        except OSError as error:
-            yield path, error.strerror or str(error)
-        else:
-            if size != file.bytes:
-                yield path, f"{size} bytes of content instead of {file.bytes}"
-            elif sha256 != file.sha256:
-                yield path, f"its content has sha256 {sha256} instead of {file.sha256}"
-            else:
-                yield path, ""
+        if fault := _fault(path, file):
+            wrong.append(f"{path} ({fault})")
+    return wrong
 
 
-def _digest(path: Path) -> tuple[int, str]:
+def _fault(path: Path, file: SourceFile) -> str:
+    """Return what is wrong with the content of a source file, or nothing."""
     digest, size = hashlib.sha256(), 0
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-            size += len(block)
-    return size, digest.hexdigest()
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as content:
+            while block := content.read(_BLOCK):
+                digest.update(block)
+                size += len(block)
+    except FileNotFoundError:
+        return "missing"
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        return f"truncated or damaged: {error}"
+    except OSError as error:
+        return error.strerror or str(error)
+    if size != file.bytes:
+        return f"{size} bytes of content instead of {file.bytes}"
+    sha256 = digest.hexdigest()
+    return "" if sha256 == file.sha256 else f"its content has sha256 {sha256} instead of {file.sha256}"

@@ -10,7 +10,7 @@ import importlib.resources
 from collections.abc import Mapping
 from importlib.resources.abc import Traversable
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import pydantic
 from pydantic import Field
@@ -215,11 +215,6 @@ class Manifest(Part):
             return self
         images = {split: SplitCounts(images=counts.images) for split, counts in self.counts.items()}
         return self.model_copy(update={"counts": images if what == "images" else {}})
-
-    @classmethod
-    def json_schema(cls) -> dict[str, Any]:
-        """Return the JSON Schema that is committed beside this module, for editors and for other programs."""
-        return cls.model_json_schema()
 
     def for_twin(self) -> Manifest:
         """Return the manifest without what holds for the real data only: counts, look-alikes and checksums."""

@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def build(
             **identity,
             "fingerprint": _fingerprint(digests, dataset),
             "decoder": decoder(),
-            "splits": {name: digest.as_dict() for name, digest in digests.items()},
+            "splits": {name: asdict(digest) for name, digest in digests.items()},
             "class_names": list(dataset.class_names),
             "bias_names": list(dataset.bias_names),
             "attributes": {name: list(values) for name, values in dataset.attributes.items()},

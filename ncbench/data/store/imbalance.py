@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import numpy as np
 
@@ -52,7 +51,7 @@ def imbalanced(split: Split, params: Thinning, class_names: Sequence[str]) -> Sp
         ConfigurationError: As :func:`kept_counts`.
     """
     counts = np.bincount(split.target, minlength=len(class_names))
-    kept = kept_counts(counts, params.imbalance, params.ratio, params.minority, class_names, params.per_class)
+    kept = kept_counts(counts, params, class_names)
     ranks = np.array([hashlib.sha256(identifier.encode()).digest() for identifier in map(str, split.ids)], dtype="S32")
     order = np.lexsort((ranks, split.target))  # by class, then by digest
     starts = np.cumsum(counts) - counts
@@ -66,23 +65,13 @@ def imbalanced(split: Split, params: Thinning, class_names: Sequence[str]) -> Sp
     )
 
 
-def kept_counts(
-    counts: np.ndarray,
-    imbalance: Literal["none", "step", "exp"],
-    ratio: float,
-    minority: float,
-    class_names: Sequence[str],
-    per_class: int = 0,
-) -> np.ndarray:
+def kept_counts(counts: np.ndarray, params: Thinning, class_names: Sequence[str]) -> np.ndarray:
     """Return how many images of each class are kept.
 
     Args:
         counts: (K,) images of each class, all positive.
-        imbalance: The kind.
-        ratio: R > 1.
-        minority: Share of small classes, for step.
+        params: What to keep.
         class_names: K names, for the errors.
-        per_class: Most images of a class; 0 for no limit.
 
     Returns:
         (K,) int64, none above `counts`.
@@ -90,15 +79,15 @@ def kept_counts(
     Raises:
         ConfigurationError: A class would be left without images, or a step has no class on one of its sides.
     """
-    number = len(counts)
-    if imbalance == "none":
+    number, ratio, per_class = len(counts), params.ratio, params.per_class
+    if params.imbalance == "none":
         return np.asarray(np.minimum(counts, per_class or counts.max()), dtype=np.int64)
-    if imbalance == "step":
-        small = int(np.floor(minority * number + 0.5))
+    if params.imbalance == "step":
+        small = int(np.floor(params.minority * number + 0.5))
         if not 0 < small < number:
             raise ConfigurationError(
-                f"minority={minority} makes {small} of {number} classes small: choose a share that leaves classes on "
-                "both sides."
+                f"minority={params.minority} makes {small} of {number} classes small: "
+                "choose a share that leaves classes on both sides."
             )
         divisors = np.where(np.arange(number) < number - small, 1.0, ratio)
     else:

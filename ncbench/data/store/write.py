@@ -8,13 +8,14 @@ build).
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -48,10 +49,6 @@ class SplitDigest:
     labels: str
     bias: bool
     decoded: bool
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON."""
-        return asdict(self) | {"shape": list(self.shape)}
 
 
 def bytes_needed(split: Split, framing: Framing | None) -> int:
@@ -120,12 +117,10 @@ def _write_decoded(
     secured, tenth = done, max(1, len(files) // 10)
     if done:
         say(f"{name}: going on after {done} of {len(files)} images")
-    with path.open("r+b" if done else "wb") as file:
-        if done:
-            file.truncate(len(header) + done * size)
-            file.seek(0, os.SEEK_END)
-        else:
-            file.write(header)
+        os.truncate(path, len(header) + done * size)
+    else:
+        path.write_bytes(header)
+    with path.open("ab") as file:
         for images, reasons in decode_in_order(files[done:], framing):
             bad += [f"{files[done + i]} ({reason})" for i, reason in enumerate(reasons) if reason]
             file.write(images.data)
@@ -145,19 +140,16 @@ def _write_decoded(
 def _secured(path: Path, progress: Path, shape: Sequence[int], header: bytes, size: int) -> tuple[int, hashlib._Hash]:
     """Return how many images an interrupted build has left at `path`, and the digest up to there."""
     digest = _start(shape)
-    try:
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # nothing was secured, or the disk lost it
         state = json.loads(progress.read_text(encoding="utf-8"))
         with path.open("rb") as file:
-            if file.read(len(header)) != header:
-                return 0, _start(shape)
+            whole = file.read(len(header)) == header
             left = int(state["images"]) * size
             while left > 0 and (block := file.read(min(left, _BLOCK_BYTES))):
                 digest.update(block)
                 left -= len(block)
-        if left == 0 and digest.hexdigest() == state["sha256"]:
+        if whole and left == 0 and digest.hexdigest() == state["sha256"]:
             return int(state["images"]), digest
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # nothing was secured, or the disk lost it
     return 0, _start(shape)
 
 
