@@ -57,12 +57,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Waiting:
-    """A job has to wait for something else than its turn.
-
-    Args:
-        job: The job.
-        why: What for, in a few words; the same words for all jobs that wait for the same.
-    """
+    """`job` has to wait for something else than its turn: `why` says for what, in the same few words for all that do."""
 
     job: Job
     why: str
@@ -70,12 +65,7 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Started:
-    """A job's run has begun, or begun again after its place was lost.
-
-    Args:
-        job: The job.
-        place: Where it runs, in a few words: a node, a process, a device.
-    """
+    """The run of `job` has begun, or begun again after its `place` was lost: a node, a process, a device."""
 
     job: Job
     place: str = ""
@@ -105,11 +95,7 @@ Event = Waiting | Started | Ended
 
 
 class JobQueue:
-    """The jobs that a launcher has still to start, in their order, each once the runs that it builds on are completed.
-
-    Args:
-        jobs: The jobs.
-    """
+    """The `jobs` that are still to be started, in their order, each once the runs that it builds on are completed."""
 
     def __init__(self, jobs: Sequence[Job]) -> None:
         self._waiting = {job.run_id: job for job in jobs}

@@ -68,19 +68,16 @@ class Task:
         Args:
             labels: Split name -> target (N,) int64 and bias (N,) int64, or None where the attribute is unknown;
                 ``"train"`` and, where there is one, ``"val"``.
-            class_names: K names.
-            bias_names: B names; empty if the attribute is unknown everywhere.
-            input_shape: Of one image or feature vector.
             hierarchy: Of the classes, or None.
-            seed: The run's.
-            supervision: What the method declared.
+
+        The others are the task's own; `bias_names` is empty if the attribute is unknown everywhere.
         """
-        target, bias = (None if label is None else label.cpu() for label in labels["train"])
-        assert target is not None
+        target, bias = labels["train"]
+        target = target.cpu()
         num_classes, num_bias = len(class_names), len(bias_names)
         counts = None
         if bias is not None and supervision.train == "bias":
-            counts = torch.bincount(target * num_bias + bias, minlength=num_classes * num_bias)
+            counts = torch.bincount(target * num_bias + bias.cpu(), minlength=num_classes * num_bias)
             counts = counts.reshape(num_classes, num_bias)
         return cls(
             class_names=tuple(class_names),

@@ -38,12 +38,12 @@ def _control_group() -> int:
     free = [2**63]
     for line in _lines(Path("/proc/self/cgroup")):
         number, controllers, place = line.split(":", 2)
-        base = _CGROUP if number == "0" else _CGROUP / "memory" if controllers == "memory" else None
-        if base is None:
+        if number == "0":
+            base, names = _CGROUP, ("memory.max", "memory.current")
+        elif controllers == "memory":
+            base, names = _CGROUP / "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes")
+        else:
             continue
-        names = (
-            ("memory.max", "memory.current") if number == "0" else ("memory.limit_in_bytes", "memory.usage_in_bytes")
-        )
         folder = base / place.strip().lstrip("/")
         for group in (folder, *folder.parents):
             limit, used = (_number(group / name) for name in names)
