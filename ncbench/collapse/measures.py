@@ -9,7 +9,7 @@ import torch
 from ncbench.collapse.checks import check_batch, check_classifier
 from ncbench.collapse.gram import configuration, etf_floor
 from ncbench.collapse.means import ClassMeans, whitening
-from ncbench.collapse.precision import full_precision, working_dtype
+from ncbench.collapse.precision import full_precision
 from ncbench.collapse.residuals import ResidualStatistics
 from ncbench.collapse.statistics import ClassStatistics
 
@@ -77,7 +77,8 @@ def measure(
     first.update(features, labels)
     means = first.means
     del first  # its sums are as large as the means
-    residuals = ResidualStatistics(means, weight, bias, working_dtype(features))
+    products = torch.float64 if features.dtype == torch.float64 else torch.float32
+    residuals = ResidualStatistics(means, weight, bias, products)
     residuals.update(features, labels)
     return measure_residuals(means, residuals, weight)
 

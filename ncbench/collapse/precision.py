@@ -44,11 +44,6 @@ def _without_tf32() -> Iterator[None]:
             torch.set_float32_matmul_precision(allowed)
 
 
-def working_dtype(features: torch.Tensor) -> torch.dtype:
-    """The dtype of the large products: float64 for float64 features, float32 for every narrower type."""
-    return torch.float64 if features.dtype == torch.float64 else torch.float32
-
-
 def accumulator_device(device: torch.device) -> torch.device:
     """Where float64 sums are held: the features' own device, or the CPU for one without float64 (Apple's MPS)."""
     return torch.device("cpu") if device.type == "mps" else device

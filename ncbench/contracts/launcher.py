@@ -57,7 +57,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Waiting:
-    """`job` has to wait for something else than its turn: `why` says for what, in the same few words for all that do."""
+    """`job` has to wait for something else than its turn: `why` says for what, in the same words for all that do."""
 
     job: Job
     why: str

@@ -61,11 +61,6 @@ class StoredSplit:
     ids: np.ndarray
 
     @property
-    def images(self) -> np.ndarray:
-        """The same as `inputs`, which was called so before there were feature vectors."""
-        return self.inputs
-
-    @property
     def input_shape(self) -> tuple[int, ...]:
         """As a backbone sees it: (C, H, W) of an image, or (D,) of a vector."""
         *size, last = self.inputs.shape[1:]
