@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from ncbench import conformance
@@ -25,7 +27,11 @@ def test_methods(name: str) -> None:
     assert (report := conformance.check(name, "method")).ok, str(report)
 
 
-@pytest.mark.parametrize("name", built_in("dataset"))
+def slow(name: str) -> Any:
+    return pytest.param(name, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("name", [slow(name) if name == "tiered_imagenet_h" else name for name in built_in("dataset")])
 def test_datasets(name: str) -> None:
     assert (report := conformance.check(name, "dataset")).ok, str(report)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import pytest
 
 from ncbench.leaderboard.build import build
@@ -12,6 +14,21 @@ from tests.leaderboard.records import BUILT_IN, SOMEBODY, make_record, place, pl
 
 HOSTILE = "<script>document.title='owned'</script>"
 LEVELS = {"erm": 0.5, "jtt": 0.6, "lff": 0.66, "focal": 0.55, "mine": 0.7}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_once() -> Iterator[None]:
+    """Compile the templates of the pages for the first of the hundreds of boards that are built here."""
+    inner, codes = jinja2.Environment.compile, dict[str, Any]()
+
+    def compiled(environment: jinja2.Environment, source: str, *names: str | None) -> Any:
+        if source not in codes:
+            codes[source] = inner(environment, source, *names)
+        return codes[source]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jinja2.Environment, "compile", compiled)
+        yield
 
 
 @pytest.fixture
