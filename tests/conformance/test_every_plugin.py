@@ -12,8 +12,11 @@ from ncbench.discovery.registry import registry
 
 # With parameters that take another path through the method than the defaults do.
 VARIANTS = ("shortcut_prime:bias=pseudo", "resample:by=class", "fixed_etf:loss=dot_regression", "ldam:deferred=0.5")
-# Of networks that differ in their depth alone, one is built; of the others the cards and parameters are checked.
-DEEPER_ONES = ("resnet34", "resnet50", "vgg13", "vgg16", "vgg19", "densenet169", "densenet201")
+# The whole kit takes these several seconds each; without the slow tests, cards and parameters alone are checked.
+LARGE = {
+    *("tiered_imagenet_h", "resnet34", "resnet50", "wide_resnet", "vgg13", "vgg16", "vgg19"),
+    *("densenet121", "densenet169", "densenet201", "vit_b_16"),
+}
 OF_THE_CARD = {check.__name__ for check in (*CHECKS_OF_CARDS, *CHECKS_OF_PARAMETERS)}
 
 
@@ -27,11 +30,11 @@ def test_methods(name: str) -> None:
     assert (report := conformance.check(name, "method")).ok, str(report)
 
 
-def slow(name: str) -> Any:
-    return pytest.param(name, marks=pytest.mark.slow)
+def whole(kind: str) -> list[Any]:
+    return [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in built_in(kind)]
 
 
-@pytest.mark.parametrize("name", [slow(name) if name == "tiered_imagenet_h" else name for name in built_in("dataset")])
+@pytest.mark.parametrize("name", whole("dataset"))
 def test_datasets(name: str) -> None:
     assert (report := conformance.check(name, "dataset")).ok, str(report)
 
@@ -41,13 +44,13 @@ def test_metrics(name: str) -> None:
     assert (report := conformance.check(name, "metric")).ok, str(report)
 
 
-@pytest.mark.parametrize("name", [name for name in built_in("backbone") if name not in DEEPER_ONES])
+@pytest.mark.parametrize("name", whole("backbone"))
 def test_backbones(name: str) -> None:
     assert (report := conformance.check(name, "backbone")).ok, str(report)
 
 
-@pytest.mark.parametrize("name", [name for name in built_in("backbone") if name in DEEPER_ONES])
-def test_what_deeper_backbones_declare(name: str) -> None:
-    for check in conformance.checks(name, "backbone"):
+@pytest.mark.parametrize("name", sorted(LARGE))
+def test_what_large_ones_declare(name: str) -> None:
+    for check in conformance.checks(name):
         if check.name in OF_THE_CARD:
             check()
