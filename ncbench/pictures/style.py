@@ -73,6 +73,7 @@ def save_figure(figure: Figure, folder: Path, name: str, option: str) -> list[Pa
             metadata = {"Date": None} if path.suffix == ".svg" else None
             figure.savefig(buffer, format=path.suffix[1:], dpi=140, metadata=metadata)
             write_atomically(path, buffer.getvalue())
+            figure.set_layout_engine(None)  # the second file is laid out as the first: finding it out takes longest
     except OSError as error:
         raise ConfigurationError(f"{folder} cannot be written ({error.strerror}). Choose another {option}.") from error
     return paths
