@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 import ncbench
+from ncbench.cli.terminal import tell
 from ncbench.contracts.errors import NcbenchError, described
 from ncbench.discovery.registry import registry
 
@@ -42,13 +43,10 @@ def _add_commands() -> None:
     for command in built_in_commands():
         cli.add_command(command)
 
-    def warn(message: str) -> None:
-        click.echo(message, err=True)
-
     found = registry()
     for problem in (*found.broken, *found.conflicts()):
-        warn(f"Warning: {problem}")
-    found.notify("ncbench_commands", warn, cli=_Guarded(cli))
+        tell(f"Warning: {problem}")
+    found.notify("ncbench_commands", tell, cli=_Guarded(cli))
 
 
 class _Guarded(click.Group):
@@ -74,7 +72,7 @@ def main() -> None:
         code = cli.main(arguments, standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except (click.exceptions.Abort, KeyboardInterrupt):
-        click.echo("Interrupted.", err=True)
+        tell("Interrupted.")
         sys.exit(130)
     except click.ClickException as error:
         error.show()
@@ -82,7 +80,7 @@ def main() -> None:
     except NcbenchError as error:
         if debug:
             traceback.print_exc()
-        click.echo(f"Error: {error}", err=True)
+        tell(f"Error: {error}")
         sys.exit(error.exit_code)
     except BrokenPipeError:
         # The reader of our output is gone, as in `ncbench list methods | head -1`.
@@ -91,8 +89,5 @@ def main() -> None:
     except Exception as error:
         if debug:
             traceback.print_exc()
-        click.echo(
-            f"Error: {described(error)}. This is a fault in ncbench or a plugin; --debug shows where.",
-            err=True,
-        )
+        tell(f"Error: {described(error)}. This is a fault in ncbench or a plugin; --debug shows where.")
         sys.exit(1)

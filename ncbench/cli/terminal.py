@@ -8,6 +8,8 @@ import sys
 import textwrap
 from typing import TYPE_CHECKING
 
+import click
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -31,7 +33,12 @@ def wrapped(line: str, indent: int = 0) -> str:
 
 
 def text_console() -> Console:
-    """Return a console on standard output of that width."""
+    """Return a console on standard output of that width, which prints text as it is."""
     from rich.console import Console  # here, since ncbench list needs the width alone and is to be fast
 
-    return Console(width=text_width())
+    return Console(width=text_width(), markup=False, highlight=False)
+
+
+def tell(line: str) -> None:
+    """Print a line on standard error."""
+    click.echo(line, err=True)

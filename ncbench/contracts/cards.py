@@ -204,7 +204,7 @@ _CHOICES: Mapping[str, Sequence[str]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """One set of axes in the picture of a run over its epochs.
+    """One set of axes in a picture of runs over their epochs.
 
     Args:
         title: What it shows.
@@ -212,6 +212,7 @@ class Panel:
         split: Whose numbers are drawn; ``"losses"`` for the terms of the training loss.
         axis: Label of the y axis, TeX between dollar signs.
         logarithmic: Whether y is logarithmic.
+        kinds: The pictures it is in: those of ``ncbench plot --kind curves``, of ``--kind geometry``, or of both.
     """
 
     title: str
@@ -219,6 +220,7 @@ class Panel:
     split: Literal["train", "val", "test", "losses"] = "test"
     axis: str = ""
     logarithmic: bool = False
+    kinds: tuple[Literal["curves", "geometry"], ...] = ("curves",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,7 +230,8 @@ class MetricCard(Card):
     Args:
         metrics: Metric name -> what it is. The direction alone, as in ``{"margin_mean": "higher"}``, stands for a
             :class:`Measure` whose label is the name with spaces.
-        panels: How pictures draw them over the epochs. Without any, each metric that is shown has a panel of its own.
+        panels: How pictures draw them over the epochs. Without any, each metric that is shown has a panel of its own
+            among the curves.
 
     Raises:
         PluginError: It describes a metric in another form.

@@ -27,34 +27,29 @@ class ClassVectors:
     drawn: torch.Tensor
     classes: torch.Tensor
     means: torch.Tensor
-    weight: torch.Tensor | None
+    weight: torch.Tensor | None = None
+
+    @classmethod
+    def of(
+        cls, classes: torch.Tensor, counts: torch.Tensor, means: torch.Tensor, weight: torch.Tensor | None = None
+    ) -> ClassVectors:
+        """Centre the means of P classes and keep the vectors of all, or of an evenly spaced `MOST_CLASSES`.
+
+        Args:
+            classes: (P,) int64, ascending, the numbers of the classes that have images.
+            counts: (P,) int64.
+            means: (P, d), mean features.
+            weight: (P, d), classifier rows, or None.
+        """
+        drawn = evenly_spaced(len(classes), MOST_CLASSES).to(means.device)
+        rows = None if weight is None else weight[drawn]
+        return cls(counts, drawn, classes[drawn], means[drawn] - means.mean(0), rows)
 
     @property
     def sizes(self) -> str:
         """How many images the classes have, in words."""
         smallest, largest = int(self.counts.min()), int(self.counts.max())
         return f"{smallest} images a class" if smallest == largest else f"{smallest} to {largest} images a class"
-
-
-def thinned(
-    classes: torch.Tensor, counts: torch.Tensor, means: torch.Tensor, weight: torch.Tensor | None
-) -> ClassVectors:
-    """Centre the means of P classes and keep the vectors of all, or of an evenly spaced `MOST_CLASSES`.
-
-    Args:
-        classes: (P,) int64, ascending, the numbers of the classes that have images.
-        counts: (P,) int64.
-        means: (P, d), mean features.
-        weight: (P, d), classifier rows, or None.
-    """
-    drawn = evenly_spaced(len(classes), MOST_CLASSES).to(means.device)
-    return ClassVectors(
-        counts=counts,
-        drawn=drawn,
-        classes=classes[drawn],
-        means=means[drawn] - means.mean(0),
-        weight=None if weight is None else weight[drawn],
-    )
 
 
 def evenly_spaced(count: int, most: int) -> torch.Tensor:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ncbench.contracts.errors import DataError
-from ncbench.features.class_vectors import ClassVectors, thinned
+from ncbench.features.class_vectors import ClassVectors
 
 if TYPE_CHECKING:
     import torch
@@ -83,6 +83,6 @@ def measure_saved(saved: SavedFeatures, source: Path) -> CollapseReport:
         dim=saved.features.shape[1],
         num_classes=num_classes,
         classes=classes,
-        vectors=thinned(classes, means.counts[present], means.means[present], weight),
+        vectors=ClassVectors.of(classes, means.counts[present], means.means[present], weight),
         measures=measures,
     )

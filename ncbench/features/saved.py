@@ -48,11 +48,28 @@ class SavedFeatures:
 
     features: torch.Tensor
     labels: torch.Tensor
-    weight: torch.Tensor | None
-    bias: torch.Tensor | None
+    weight: torch.Tensor | None = None
+    bias: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
-        _check(self.features, self.labels, self.weight, self.bias)
+        """Refuse what `ncbench.collapse.measure` would refuse less plainly, or could not tell from a slip."""
+        features, labels, weight = self.features, self.labels, self.weight
+        for name, tensor in (("features", features), ("weight", weight), ("bias", self.bias)):
+            if tensor is not None and not tensor.is_floating_point():
+                raise ValueError(f"{name} must be floating point, got {tensor.dtype}")
+        if features.ndim != 2:
+            raise ValueError(f"features must have shape (images, dimension), got {tuple(features.shape)}")
+        if weight is not None and (weight.ndim != 2 or weight.shape[1] != features.shape[1]):
+            hint = "; save its transpose" if weight.ndim == 2 and weight.shape[0] == features.shape[1] else ""
+            raise ValueError(
+                f"weight must have shape (classes, {features.shape[1]}), one row a class, "
+                f"got {tuple(weight.shape)}{hint}"
+            )
+        if labels.is_floating_point() or labels.is_complex() or str(labels.dtype) == "torch.bool":
+            raise ValueError(f"labels must be integers, got {labels.dtype}")
+        if labels.numel() and int(labels.min()) < 0:
+            entry = (labels < 0).nonzero()[0].tolist()
+            raise ValueError(f"labels{entry} is {int(labels[tuple(entry)])}, below 0")
 
 
 def read_features(path: Path, names: ArrayNames = ArrayNames()) -> SavedFeatures:
@@ -75,18 +92,13 @@ def read_features(path: Path, names: ArrayNames = ArrayNames()) -> SavedFeatures
         raise DataError(f"{path} does not exist or is not a file. Check the path.")
     arrays = readers[path.suffix.lower()](path, names)
     try:
-        return SavedFeatures(
-            features=arrays["features"],
-            labels=arrays["labels"],
-            weight=arrays.get("weight"),
-            bias=arrays.get("bias"),
-        )
+        return SavedFeatures(**arrays)
     except ValueError as error:
         raise DataError(f"{path}: {error}.") from error
 
 
 def _wanted(path: Path, present: Iterable[str], names: ArrayNames) -> dict[str, str]:
-    """The arrays to read, role -> name, the classifier's among them if it is asked for or there."""
+    """Return the arrays to read, role -> name, the classifier's among them if it is asked for or there."""
     there = sorted(present)
     wanted = {"features": names.features, "labels": names.labels}
     if names.weight is not None or "weight" in there:
@@ -96,14 +108,9 @@ def _wanted(path: Path, present: Iterable[str], names: ArrayNames) -> dict[str, 
             wanted["bias"] = names.bias or "bias"
     elif names.bias is not None:
         raise ConfigurationError("--bias needs the classifier's weight too. Name its array with --weight.")
-    return _found(path, there, wanted)
-
-
-def _found(path: Path, present: list[str], wanted: dict[str, str]) -> dict[str, str]:
-    """`wanted` itself; raises for the first array that is missing."""
     for role, name in wanted.items():
-        if name not in present:
-            listed = ", ".join(map(repr, present)) if present else "none"
+        if name not in there:
+            listed = ", ".join(map(repr, there)) or "none"
             raise DataError(f"{path} has no array {name!r}; it has {listed}. Name the array with --{role}.")
     return wanted
 
@@ -137,89 +144,53 @@ def _read_safetensors(path: Path, names: ArrayNames) -> dict[str, torch.Tensor]:
 
 
 def _read_parquet(path: Path, names: ArrayNames) -> dict[str, torch.Tensor]:
-    import numpy as np
     import pyarrow.parquet as pq
 
     if names.weight is not None or names.bias is not None:
-        raise _no_classifier(path)
-    file = guarded(path, lambda: pq.ParquetFile(path))
-    with file:
-        wanted = _found(path, sorted(file.schema_arrow.names), {"features": names.features, "labels": names.labels})
-        table = guarded(path, lambda: file.read(columns=[wanted["features"], wanted["labels"]]))
-    labels = _without_nulls(path, wanted["labels"], table.column(wanted["labels"]))
-    values = [chunk.to_numpy(zero_copy_only=False) for chunk in labels.chunks]
+        raise ConfigurationError(
+            f"{path} has one row an image and no place for a classifier. Leave out --weight and --bias, or save an "
+            ".npz."
+        )
+    with guarded(path, lambda: pq.ParquetFile(path)) as file:
+        _wanted(path, file.schema_arrow.names, names)
+        table = guarded(path, lambda: file.read(columns=[names.features, names.labels]))
+    features = _rows(path, names.features, table.column(names.features))
+    labels = table.column(names.labels)
+    _refuse_holes(path, names.labels, "no value", labels)
     return {
-        "features": as_tensor(
-            path, wanted["features"], _rows(path, wanted["features"], table.column(wanted["features"]))
-        ),
-        "labels": as_tensor(path, wanted["labels"], np.concatenate(values) if values else np.empty(0, np.int64)),
+        "features": as_tensor(path, names.features, features),
+        "labels": as_tensor(path, names.labels, labels.to_numpy()),
     }
 
 
 def _rows(path: Path, name: str, column: Any) -> np.ndarray[Any, Any]:
-    """(N, d) from a column whose cells are lists of d numbers."""
+    """Return (N, d) from a column whose cells are lists of d numbers."""
     import numpy as np
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     kind = column.type.storage_type if isinstance(column.type, pa.BaseExtensionType) else column.type
     if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
         raise DataError(f"{path}: column {name!r} is {column.type}, not a list of numbers an image.")
-    _without_nulls(path, name, column)
-    width: int | None = None
-    row = 0
-    blocks = []
-    for chunk in column.chunks:  # chunk by chunk: joined, their 32-bit offsets could overflow
-        cells = chunk.storage if isinstance(chunk, pa.ExtensionArray) else chunk
-        lengths = np.asarray(cells.value_lengths())
-        width = int(lengths[0]) if width is None and len(lengths) else width
-        uneven = np.flatnonzero(lengths != width)
-        if len(uneven):
-            raise DataError(
-                f"{path}: column {name!r} has {lengths[uneven[0]]} numbers in row {row + uneven[0]}, "
-                f"but {width} in row 0."
-            )
-        numbers = cells.flatten()
-        if numbers.null_count:
-            entry = row + int(np.flatnonzero(np.asarray(numbers.is_null()))[0]) // (width or 1)
-            raise DataError(f"{path}: column {name!r} has a missing number in row {entry}.")
-        blocks.append(numbers.to_numpy(zero_copy_only=False))
-        row += len(lengths)
-    if not blocks or not width:
+    _refuse_holes(path, name, "no value", column)
+    cells = column.cast(kind)
+    lengths = pc.list_value_length(cells).to_numpy()
+    if not lengths.any():
         raise DataError(f"{path}: column {name!r} holds no features.")
-    return np.concatenate(blocks).reshape(-1, width)
+    width = lengths[0]
+    if len(uneven := np.flatnonzero(lengths != width)):
+        row = uneven[0]
+        raise DataError(f"{path}: column {name!r} has {lengths[row]} numbers in row {row}, but {width} in row 0.")
+    numbers = pc.list_flatten(cells)
+    _refuse_holes(path, name, "a missing number", numbers, width)
+    features: np.ndarray[Any, Any] = numbers.to_numpy().reshape(-1, width)
+    return features
 
 
-def _without_nulls(path: Path, name: str, column: Any) -> Any:
+def _refuse_holes(path: Path, name: str, what: str, column: Any, width: int = 1) -> None:
+    """Refuse nulls, and name the row of the first, of so many entries each."""
     import numpy as np
 
     if column.null_count:
-        row = int(np.flatnonzero(np.asarray(column.is_null()))[0])
-        raise DataError(f"{path}: column {name!r} has no value in row {row}.")
-    return column
-
-
-def _no_classifier(path: Path) -> ConfigurationError:
-    return ConfigurationError(
-        f"{path} has one row an image and no place for a classifier. Leave out --weight and --bias, or save an .npz."
-    )
-
-
-def _check(
-    features: torch.Tensor, labels: torch.Tensor, weight: torch.Tensor | None, bias: torch.Tensor | None
-) -> None:
-    """Refuse what `ncbench.collapse.measure` would refuse less plainly, or could not tell from a slip."""
-    for name, tensor in (("features", features), ("weight", weight), ("bias", bias)):
-        if tensor is not None and not tensor.is_floating_point():
-            raise ValueError(f"{name} must be floating point, got {tensor.dtype}")
-    if features.ndim != 2:
-        raise ValueError(f"features must have shape (images, dimension), got {tuple(features.shape)}")
-    if weight is not None and (weight.ndim != 2 or weight.shape[1] != features.shape[1]):
-        hint = "; save its transpose" if weight.ndim == 2 and weight.shape[0] == features.shape[1] else ""
-        raise ValueError(
-            f"weight must have shape (classes, {features.shape[1]}), one row a class, got {tuple(weight.shape)}{hint}"
-        )
-    if labels.is_floating_point() or labels.is_complex() or str(labels.dtype) == "torch.bool":
-        raise ValueError(f"labels must be integers, got {labels.dtype}")
-    if labels.numel() and int(labels.min()) < 0:
-        entry = (labels < 0).nonzero()[0].tolist()
-        raise ValueError(f"labels{entry} is {int(labels[tuple(entry)])}, below 0")
+        entry = np.flatnonzero(column.is_null())[0]
+        raise DataError(f"{path}: column {name!r} has {what} in row {entry // width}.")

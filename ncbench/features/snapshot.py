@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ncbench.contracts.errors import DataError
 from ncbench.data.files import write_atomically
 from ncbench.features.arrays import read_npz
-from ncbench.features.class_vectors import ClassVectors, evenly_spaced, thinned
+from ncbench.features.class_vectors import ClassVectors, evenly_spaced
 from ncbench.records.folder import SNAPSHOT_FILE
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 SAMPLED_CLASSES = 4  # as many as a picture in three dimensions has room for
 IMAGES_A_CLASS = 300
 _NEEDED = ("counts", "drawn", "classes", "means", "features", "labels")
-_OPTIONAL = ("weight", "conflicting")
+_OF_VECTORS = tuple(field.name for field in fields(ClassVectors))
 
 
 def is_snapshot(names: Collection[str]) -> bool:
@@ -51,10 +51,43 @@ class Snapshot:
     vectors: ClassVectors
     features: torch.Tensor
     labels: torch.Tensor
-    conflicting: torch.Tensor | None
+    conflicting: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
-        _check(self)
+        import torch
+
+        vectors = self.vectors
+        p, drawn, n = vectors.counts.numel(), vectors.drawn.numel(), self.labels.numel()
+        d = vectors.means.shape[1] if vectors.means.ndim == 2 else 0
+        shapes = {
+            "counts": (vectors.counts, (p,), torch.int64),
+            "drawn": (vectors.drawn, (drawn,), torch.int64),
+            "classes": (vectors.classes, (drawn,), torch.int64),
+            "means": (vectors.means, (drawn, d), torch.float32),
+            "weight": (vectors.weight, (drawn, d), torch.float32),
+            "labels": (self.labels, (n,), torch.int64),
+            "features": (self.features, (n, d), torch.float32),
+            "conflicting": (self.conflicting, (n,), torch.bool),
+        }
+        for name, (tensor, shape, dtype) in shapes.items():
+            if tensor is None:
+                continue
+            if tuple(tensor.shape) != shape or tensor.dtype != dtype or not tensor.numel():
+                raise ValueError(
+                    f"{name} must be {dtype} of shape {shape} and not empty, got {tensor.dtype} {tuple(tensor.shape)}"
+                )
+            if dtype is torch.float32 and not bool(torch.isfinite(tensor).all()):
+                raise ValueError(f"{name} has numbers that are not finite")
+        if int(vectors.counts.min()) < 1:
+            raise ValueError(f"counts has {int(vectors.counts.min())}, below 1")
+        for name, tensor in (("drawn", vectors.drawn), ("classes", vectors.classes)):
+            if int(tensor[0]) < 0 or not bool((tensor.diff() > 0).all()):
+                raise ValueError(f"{name} must ascend from 0 or above")
+        if int(vectors.drawn[-1]) >= p:
+            raise ValueError(f"drawn has {int(vectors.drawn[-1])}, outside 0..{p - 1}")
+        unknown = self.labels[~torch.isin(self.labels, vectors.classes)]
+        if len(unknown):
+            raise ValueError(f"labels has {int(unknown[0])}, which is not among classes")
 
 
 def take_snapshot(evaluation: Evaluation) -> Snapshot | None:
@@ -70,15 +103,13 @@ def take_snapshot(evaluation: Evaluation) -> Snapshot | None:
     import torch
 
     stream, target = evaluation.feature_stream, evaluation.target
-    weight = None if evaluation.weight is None else evaluation.weight.detach()
+    weight = None if evaluation.weight is None else evaluation.weight.detach().cpu().float()
     if stream is None or not stream.finite or not (weight is None or bool(torch.isfinite(weight).all())):
         return None
-    statistics = stream.by_target
-    present = (statistics.counts > 0).nonzero().squeeze(1).cpu()  # (P,)
-    means = statistics.means.cpu()[present]  # (P, d) float64
-    vectors = thinned(
-        present, statistics.counts.cpu()[present], means, None if weight is None else weight.cpu()[present]
-    )
+    counts = stream.by_target.counts.cpu()
+    present = counts.nonzero().squeeze(1)  # (P,)
+    means = stream.by_target.means.cpu()[present]  # (P, d) float64
+    vectors = ClassVectors.of(present, counts[present], means, None if weight is None else weight[present])
 
     conflicting = None
     if evaluation.bias is not None and evaluation.aligned_bias is not None:
@@ -87,11 +118,7 @@ def take_snapshot(evaluation: Evaluation) -> Snapshot | None:
     sampled = vectors.classes[evenly_spaced(len(vectors.classes), SAMPLED_CLASSES)]
     index = _sample(target, conflicting, sampled.tolist())
     return Snapshot(
-        vectors=replace(
-            vectors,
-            means=vectors.means.float(),
-            weight=None if vectors.weight is None else vectors.weight.float(),
-        ),
+        vectors=replace(vectors, means=vectors.means.float()),
         features=(stream.rows(index).cpu().double() - means.mean(0)).float(),
         labels=target[index].cpu(),
         conflicting=None if conflicting is None else conflicting[index].cpu(),
@@ -115,21 +142,12 @@ def _sample(target: torch.Tensor, conflicting: torch.Tensor | None, classes: lis
 def write_snapshot(snapshot: Snapshot, folder: Path) -> None:
     """Write a snapshot atomically into a run folder."""
     import numpy as np
+    import torch
 
-    vectors = snapshot.vectors
-    arrays = {
-        "counts": vectors.counts,
-        "drawn": vectors.drawn,
-        "classes": vectors.classes,
-        "means": vectors.means,
-        "weight": vectors.weight,
-        "features": snapshot.features,
-        "labels": snapshot.labels,
-        "conflicting": snapshot.conflicting,
-    }
+    fields_of_both = (vars(snapshot.vectors) | vars(snapshot)).items()
+    arrays: Any = {name: value.numpy() for name, value in fields_of_both if isinstance(value, torch.Tensor)}
     buffer = io.BytesIO()
-    present: dict[str, Any] = {name: array.numpy() for name, array in arrays.items() if array is not None}
-    np.savez(buffer, **present)
+    np.savez(buffer, **arrays)
     write_atomically(folder / SNAPSHOT_FILE, buffer.getvalue())
 
 
@@ -147,59 +165,11 @@ def read_snapshot(folder: Path) -> Snapshot | None:
         missing = [name for name in _NEEDED if name not in present]
         if missing:
             raise DataError(f"{path} has no array {', '.join(map(repr, missing))}. Run it anew with --force.")
-        return {name: name for name in (*_NEEDED, *_OPTIONAL) if name in present}
+        return {name: name for name in (*_NEEDED, "weight", "conflicting") if name in present}
 
     arrays = read_npz(path, choose)
+    vectors = ClassVectors(**{name: arrays.pop(name) for name in _OF_VECTORS if name in arrays})
     try:
-        return Snapshot(
-            ClassVectors(
-                counts=arrays["counts"],
-                drawn=arrays["drawn"],
-                classes=arrays["classes"],
-                means=arrays["means"],
-                weight=arrays.get("weight"),
-            ),
-            arrays["features"],
-            arrays["labels"],
-            arrays.get("conflicting"),
-        )
+        return Snapshot(vectors, **arrays)
     except ValueError as error:
         raise DataError(f"{path}: {error}. Run it anew with --force.") from error
-
-
-def _check(snapshot: Snapshot) -> None:
-    """Refuse arrays that do not belong together."""
-    import torch
-
-    vectors, features = snapshot.vectors, snapshot.features
-    p, drawn, n = vectors.counts.numel(), vectors.drawn.numel(), snapshot.labels.numel()
-    d = vectors.means.shape[1] if vectors.means.ndim == 2 else 0
-    shapes = {
-        "counts": (vectors.counts, (p,), torch.int64),
-        "drawn": (vectors.drawn, (drawn,), torch.int64),
-        "classes": (vectors.classes, (drawn,), torch.int64),
-        "means": (vectors.means, (drawn, d), torch.float32),
-        "weight": (vectors.weight, (drawn, d), torch.float32),
-        "labels": (snapshot.labels, (n,), torch.int64),
-        "features": (features, (n, d), torch.float32),
-        "conflicting": (snapshot.conflicting, (n,), torch.bool),
-    }
-    for name, (tensor, shape, dtype) in shapes.items():
-        if tensor is None:
-            continue
-        if tuple(tensor.shape) != shape or tensor.dtype != dtype or not tensor.numel():
-            raise ValueError(
-                f"{name} must be {dtype} of shape {shape} and not empty, got {tensor.dtype} {tuple(tensor.shape)}"
-            )
-        if dtype is torch.float32 and not bool(torch.isfinite(tensor).all()):
-            raise ValueError(f"{name} has numbers that are not finite")
-    if int(vectors.counts.min()) < 1:
-        raise ValueError(f"counts has {int(vectors.counts.min())}, below 1")
-    for name, tensor in (("drawn", vectors.drawn), ("classes", vectors.classes)):
-        if int(tensor[0]) < 0 or not bool((tensor.diff() > 0).all()):
-            raise ValueError(f"{name} must ascend from 0 or above")
-    if int(vectors.drawn[-1]) >= p:
-        raise ValueError(f"drawn has {int(vectors.drawn[-1])}, outside 0..{p - 1}")
-    unknown = snapshot.labels[~torch.isin(snapshot.labels, vectors.classes)]
-    if len(unknown):
-        raise ValueError(f"labels has {int(unknown[0])}, which is not among classes")

@@ -1,14 +1,17 @@
-"""Pictures of runs over their epochs: the metrics of every family, as its card says, and the training loss."""
+"""Pictures of runs over their epochs: the training loss, and the metrics of every family as its card says."""
 
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from ncbench.contracts.cards import Panel
 from ncbench.discovery.registry import registry
+from ncbench.pictures.ideals import nearly_balanced
 from ncbench.pictures.scales import scale_epochs, scale_logarithmically
 from ncbench.pictures.style import COLOURS, plain_text, save_figure, shared_style
 from ncbench.records.archive import RunResult
@@ -25,18 +28,18 @@ DEFAULT = "accuracy"
 """Drawn on the test split where no metric that needs bias labels is."""
 
 
-def panels_of_cards() -> list[Panel]:
-    """Return the panels of the metric families: those of the test split, the loss, and the others."""
+def panels_of_cards(kind: str = "curves") -> list[Panel]:
+    """Return the panels that the metric families have in a kind of picture: those of the test split come first."""
     panels: list[Panel] = []
     for family in registry().metric_families():
-        panels += family.card.panels or [
+        alone = [
             Panel(title=f"{measure.label[:1].upper()}{measure.label[1:]}, {split}", curves=((name, ""),), split=split)
             for name, measure in family.card.metrics.items()
             if measure.shown_in != "record"
             for split in sorted(measure.splits, key=("test", "val", "train").index)[:1]
         ]
-    of_test = [panel for panel in panels if panel.split == "test"]
-    return [*of_test, LOSS, *(panel for panel in panels if panel.split != "test")]
+        panels += [panel for panel in family.card.panels or alone if kind in panel.kinds]
+    return sorted(panels, key=lambda panel: panel.split != "test")
 
 
 def plot_curves(results: Sequence[RunResult], folder: Path) -> list[Path]:
@@ -52,11 +55,51 @@ def plot_curves(results: Sequence[RunResult], folder: Path) -> list[Path]:
     Raises:
         ConfigurationError: The folder cannot be written.
     """
-    panels = [panel for panel in panels_of_cards() if _has_data(results, panel)]
+    panels = sorted([LOSS, *panels_of_cards()], key=lambda panel: panel.split != "test")
+    panels = [panel for panel in panels if _has_data(results, panel)]
     measures = registry().measures()
     if any(measures[name].needs_bias for panel in panels if panel.split == "test" for name, _ in panel.curves):
         panels = [panel for panel in panels if (panel.split, panel.curves[0][0]) != ("test", DEFAULT)]
     return plot_panels(panels, results, folder, "curves")
+
+
+def plot_collapse(results: Sequence[RunResult], folder: Path) -> list[Path]:
+    """Draw one panel a measure of neural collapse over the epochs: ``collapse.png`` and ``collapse.svg``.
+
+    SELI is drawn beside the simplex ETF unless every run's class counts are about equal, and the least distance to the
+    ETF where there are too many classes for the dimensions.
+
+    Args:
+        results: As of :func:`plot_curves`.
+        folder: As of :func:`plot_curves`.
+
+    Returns:
+        The two paths; none if no run has measured collapse.
+
+    Raises:
+        ConfigurationError: The folder cannot be written.
+    """
+    left_out = set()
+    if all(nearly_balanced(_class_counts(result)) for result in results):
+        left_out |= {"seli_distance_means", "seli_distance_classifier"}
+    if not any(value > 0 for result in results for _, value in points(result, "train", "nc2_etf_floor")):
+        left_out.add("nc2_etf_floor")
+    panels = []
+    for panel in panels_of_cards("geometry"):
+        # What is left out keeps its place, and with it the others their line styles.
+        curves = tuple(("", "") if metric in left_out else (metric, text) for metric, text in panel.curves)
+        alone = len(curves) > 1 and not any(metric for metric, _ in curves[1:])
+        title = panel.title.replace("the ideal", "the simplex ETF") if alone else panel.title
+        panels.append(replace(panel, title=title, curves=curves))
+    return plot_panels(panels, results, folder, "collapse")
+
+
+def _class_counts(result: RunResult) -> list[int]:
+    """Return the training images of each class that has any; nothing if the record does not tell."""
+    counts = Counter[int]()
+    for group in result.record.groups.get("train", []):
+        counts[group.target] += group.count
+    return [count for count in counts.values() if count]
 
 
 def heading(result: RunResult) -> str:
@@ -111,7 +154,7 @@ def draw(panels: Sequence[Panel], results: Sequence[RunResult]) -> Figure:
 _LETTERS = 50  # of a legend, as wide as a panel
 _NOTHING = 1e-9  # below it a measure is zero but for rounding, which is not to fill a panel
 _MANY_POINTS = 40  # a curve of as many is drawn without markers
-_MARKERS: Any = {"-": {"marker": "o"}, "--": {"marker": "s", "markerfacecolor": "white"}, ":": {"marker": "^"}}
+_LINES: Any = (("-", {"marker": "o"}), ("--", {"marker": "s", "markerfacecolor": "white"}), (":", {"marker": "^"}))
 _TERMINAL: Any = {"linestyle": (0, (5, 3)), "linewidth": 0.8}
 
 
@@ -126,37 +169,39 @@ def points(result: RunResult, split: str, metric: str) -> list[tuple[int, float]
     return found
 
 
-def _has_points(results: Sequence[RunResult], panel: Panel, metric: str) -> bool:
-    return any(points(result, panel.split, metric) for result in results)
-
-
 def _has_data(results: Sequence[RunResult], panel: Panel) -> bool:
-    return any(_has_points(results, panel, metric) for metric, _ in panel.curves)
+    return any(points(result, panel.split, metric) for result in results for metric, _ in panel.curves)
 
 
 def _draw(panel: Panel, axis: Any, grouped: dict[str, list[RunResult]], last: int) -> None:
+    from matplotlib.lines import Line2D
+
     measure = registry().measures().get(panel.curves[0][0])
-    unit = measure.unit if measure is not None else ""
+    unit, scale = (measure.unit, measure.scale) if measure is not None else ("", 1)
+    coloured = [
+        (COLOURS[position % len(COLOURS)], result)
+        for position, members in enumerate(grouped.values())
+        for result in members
+    ]
     drawn: list[float] = []
-    marked = False
-    for position, members in enumerate(grouped.values()):
-        colour = COLOURS[position % len(COLOURS)]
-        for result in members:
-            for line, (metric, _) in zip(_MARKERS, panel.curves, strict=False):
-                found = points(result, panel.split, metric)
-                if not found:
-                    continue
-                epochs, values = zip(*found, strict=True)
-                drawn += values
-                scaled = [100 * value if unit == "%" else value for value in values]
-                marker = _marker(line, last) if len(found) < _MANY_POINTS else {}
-                marked = marked or bool(marker)
-                axis.plot(epochs, scaled, line, color=colour, linewidth=1.2, **marker)
-            if result.record.terminal_phase_epoch:
-                axis.axvline(result.record.terminal_phase_epoch, **_TERMINAL, color=colour)
-    axis.set_title(panel.title)
-    axis.set_xlabel("epoch")
-    axis.set_ylabel(panel.axis or unit)
+    handles = []
+    for (line, marker), (metric, text) in zip(_LINES, panel.curves, strict=False):
+        curves = [(colour, found) for colour, result in coloured if (found := points(result, panel.split, metric))]
+        if not curves:
+            continue
+        style: Any = {"linestyle": line if last > 1 else "", "markersize": 2.5 if last > 1 else 6.0}
+        if min(len(found) for _, found in curves) < _MANY_POINTS:
+            style |= marker
+        for colour, found in curves:
+            values = [scale * value for _, value in found]
+            drawn += values
+            axis.plot([epoch for epoch, _ in found], values, color=colour, linewidth=1.2, **style)
+        if text:
+            handles.append(Line2D([], [], color="0.3", label=text, **style))
+    for colour, result in coloured:
+        if result.record.terminal_phase_epoch:
+            axis.axvline(result.record.terminal_phase_epoch, **_TERMINAL, color=colour)
+    axis.set(title=panel.title, xlabel="epoch", ylabel=panel.axis or unit)
     axis.grid()
     scale_epochs(axis, last)
     if unit == "%":
@@ -165,29 +210,12 @@ def _draw(panel: Panel, axis: Any, grouped: dict[str, list[RunResult]], last: in
         scale_logarithmically(axis, drawn)
     else:
         axis.locator_params(axis="y", nbins=6)
-        if max(map(abs, drawn), default=0) < _NOTHING:
+        if max(map(abs, drawn)) < _NOTHING:
             axis.set_ylim(top=1)
-        if min(drawn, default=0) >= 0:
+        if min(drawn) >= 0:
             axis.set_ylim(bottom=-0.02 * axis.get_ylim()[1])  # a curve at 0, the ideal, is seen above the axis
-    shown = [
-        (line, text)
-        for line, (metric, text) in zip(_MARKERS, panel.curves, strict=False)
-        if text and any(_has_points(members, panel, metric) for members in grouped.values())
-    ]
-    if len(shown) > 1:
-        axis.legend(handles=[_handle(line, text, marked, last) for line, text in shown], fontsize=8)
-
-
-def _marker(line: str, last: int) -> dict[str, Any]:
-    """How the points of a line style are marked; one epoch alone is nothing but its points."""
-    return {**_MARKERS[line], "markersize": 2.5 if last > 1 else 6.0}
-
-
-def _handle(line: str, text: str, marked: bool, last: int) -> Any:
-    from matplotlib.lines import Line2D
-
-    marker = _marker(line, last) if marked else {}
-    return Line2D([], [], color="0.3", linestyle=cast("Any", line) if last > 1 else "", label=text, **marker)
+    if len(handles) > 1:
+        axis.legend(handles=handles, fontsize=8)
 
 
 def _seeds(members: Sequence[RunResult]) -> str:

@@ -22,8 +22,11 @@ _IDEALS: tuple[Any, ...] = (
     {"marker": "h", "markersize": 13, "markerfacecolor": "none", "color": "0.15", "linestyle": "-.", "linewidth": 1},
     {"marker": "D", "markersize": 11, "markerfacecolor": "none", "color": "black", "linestyle": "--", "linewidth": 1},
 )
-_IMAGE: Any = {"marker": "o", "s": 9, "alpha": 0.35, "linewidths": 0}
-_CONFLICTING: Any = {"marker": "^", "s": 20, "alpha": 0.9, "linewidths": 0.4, "edgecolors": "black"}
+_IMAGE: Any = {"marker": "o", "markersize": 3, "markeredgewidth": 0, "linestyle": "", "alpha": 0.35}
+_CONFLICTING: Any = {
+    **{"marker": "^", "markersize": 4.5, "markeredgewidth": 0.4, "markeredgecolor": "black"},
+    **{"linestyle": "", "alpha": 0.9},
+}
 
 
 def plot_frame(snapshot: Snapshot, heading: str, folder: Path, frame: str = "") -> list[Path]:
@@ -83,12 +86,11 @@ def _views(snapshot: Snapshot, frame: str) -> list[View]:
 def _draw(view: View, axis: Any) -> None:
     from matplotlib.lines import Line2D
 
-    in_space = len(view.axes) == 3
     for position, _ in enumerate(view.classes):
         colour = COLOURS[position]
         for _, among, style in _kinds_of_images(view):
             features = view.features[(view.position == position) & among]
-            axis.scatter(*features.T.numpy(), color=colour, **style, **({"depthshade": False} if in_space else {}))
+            axis.plot(*features.T.numpy(), color=colour, **style)
     for position, _ in enumerate(view.classes):
         for vectors, style in ((view.rows, _ROW), (view.means, _MEAN)):
             if vectors is not None:
@@ -100,28 +102,18 @@ def _draw(view: View, axis: Any) -> None:
     kept = ", ".join(f"{name} {100 * share:.0f} %" for name, share in view.kept.items())
     axis.set_title(f"Classes {', '.join(map(str, view.classes))}\nsquared length that the projection keeps: {kept}")
     axis.grid()
-    if in_space:
-        _set_space(view, axis)
+    axis.set(**{f"{letter}label": name for letter, name in zip("xyz", view.axes, strict=False)})
+    axis.set_aspect("equal", adjustable="datalim")
+    if len(view.axes) == 3:
+        axis.locator_params(nbins=6)
+        axis.view_init(elev=18, azim=-65)  # no corner of the tetrahedron hides another
     else:
         axis.set_xlabel(f"{view.axes[0]}\n(both axes: in root mean square lengths of the class means)")
-        axis.set_ylabel(view.axes[1])
-        axis.set_aspect("equal", adjustable="datalim")
     handles = [
         Line2D([], [], color=COLOURS[position], linewidth=5, label=f"class {number}")
         for position, number in enumerate(view.classes)
     ]
     axis.legend(handles=handles, loc="upper left", handlelength=1)
-
-
-def _set_space(view: View, axis: Any) -> None:
-    """Give the three axes one scale, and turn the tetrahedron so that no corner hides another."""
-    drawn = [*view.ideals.values(), view.means, view.features, *([] if view.rows is None else [view.rows])]
-    reach = 1.02 * max(vectors.abs().max().item() for vectors in drawn)
-    for letter, name in zip("xyz", view.axes, strict=True):
-        axis.set(**{f"{letter}label": name, f"{letter}lim": (-reach, reach)})
-    axis.locator_params(nbins=6)
-    axis.set_box_aspect((1, 1, 1))
-    axis.view_init(elev=18, azim=-65)
 
 
 def _kinds_of_images(view: View) -> list[tuple[str, torch.Tensor, Any]]:
@@ -143,6 +135,5 @@ def _legend(view: View) -> list[Any]:
         handles.append(Line2D([], [], color="0.6", **_ROW, label="classifier row (rms length 1 before projection)"))
     handles += [Line2D([], [], **style, label=name) for name, style in zip(view.ideals, _IDEALS, strict=False)]
     for name, _, style in _kinds_of_images(view):
-        outline = {"marker": style["marker"], "markeredgecolor": style.get("edgecolors", "none")}
-        handles.append(Line2D([], [], linestyle="", color="0.5", label=name, **outline))
+        handles.append(Line2D([], [], **style | {"alpha": 1, "markersize": 6}, color="0.5", label=name))
     return handles

@@ -60,9 +60,7 @@ def plot_grams(
                 axis.set_visible(False)
             for (name, panel), axis in zip(row, row_axes, strict=False):
                 image = axis.imshow(panel.numpy(), cmap=colours, vmin=-limit, vmax=limit, interpolation="nearest")
-                axis.set_title(name)
-                axis.set_xlabel("class")
-                axis.set_ylabel("class")
+                axis.set(title=name, xlabel="class", ylabel="class")
                 axis.label_outer()
                 axis.spines[:].set_visible(True)
                 _tick(axis, vectors.classes.tolist())
@@ -129,18 +127,14 @@ def _cosines_of_gram(gram: torch.Tensor) -> torch.Tensor:
 
 
 def _off_diagonal(cosines: torch.Tensor) -> float:
-    """The largest |cosine| of two different classes that is a number."""
-    import torch
-
-    different = cosines[~torch.eye(len(cosines), dtype=torch.bool)]
-    return float(different.abs().nan_to_num(nan=0.0).max())
+    """Return the largest |cosine| of two different classes that is a number."""
+    return float(cosines.clone().fill_diagonal_(0).abs().nan_to_num().max())
 
 
 def _tick(axis: Any, classes: list[int]) -> None:
     """Label rows and columns with class numbers, about ten of them, the first included."""
-    step = max(1, math.ceil(len(classes) / 10)) if len(classes) > 12 else 1
-    places = list(range(0, len(classes), step))
-    labels = [str(classes[place]) for place in places]
-    rotated = 90 if max(map(len, labels)) > 3 else 0
-    axis.set_xticks(places, labels, rotation=rotated)
+    step = math.ceil(len(classes) / 10) if len(classes) > 12 else 1
+    labels = [str(number) for number in classes[::step]]
+    places = range(0, len(classes), step)
+    axis.set_xticks(places, labels, rotation=90 if max(map(len, labels)) > 3 else 0)
     axis.set_yticks(places, labels)

@@ -19,8 +19,7 @@ def scale_epochs(axis: Any, last: int) -> None:
     from matplotlib.ticker import NullFormatter
 
     if last <= _FEW_EPOCHS:
-        margin = max(0.04 * (last - 1), 0.5 if last == 1 else 0.0)
-        axis.set_xlim(1 - margin, last + margin)
+        axis.set_xlim(0.5, last + 0.5)
         axis.set_xticks(range(1, last + 1))
         return
     axis.set_xscale("log")

@@ -20,17 +20,20 @@ def label(result: RunResult) -> str:
 
 
 def by_configuration(results: Sequence[RunResult]) -> dict[str, list[RunResult]]:
-    """Group runs that differ in the seed alone, in the order in which they were given."""
-    grouped: dict[tuple[str, str], list[RunResult]] = {}
+    """Group runs that differ in the seed alone, in the order in which they were given, by what tells them apart."""
+    first: dict[str, dict[str, Any]] = {}
+    varying: dict[str, set[str]] = {}
     for result in results:
-        grouped.setdefault((label(result), str(sorted(_settings(result).items()))), []).append(result)
-    settings: dict[str, list[dict[str, Any]]] = {}
-    for (text, _), members in grouped.items():
-        settings.setdefault(text, []).append(_settings(members[0]))
-    labelled: dict[str, list[RunResult]] = {}
-    for (text, _), members in grouped.items():  # 1 and 1.0 are written in two ways and are one setting
-        labelled.setdefault(f"{text}{_differences(_settings(members[0]), settings[text])}", []).extend(members)
-    return labelled
+        settings = _settings(result)
+        other = first.setdefault(label(result), settings)
+        different = {key for key in {*settings, *other} if settings.get(key) != other.get(key)}
+        varying.setdefault(label(result), set()).update(different)
+    grouped: dict[str, list[RunResult]] = {}
+    for result in results:
+        settings, keys = _settings(result), sorted(varying[label(result)])
+        difference = f" ({', '.join(f'{key}={settings.get(key)}' for key in keys)})" if keys else ""
+        grouped.setdefault(f"{label(result)}{difference}", []).append(result)
+    return grouped
 
 
 def by_data(results: Sequence[RunResult]) -> list[dict[str, list[RunResult]]]:
@@ -45,12 +48,6 @@ def by_data(results: Sequence[RunResult]) -> list[dict[str, list[RunResult]]]:
 def _settings(result: RunResult) -> dict[str, Any]:
     """Return what a run's label does not say: its recipe, and which data it was on, if others than usual."""
     return {**result.record.recipe, "fingerprint": result.record.dataset.fingerprint[:12]}
-
-
-def _differences(settings: dict[str, Any], others: Sequence[dict[str, Any]]) -> str:
-    """Return what sets settings apart from others of the same label, as `` (epochs=10)``; nothing if they are alone."""
-    keys = sorted({key for other in others for key in {*settings, *other} if settings.get(key) != other.get(key)})
-    return f" ({', '.join(f'{key}={settings.get(key)}' for key in keys)})" if keys else ""
 
 
 def parse_limit(text: str) -> tuple[str, float]:

@@ -6,7 +6,7 @@ The JSON Schema of :class:`Record` is committed beside this module (``record.sch
 from __future__ import annotations
 
 import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
@@ -155,11 +155,6 @@ class Record(BaseModel):
     environment: dict[str, JsonValue]
     timing: Numbers
     created: datetime.datetime
-
-    @classmethod
-    def json_schema(cls) -> dict[str, Any]:
-        """Return the JSON Schema that is committed beside this module."""
-        return cls.model_json_schema()
 
 
 def first_fault(error: ValidationError) -> tuple[str, str]:

@@ -184,11 +184,21 @@ FRAME: Mapping[str, Measure] = {
 }
 
 
-def _of_target_and_bias(title: str, metric: str, axis: str, logarithmic: bool = False) -> Panel:
-    curves = ((metric, "of the target"), (f"bias_{metric}", "of the bias"))
-    return Panel(title=f"{title}, train", curves=curves, split="train", axis=axis, logarithmic=logarithmic)
+def _panel(title: str, axis: str, *curves: tuple[str, str], **others: Any) -> Panel:
+    """Describe a panel of measures of training features."""
+    fields: dict[str, Any] = {"kinds": ("geometry",), **others}
+    return Panel(title=f"{title}, train", axis=axis, curves=curves, split="train", **fields)
 
 
+def _target_and_bias(metric: str) -> tuple[tuple[str, str], tuple[str, str]]:
+    return (metric, "of the target"), (f"bias_{metric}", "of the bias")
+
+
+def _means_and_classifier(metric: str) -> tuple[tuple[str, str], tuple[str, str]]:
+    return (metric, "class means"), (f"{metric}_classifier", "classifier")
+
+
+_BOTH = ("curves", "geometry")
 GROUP_PANELS = (
     Panel(title="Group-mean accuracy, test", curves=(("group_mean_accuracy", ""),)),
     Panel(title="Worst-group accuracy, test", curves=(("worst_group_accuracy", ""),)),
@@ -203,22 +213,52 @@ HIERARCHY_PANELS = (
     Panel(title="Mistake severity, test", curves=(("mistake_severity", ""),), axis="mean height of the LCA"),
 )
 COLLAPSE_PANELS = (
-    _of_target_and_bias(
-        "NC1: within-class variability", "nc1", r"$\mathrm{tr}(\Sigma_W \Sigma_B^+)\,/\,K$", logarithmic=True
+    _panel(
+        "NC1: within-class variability",
+        r"$\mathrm{tr}(\Sigma_W \Sigma_B^+)\,/\,K$",
+        *_target_and_bias("nc1"),
+        logarithmic=True,
+        kinds=_BOTH,
     ),
-    _of_target_and_bias("NC2: equal norms", "nc2_norm_cv", r"std / mean of $\Vert\mu_c - \mu_G\Vert$"),
-    _of_target_and_bias("NC2: equal angles", "nc2_angle_std", "std of cosines"),
-    Panel(
-        title="NC3: self-duality, train",
-        curves=(("nc3_self_duality", ""),),
-        split="train",
-        axis=r"$\Vert W/\Vert W\Vert_F - M/\Vert M\Vert_F\Vert_F^2$",
+    _panel(
+        "NC1: class-distance variance (CDNV)",
+        "mean over pairs of classes",
+        *_target_and_bias("nc1_cdnv"),
+        logarithmic=True,
     ),
-    Panel(
-        title="NC4: disagreement with nearest mean, train",
-        curves=(("nc4_disagreement", ""),),
-        split="train",
-        axis="share of images",
+    _panel(
+        "NC2: equal norms",
+        r"std / mean of $\Vert\mu_c - \mu_G\Vert$",
+        *_target_and_bias("nc2_norm_cv"),
+        kinds=("curves",),
+    ),
+    _panel("NC2: equal norms", "std / mean of norms", *_means_and_classifier("nc2_norm_cv")),
+    _panel("NC2: equal angles", "std of cosines", *_target_and_bias("nc2_angle_std"), kinds=("curves",)),
+    _panel("NC2: equal angles", "std of cosines", *_means_and_classifier("nc2_angle_std")),
+    _panel("NC2: largest angles", r"mean of $|\cos + 1/(K-1)|$", *_means_and_classifier("nc2_angle_mean")),
+    _panel(
+        "NC3: self-duality",
+        r"$\Vert W/\Vert W\Vert_F - M/\Vert M\Vert_F\Vert_F^2$",
+        ("nc3_self_duality", ""),
+        kinds=_BOTH,
+    ),
+    _panel("NC4: disagreement with nearest mean", "share of images", ("nc4_disagreement", ""), kinds=_BOTH),
+    *(
+        _panel(
+            f"{title}: distance to the ideal",
+            "of Gram matrices of norm 1",
+            (f"nc2_etf_distance{suffix}", "to the simplex ETF"),
+            (f"seli_distance{suffix or '_means'}", "to SELI"),
+            ("nc2_etf_floor", "least to the ETF, of K > d + 1"),
+        )
+        for title, suffix in (("Class means", ""), ("Classifier", "_classifier"))
+    ),
+)
+FRAME_PANELS = (
+    _panel(
+        "Angles: means and classifier",
+        r"mean of $|\cos(\mu_i, \mu_j) - \cos(w_i, w_j)|$",
+        ("frame_fidelity_deviation", ""),
     ),
 )
 
@@ -268,5 +308,6 @@ def ncbench_metrics() -> Iterable[MetricCard]:
             citation="Liang, Davis. Inducing Neural Collapse to a Fixed Hierarchy-Aware Frame for Reducing Mistake "
             "Severity. ICCV 2023.",
             metrics=FRAME,
+            panels=FRAME_PANELS,
         ),
     ]

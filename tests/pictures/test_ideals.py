@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ncbench.collapse import gram_distance
-from ncbench.features.class_vectors import ClassVectors, thinned
+from ncbench.features.class_vectors import ClassVectors
 from ncbench.features.snapshot import Snapshot
 from ncbench.geometry import Hierarchy, hierarchy_aware_frame, seli, simplex_etf, vectors_with_gram
 from ncbench.pictures.grams import panels
@@ -29,7 +29,7 @@ def frame() -> torch.Tensor:
 
 def vectors_of(means: torch.Tensor, weight: torch.Tensor, counts: list[int] | None = None) -> ClassVectors:
     sizes = torch.tensor(counts or [4] * len(means))
-    return thinned(torch.arange(len(means)), sizes, means, weight)
+    return ClassVectors.of(torch.arange(len(means)), sizes, means, weight)
 
 
 def test_features_that_have_collapsed_onto_the_frame_are_at_no_distance(frame: torch.Tensor) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ncbench.pictures.simplex_view
-from ncbench.features.class_vectors import thinned
+from ncbench.features.class_vectors import ClassVectors
 from ncbench.features.snapshot import Snapshot
 from ncbench.geometry import seli, simplex_etf, vectors_with_gram
 from ncbench.pictures.simplex_view import View, look_at, simplex_basis, upright_simplex
@@ -43,7 +43,7 @@ def snapshot_of(means: torch.Tensor, counts: list[int], spread: float = 0.0, see
     labels = torch.arange(len(means)).repeat_interleave(torch.tensor(counts))
     features = means[labels] + spread * normal(len(labels), means.shape[1], seed=seed)
     weight = normal(*means.shape, seed=seed + 1).float()
-    vectors = thinned(torch.arange(len(means)), torch.tensor(counts), means, weight)
+    vectors = ClassVectors.of(torch.arange(len(means)), torch.tensor(counts), means, weight)
     return Snapshot(
         replace(vectors, means=vectors.means.float()),
         (features - means.mean(0)).float(),

@@ -20,7 +20,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> ncbench.records.archive.
 
 def test_the_committed_schema_is_the_models() -> None:
     committed = json.loads(resources.files("ncbench.records").joinpath("record.schema.json").read_text())
-    assert committed == Record.json_schema()
+    assert committed == Record.model_json_schema()
 
 
 def test_a_record_is_read_from_its_file_or_its_folder(result: ncbench.records.archive.RunResult) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from ncbench.cli import options
+
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
@@ -13,7 +15,7 @@ import click
 @click.option("--labels", default="labels", show_default=True, metavar="NAME", help="Array of classes, (N,) integers.")
 @click.option("--weight", metavar="NAME", help="Array of classifier rows, (K, d); default: weight, if there is one.")
 @click.option("--bias", metavar="NAME", help="Array of the classifier's bias, (K,); default: bias, if there is one.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@options.as_json
 @click.option("--plot", type=click.Path(path_type=Path), metavar="FOLDER", help="Write grams.png and grams.svg there.")
 def collapse(
     file: Path, features: str, labels: str, weight: str | None, bias: str | None, as_json: bool, plot: Path | None

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import click
 
+from ncbench.cli import options
+from ncbench.cli.terminal import tell
+
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@options.run_paths
 @click.option(
     "--fail",
     "limits",
@@ -28,9 +31,9 @@ def compare(runs: tuple[Path, ...], limits: tuple[str, ...]) -> int:
     from ncbench.records.comparison import parse_limit, shortfalls
 
     parsed = [parse_limit(limit) for limit in limits]
-    results = load_results(runs, lambda message: click.echo(message, err=True))
+    results = load_results(runs, tell)
     found = shortfalls(results, parsed)
     print_comparison(results)
     for line in found:
-        click.echo(line, err=True)
+        tell(line)
     return 1 if found else 0

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ncbench.cli.terminal import wrapped
+from ncbench.cli import options
+from ncbench.cli.terminal import tell, wrapped
 from ncbench.contracts.errors import ConfigurationError, DataError, NcbenchError, counted
 
 if TYPE_CHECKING:
@@ -26,13 +27,6 @@ _data_root = click.option(
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder that holds the datasets' folders; searched before $NCBENCH_DATA and the cache folder.",
 )
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-_allow_mismatch = click.option(
-    "--allow-mismatch",
-    is_flag=True,
-    help="Go on with data that are not the released ones, by their counts or checksums; records say so.",
-)
-_synthetic = click.option("--synthetic", is_flag=True, help="Use the generated twin instead of the real data.")
 
 
 @click.group()
@@ -42,7 +36,7 @@ def data() -> None:
 
 @data.command("list")
 @_data_root
-@_json
+@options.as_json
 def list_datasets(data_root: Path | None, as_json: bool) -> None:
     """List the datasets: what is here, what is prepared, what is missing."""
     from ncbench.discovery.registry import registry
@@ -65,15 +59,13 @@ def list_datasets(data_root: Path | None, as_json: bool) -> None:
 @data.command()
 @click.argument("dataset")
 @_data_root
-@_json
+@options.as_json
 def info(dataset: str, data_root: Path | None, as_json: bool) -> None:
     """Say what a DATASET is, where it comes from, and whether it is here."""
     from ncbench.contracts.dataset import DatasetParameters
-    from ncbench.data.sources.manifest import load_manifest
 
-    card, spec = _named(dataset)
+    card, spec, manifest = _named(dataset)
     kind: type[Dataset] = card.load()
-    manifest = load_manifest(card.manifest)
     values = DatasetParameters.build(kind, spec.parameters, owner=card.name).as_dict()
     status = _status(spec.name, data_root)
     keys = ("name", "type", "default", "description")
@@ -115,23 +107,21 @@ def fetch_sources(dataset: str, data_root: Path | None) -> None:
     """
     from ncbench.data.sources.fetch import fetch
     from ncbench.data.sources.integrity import wrong_files
-    from ncbench.data.sources.manifest import load_manifest
     from ncbench.data.sources.roots import data_roots
 
-    card, _ = _named(dataset)
+    card, _, manifest = _named(dataset)
     if card.load().folder is None:
         click.echo(f"{card.name} is embedded: there is nothing to fetch.")
         return
-    manifest = load_manifest(card.manifest)
     status = _status(card.name, data_root)
     if status["sources"] == "present":
         if not wrong_files(manifest, Path(status["where"])):
             click.echo(f"{card.name} is here already: {status['where']}")
             return
-        _report(f"Files in {status['where']} are not the published ones.")
-    click.echo(f"{manifest.title}. Licence: {manifest.licence.name} ({manifest.licence.url})", err=True)
+        tell(f"Files in {status['where']} are not the published ones.")
+    tell(f"{manifest.title}. Licence: {manifest.licence.name} ({manifest.licence.url})")
     root = data_root or data_roots()[-1]
-    fetch(manifest, root, report=_report, progress=_progress())
+    fetch(manifest, root, report=tell, progress=_progress())
     status = _status(card.name, data_root)
     if status["sources"] != "present":
         raise DataError(f"{card.name} was fetched, but is not complete: {status['reason']}")
@@ -146,24 +136,17 @@ def fetch_sources(dataset: str, data_root: Path | None) -> None:
 @data.command("prepare")
 @click.argument("dataset")
 @_data_root
-@_synthetic
-@_allow_mismatch
-def prepare_store(dataset: str, data_root: Path | None, synthetic: bool, allow_mismatch: bool) -> None:
+@options.synthetic
+@options.allow_mismatch
+def prepare_store(dataset: str, **others: Any) -> None:
     """Decode a DATASET once into its store, as the first run on it would.
 
     Goes on where it was cut off.
     """
     from ncbench.data.store.prepare import prepare
 
-    card, spec = _named(dataset)
-    store = prepare(
-        card,
-        spec.parameters,
-        data_root=data_root,
-        synthetic=synthetic,
-        allow_mismatch=allow_mismatch,
-        report=_report,
-    )
+    card, spec, _ = _named(dataset)
+    store = prepare(card, spec.parameters, report=tell, **others)
     for name, split in store.splits.items():
         kind = "images" if split.inputs.ndim == 4 else "vectors"
         click.echo(f"{name:<5} {len(split):>9,} {kind} of {' x '.join(map(str, split.inputs.shape[1:]))}")
@@ -175,21 +158,19 @@ def prepare_store(dataset: str, data_root: Path | None, synthetic: bool, allow_m
 @data.command("verify")
 @click.argument("dataset")
 @_data_root
-@_synthetic
+@options.synthetic
 def verify_sources(dataset: str, data_root: Path | None, synthetic: bool) -> None:
     """Re-read a DATASET from its sources, and its store: list every bad file and every count that differs."""
     from ncbench.contracts.dataset import DatasetParameters
-    from ncbench.data.sources.manifest import load_manifest
     from ncbench.data.store.prepare import locate
     from ncbench.data.store.verify import verify
 
-    card, spec = _named(dataset)
-    manifest = load_manifest(card.manifest)
+    card, spec, manifest = _named(dataset)
     params = DatasetParameters.build(card.load(), spec.parameters, owner=card.name)
-    found = locate(card, params, manifest, data_root=data_root, synthetic=synthetic, report=_report)
+    found = locate(card, params, manifest, data_root=data_root, synthetic=synthetic, report=tell)
     if synthetic:
         manifest = manifest.for_twin()
-    problems = verify(found, params.spec(card.name), manifest, _report)
+    problems = verify(found, params.spec(card.name), manifest, tell)
     for problem in problems:
         click.echo(problem)
     if problems:
@@ -208,7 +189,7 @@ def synthesize(dataset: str, folder: Path) -> None:
     from ncbench.contracts.dataset import DatasetParameters
     from ncbench.data.store.prepare import write_twin
 
-    card, spec = _named(dataset)
+    card, spec, _ = _named(dataset)
     kind: type[Dataset] = card.load()
     DatasetParameters.build(kind, spec.parameters, owner=card.name)  # a twin serves all of them, but no wrong one
     if kind.folder is None:
@@ -224,26 +205,26 @@ def synthesize(dataset: str, folder: Path) -> None:
     )
 
 
-def _named(text: str) -> tuple[DatasetCard, Spec]:
-    """Return the card of the dataset that a spec names, and the spec."""
+def _named(text: str) -> tuple[DatasetCard, Spec, Manifest]:
+    """Return the card of the dataset that a spec names, the spec, and the dataset's manifest."""
     from ncbench.contracts.specs import Spec
+    from ncbench.data.sources.manifest import load_manifest
     from ncbench.discovery.registry import registry
 
     spec = Spec.parse(text)
-    return registry().find("datasets", spec.name).card, spec
+    card: DatasetCard = registry().find("datasets", spec.name).card
+    return card, spec, load_manifest(card.manifest)
 
 
 def _status(name: str, data_root: Path | None) -> dict[str, Any]:
     """Return what `data list` says of a dataset, with its default parameters."""
-    from ncbench.data.sources.manifest import load_manifest
     from ncbench.data.sources.roots import how_to_get
     from ncbench.data.store.open import stores_of
 
     about = f"ncbench data info {name} says"
     row: dict[str, Any] = {"name": name}
     try:
-        card, _ = _named(name)
-        manifest = load_manifest(card.manifest)
+        card, _, manifest = _named(name)
         row["sources"], row["where"], row["reason"] = _sources(card, manifest, data_root)
     except NcbenchError as error:  # one broken plugin must not hide the others' datasets
         row |= {"sources": "broken", "where": None, "reason": str(error)}
@@ -275,10 +256,6 @@ def _sources(card: DatasetCard, manifest: Manifest, data_root: Path | None) -> t
         return "incomplete", str(first), str(error)
 
 
-def _report(line: str) -> None:
-    click.echo(line, err=True)
-
-
 def _progress() -> Callable[[str, int, int], None]:
     """Return a display of downloads: a line a tenth of each file."""
     shown: dict[str, int] = {}
@@ -287,7 +264,7 @@ def _progress() -> Callable[[str, int, int], None]:
         tenth = 10 * here // max(size, 1)
         if shown.get(path) != tenth:
             shown[path] = tenth
-            click.echo(f"  {Path(path).name}: {_megabytes(here)} of {_megabytes(size)}", err=True)
+            tell(f"  {Path(path).name}: {_megabytes(here)} of {_megabytes(size)}")
 
     return show
 

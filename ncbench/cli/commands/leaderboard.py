@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ncbench.cli.terminal import tell, text_console
 from ncbench.contracts.errors import DataError
 
 if TYPE_CHECKING:
@@ -40,14 +41,14 @@ def build(folder: Path) -> int:
 
     built = build_files(folder)
     for problem in built.left_out:
-        click.echo(f"{'Refused' if problem.refused else 'Excluded'}: {problem}", err=True)
+        tell(f"{'Refused' if problem.refused else 'Excluded'}: {problem}")
     rows = sum(len(section.rows) for table in built.datasets for section in table.sections)
     click.echo(f"{built.counted} of {built.records} records count, in {rows} rows on {len(built.datasets)} datasets.")
     click.echo(f"Written: {folder / 'leaderboard.json'}, {folder / 'README.md'}, {folder / 'site' / 'index.html'}")
     refused = sum(problem.refused for problem in built.left_out)
     if refused:
         were = "1 record was" if refused == 1 else f"{refused} records were"
-        click.echo(f"{were} refused; the board is built from the others.", err=True)
+        tell(f"{were} refused; the board is built from the others.")
         return DataError.exit_code
     return 0
 
@@ -63,9 +64,9 @@ def check(folder: Path, base: str | None) -> int:
     if verdict.changes:
         _print_changes(verdict.changes, base)
     for line in verdict.failures:
-        click.echo(line, err=True)
+        tell(line)
     if verdict.failures:
-        click.echo(f"The check failed: {len(verdict.failures)} problem(s).", err=True)
+        tell(f"The check failed: {len(verdict.failures)} problem(s).")
         return 1
     click.echo(f"The check passed: {verdict.board.records} records, {verdict.board.counted} of them count.")
     return 0
@@ -88,7 +89,7 @@ def submit(runs: tuple[Path, ...], folder: Path, supersedes: str | None) -> int:
     outcomes = submit_runs(folder, runs, supersedes.removesuffix(".json") if supersedes else None)
     for outcome in outcomes:
         if outcome.path is None:
-            click.echo(f"Refused: {outcome.run}: {outcome.problem}.", err=True)
+            tell(f"Refused: {outcome.run}: {outcome.problem}.")
         else:
             click.echo(f"{'Placed' if outcome.new else 'Already there'}: {outcome.path}")
     few = [(outcome.row, outcome.seeds) for outcome in outcomes if 0 < outcome.seeds < MIN_SEEDS]
@@ -100,20 +101,10 @@ def submit(runs: tuple[Path, ...], folder: Path, supersedes: str | None) -> int:
 
 
 def _print_changes(changes: list[Change], base: str | None) -> None:
-    from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
-    table = Table(
-        "dataset",
-        "method",
-        "labels and selection",
-        "before",
-        "after",
-        title=Text(f"Changes against {base or 'the committed board'}"),
-        box=None,
-    )
+    headings = ("dataset", "method", "labels and selection", "before", "after")
+    table = Table(*headings, title=f"Changes against {base or 'the committed board'}", box=None)
     for change in changes:
-        cells = (change.dataset, change.method, change.section, change.before or "new", change.after or "gone")
-        table.add_row(*map(Text, cells))
-    Console().print(table)
+        table.add_row(change.dataset, change.method, change.section, change.before or "new", change.after or "gone")
+    text_console().print(table)

@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 import click
 
+from ncbench.cli import options
 from ncbench.cli.terminal import wrapped
 from ncbench.contracts.cards import MethodCard, MetricCard
 from ncbench.discovery.registry import KINDS, registry
@@ -14,7 +15,7 @@ from ncbench.discovery.registry import KINDS, registry
 
 @click.command("list")
 @click.argument("kind", type=click.Choice(list(KINDS)))
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@options.as_json
 def list_cards(kind: str, as_json: bool) -> None:
     """List what is installed."""
     found = [registered for name in registry().names(kind) for registered in registry().cards[kind][name]]

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ncbench.cli import options
+from ncbench.cli.terminal import tell
+
 if TYPE_CHECKING:
     from ncbench.records.archive import RunResult
 
@@ -19,7 +22,7 @@ _NEXT_STEP = {
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@options.run_paths
 @click.option(
     "--kind",
     type=click.Choice(["curves", "geometry"]),
@@ -43,7 +46,7 @@ def plot(runs: tuple[Path, ...], kind: str, output: Path | None) -> None:
     from ncbench.pictures.curves import plot_curves
     from ncbench.records.archive import load_results
 
-    results = load_results(runs, lambda message: click.echo(message, err=True))
+    results = load_results(runs, tell)
     folder = output or (results[0].folder if len(results) == 1 else Path.cwd())
     if kind == "geometry":
         _plot_geometry(results, folder)
@@ -58,8 +61,7 @@ def _plot_geometry(results: list[RunResult], folder: Path) -> None:
     """Draw what there is, and say in one line what there is not."""
     from ncbench.contracts.errors import ConfigurationError
     from ncbench.features.snapshot import read_snapshot
-    from ncbench.pictures.collapse_curves import plot_collapse
-    from ncbench.pictures.curves import heading
+    from ncbench.pictures.curves import heading, plot_collapse
     from ncbench.pictures.frames import plot_frame
     from ncbench.pictures.grams import plot_grams
     from ncbench.records.folder import SNAPSHOT_FILE
@@ -83,7 +85,7 @@ def _plot_geometry(results: list[RunResult], folder: Path) -> None:
         )
     if not paths:
         raise ConfigurationError(left_out)
-    click.echo(left_out, err=True)
+    tell(left_out)
 
 
 def _frozen_to(result: RunResult) -> str:

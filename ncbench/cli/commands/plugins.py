@@ -8,12 +8,13 @@ from pathlib import Path
 
 import click
 
+from ncbench.cli import options
 from ncbench.discovery.registry import registry
 from ncbench.discovery.scaffold import STARTS, new_package
 
 
 @click.group(invoke_without_command=True)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@options.as_json
 @click.pass_context
 def plugins(context: click.Context, as_json: bool) -> None:
     """List the plugins, and what is wrong with broken ones; write and check your own."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import shlex
 import sys
-from pathlib import Path
+from typing import Any
 
 import click
+
+from ncbench.cli import options
+from ncbench.cli.terminal import tell
 
 
 @click.command()
@@ -22,22 +25,12 @@ import click
 )
 @click.option("--set", "settings", multiple=True, metavar="recipe.KEY=VALUE", help="Change the recipe; repeatable.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ...")
-@click.option(
-    "--output", type=click.Path(path_type=Path), default="runs", show_default=True, help="Folder of the run folders."
-)
-@click.option(
-    "--data-root",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Where datasets lie. Default: $NCBENCH_DATA, then the platform's cache folder.",
-)
+@options.folder_of_runs
+@options.data_root
 @click.option("--resume", is_flag=True, help="Go on with this run from its newest checkpoint, or start it.")
 @click.option("--force", is_flag=True, help="Discard what is there of this run and start it anew.")
-@click.option("--synthetic", is_flag=True, help="Use the dataset's generated twin; such records are never ranked.")
-@click.option(
-    "--allow-mismatch",
-    is_flag=True,
-    help="Go on with data that are not the released ones; such records say so and are never ranked.",
-)
+@options.synthetic
+@options.allow_mismatch
 @click.option(
     "--checkpoint-seconds",
     type=click.FloatRange(min=0),
@@ -46,23 +39,8 @@ import click
     help="Least time between two checkpoints; no result depends on it.",
 )
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-@click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
-def run(
-    method: str,
-    dataset: str,
-    backbone: str | None,
-    seed: int,
-    settings: tuple[str, ...],
-    device: str,
-    output: Path,
-    data_root: Path | None,
-    resume: bool,
-    force: bool,
-    synthetic: bool,
-    allow_mismatch: bool,
-    checkpoint_seconds: float,
-    quiet: bool,
-) -> int:
+@options.debug
+def run(method: str, dataset: str, settings: tuple[str, ...], quiet: bool, **others: Any) -> int:
     """Train a method on a dataset and write the record.
 
     A run's folder follows from its configuration and seed. A finished run is not run again: the same command points to
@@ -79,19 +57,10 @@ def run(
             result = run_once(
                 method,
                 dataset,
-                seed=seed,
-                backbone=backbone,
                 set=parse_settings(list(settings)),
-                output=output,
-                device=device,
-                data_root=data_root,
-                resume=resume,
-                force=force,
-                synthetic=synthetic,
-                allow_mismatch=allow_mismatch,
-                checkpoint_seconds=checkpoint_seconds,
                 reporter=reporter,
-                warn=(lambda message: None) if quiet else (lambda message: click.echo(message, err=True)),
+                warn=(lambda message: None) if quiet else tell,
+                **others,
             )
         except KeyboardInterrupt as interrupt:
             click.echo(f"\n{interrupt}" if str(interrupt) else "\nInterrupted before training began.", err=True)

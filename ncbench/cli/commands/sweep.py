@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ncbench.cli import options
+from ncbench.cli.terminal import tell, text_console
+
 if TYPE_CHECKING:
     from ncbench.contracts.launcher import Launcher
     from ncbench.launch.sweep import Sweep
@@ -16,9 +19,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("suite", type=click.Path(path_type=Path))
-@click.option(
-    "--output", type=click.Path(path_type=Path), default="runs", show_default=True, help="Folder of the run folders."
-)
+@options.folder_of_runs
 @click.option(
     "--launcher",
     default="local",
@@ -28,27 +29,18 @@ if TYPE_CHECKING:
 )
 @click.option("--workers", type=int, help="Runs at a time: the launcher's parameter of this name.")
 @click.option("--device", help="What a run trains on: the launcher's parameter of this name.")
-@click.option(
-    "--data-root",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Where datasets lie. Default: $NCBENCH_DATA, then the platform's cache folder.",
-)
-@click.option(
-    "--allow-mismatch",
-    is_flag=True,
-    help="Go on with data that are not the released ones; such records say so and are never ranked.",
-)
+@options.data_root
+@options.allow_mismatch
 @click.option("--dry-run", is_flag=True, help="Only say which runs are there and which would be made.")
-@click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
+@options.debug
 def sweep(
     suite: Path,
     output: Path,
     launcher: str,
-    workers: int | None,
-    device: str | None,
     data_root: Path | None,
     allow_mismatch: bool,
     dry_run: bool,
+    **parameters: str | int | None,
 ) -> int:
     """Make the runs of a suite that are missing.
 
@@ -56,7 +48,6 @@ def sweep(
     that were cut off go on, those that failed are made anew. The same command goes on where a sweep was ended.
     """
     from ncbench.cli.tables.sweep import describe, table
-    from ncbench.cli.terminal import text_console
     from ncbench.contracts.errors import name_offenders
     from ncbench.launch.launchers import make_launcher
     from ncbench.launch.suite import load_suite
@@ -65,24 +56,24 @@ def sweep(
 
     plan = load_suite(suite)
     state = Sweep.of(plan.members(allow_mismatch), output)
-    click.echo(f"{plan.title}: {len(state.runs)} runs, {len(state.unfinished)} of them to make.", err=True)
+    tell(f"{plan.title}: {len(state.runs)} runs, {len(state.unfinished)} of them to make.")
     if dry_run:
         for run in state.runs.values():
             click.echo(f"{run.state:<11}  {describe(run.member.job, state)}")
         return 0
-    given = (("workers", workers), ("device", device))
+    given = {key: value for key, value in parameters.items() if value is not None}
     try:
         with terminated_as_interrupted():
-            _make(state, make_launcher(launcher, {key: value for key, value in given if value is not None}), data_root)
+            _make(state, make_launcher(launcher, given), data_root)
     except KeyboardInterrupt:
-        click.echo("\nInterrupted. Give the same command again to go on.", err=True)
+        tell("\nInterrupted. Give the same command again to go on.")
         sys.exit(130)
     text_console().print(table(state))
     problems: dict[str, list[str]] = {}
     for run in state.unfinished:
         problems.setdefault(run.problem, []).append(describe(run.member.job, state))
     for problem, jobs in problems.items():
-        click.echo(f"Not made: {name_offenders(jobs)}: {problem}", err=True)
+        tell(f"Not made: {name_offenders(jobs)}: {problem}")
     return 1 if problems else 0
 
 
@@ -95,23 +86,19 @@ def _make(state: Sweep, launcher: Launcher, data_root: Path | None) -> None:
 
     # Closed here, wherever an interrupt hits: the runs must be over before this process is.
     if not sys.stderr.isatty():
-        with contextlib.closing(state.make(launcher, data_root, lambda line: click.echo(line, err=True))) as events:
+        with contextlib.closing(state.make(launcher, data_root, tell)) as events:
             for run in events:
                 name = describe(run.member.job, state)
                 if run.state == "running":
-                    click.echo(f"{name}: started{f' ({run.place})' if run.place else ''}", err=True)
+                    tell(f"{name}: started{f' ({run.place})' if run.place else ''}")
                 elif run.state != "waiting":
                     left = sum(not other.problem for other in state.unfinished)
-                    click.echo(f"{name}: {run.problem or run.state} ({left} left)", err=True)
+                    tell(f"{name}: {run.problem or run.state} ({left} left)")
         return
-    console = Console(stderr=True)
-
-    def report(line: str) -> None:
-        console.print(line, markup=False, highlight=False)
-
+    console = Console(stderr=True, markup=False, highlight=False)
     with (
         Live(table(state), console=console, transient=True) as live,
-        contextlib.closing(state.make(launcher, data_root, report)) as events,
+        contextlib.closing(state.make(launcher, data_root, console.print)) as events,
     ):
         for _ in events:
             live.update(table(state))

@@ -2,43 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TYPE_CHECKING, Any
+
+from ncbench.discovery.registry import registry
 
 if TYPE_CHECKING:
     from ncbench.features.collapse import CollapseReport
 
-# Heading -> measure -> what it is. Every one is 0 for a collapsed net, but see `_ideal`.
-EXPLANATIONS: dict[str, dict[str, str]] = {
-    "NC1: features collapse onto their class means": {
-        "nc1": "tr(Σ_W Σ_B⁺)/K: spread within classes, relative to that between them",
-        "nc1_cdnv": "(v_i + v_j)/(2|μ_i - μ_j|²), mean over pairs of classes",
-    },
-    "NC2: class means, and classifier rows, form a simplex ETF": {
-        "nc2_norm_cv": "std/mean of |μ_c - μ_G|: lengths are equal",
-        "nc2_norm_cv_classifier": "std/mean of |w_c|",
-        "nc2_angle_std": "std over pairs of cos(μ_c - μ_G, μ_c' - μ_G): angles are equal",
-        "nc2_angle_std_classifier": "std over pairs of cos(w_c, w_c')",
-        "nc2_angle_mean": "mean over pairs of |cos + 1/(K-1)|: angles are the largest possible",
-        "nc2_angle_mean_classifier": "the same of the rows w_c",
-        "nc2_etf_distance": "distance of the means' Gram matrix to the ETF's, 0 to 2",
-        "nc2_etf_distance_classifier": "the same of the rows w_c",
-    },
-    "NC3: classifier and class means agree": {
-        "nc3_self_duality": "‖W/‖W‖ - M/‖M‖‖², M the rows μ_c - μ_G",
-    },
-    "NC4: the classifier decides for the nearest class mean": {
-        "nc4_disagreement": "share of images on which the two differ",
-    },
-    "SELI: the geometry that replaces the ETF when class counts differ": {
-        "seli_distance_means": "distance of the means' Gram matrix to SELI's for these counts, 0 to 2",
-        "seli_distance_classifier": "the same of the rows w_c",
-    },
+HEADINGS = {  # what the names of some measures begin with -> what these say; `_ideal` is of a collapsed net
+    "nc1": "NC1: features collapse onto their class means",
+    "nc2": "NC2: class means, and classifier rows, form a simplex ETF",
+    "nc3": "NC3: classifier and class means agree",
+    "nc4": "NC4: the classifier decides for the nearest class mean",
+    "seli": "SELI: the geometry that replaces the ETF when class counts differ",
 }
 
 
 def to_json(report: CollapseReport) -> dict[str, Any]:
-    """The report as plain JSON values; an undefined measure is null."""
+    """Return the report as plain JSON values; an undefined measure is null."""
     return {
         "images": report.images,
         "dimension": report.dim,
@@ -50,7 +33,7 @@ def to_json(report: CollapseReport) -> dict[str, Any]:
 
 
 def lines(report: CollapseReport) -> list[str]:
-    """The report as text: what was measured, one line a measure, and what to mind when reading it."""
+    """Return the report as text: what was measured, one line a measure, and what to mind when reading it."""
     shown = [
         f"N = {report.images} images, d = {report.dim} dimensions, K = {len(report.classes)} classes with images "
         f"({_ranges(report.classes.tolist())}), {report.vectors.sizes}",
@@ -59,14 +42,14 @@ def lines(report: CollapseReport) -> list[str]:
     if absent:
         shown.append(f"{absent} of {report.num_classes} classes have no images and take no part.")
     shown += ["", f"{'measure':<28}{'value':>11}  {'ideal':<9} what it is"]
-    for heading, explained in EXPLANATIONS.items():
-        rows = [(name, text) for name, text in explained.items() if name in report.measures]
-        if not rows:
-            continue
-        shown.append(heading)
-        shown += [
-            f"  {name:<27}{_number(report.measures[name]):>10}  {_ideal(name, report):<9} {text}" for name, text in rows
+    described = registry().measures()
+    for beginning, heading in HEADINGS.items():
+        rows = [
+            f"  {name:<27}{_number(value):>10}  {_ideal(name, report):<9} {described[name].meaning}"
+            for name, value in report.measures.items()
+            if name.startswith(beginning) and name != "nc2_etf_floor"  # which is among the remarks
         ]
+        shown += [heading, *rows] if rows else []
     return [*shown, "", *_remarks(report)]
 
 
@@ -103,11 +86,8 @@ def _number(value: float) -> str:
 
 def _ranges(numbers: list[int], at_most: int = 6) -> str:
     """Ascending numbers as runs: `0-4, 7, 9-11`; the first few of them when there are many."""
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][1] + 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    texts = [str(low) if low == high else f"{low}-{high}" for low, high in runs]
+    texts = []
+    for _, pairs in itertools.groupby(enumerate(numbers), lambda pair: pair[1] - pair[0]):
+        run = [number for _, number in pairs]
+        texts.append(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]))
     return ", ".join(texts[:at_most]) + (f", … to {numbers[-1]}" if len(texts) > at_most else "")

@@ -1,7 +1,8 @@
-"""A finished run as a table a person can read."""
+"""A finished run as a table a person can read, and how numbers of runs are shown."""
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,35 +21,52 @@ def shown_measures() -> dict[str, Measure]:
     return {name: measure for name, measure in registry().measures().items() if measure.shown_in != "record"}
 
 
+def mean_text(measure: Measure, values: Sequence[float], reference: Sequence[float] = ()) -> str:
+    """Return mean, standard deviation and difference to the mean of a reference, as far as there are any."""
+    if not values:
+        return "-"
+    mean, scale = statistics.fmean(values), measure.scale
+    of_mean, of_deviation = ".4g", ".2g"  # significant digits: there are numbers of every size
+    if measure.unit == "%" and measure.decimals is not None:
+        of_mean = of_deviation = f".{measure.decimals}f"
+    text = f"{scale * mean:{of_mean}}"
+    if len(values) > 1:
+        text += f" ± {scale * statistics.stdev(values):{of_deviation}}"
+    if reference:
+        text += f" ({scale * (mean - statistics.fmean(reference)):+{of_mean}})"
+    return text
+
+
+def numbers_table(headings: Sequence[str], *rows: Sequence[str]) -> Table:
+    """Return a table of numbers, whose first column says what they are."""
+    table = Table(*headings, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
 def print_result(result: RunResult, plots: Sequence[Path]) -> None:
     """Print a run's metrics, its worst group, and where the record and the plots are."""
     console = text_console()
-    record = result.record
-    console.print(
-        f"\n{record.method.spec} on {record.dataset.spec}, seed {record.seed}: {record.status}",
-        style="bold",
-        markup=False,
-        highlight=False,
-    )
-    dataset = record.dataset
+    record, dataset = result.record, result.record.dataset
+    console.print(f"\n{record.method.spec} on {dataset.spec}, seed {record.seed}: {record.status}", style="bold")
     if dataset.caveat:
         differences = f" ({name_offenders(dataset.mismatch)})" if dataset.mismatch else ""
-        console.print(f"Note: {dataset.caveat}{differences}.", markup=False, highlight=False)
-    splits = [split for split in ("train", "val", "test") if split in record.metrics]
-    if splits:
-        console.print(_metrics_table(record, splits))
+        console.print(f"Note: {dataset.caveat}{differences}.")
+    if record.metrics:
+        console.print(_metrics_table(record))
     worst = worst_group(record)
     if worst is not None:
         console.print(
             f"Worst test group: target {worst.target}, bias {worst.bias}: "
-            f"{worst.correct} of {worst.count} images correct.",
-            highlight=False,
+            f"{worst.correct} of {worst.count} images correct."
         )
     if record.timing.get("train_seconds"):
-        console.print(f"Training took {record.timing['train_seconds']:.1f} s.", highlight=False)
-    console.print(f"Record: {result.path}", highlight=False, soft_wrap=True)
-    for path in plots:
-        console.print(f"Plot:   {path}", highlight=False, soft_wrap=True)
+        console.print(f"Training took {record.timing['train_seconds']:.1f} s.")
+    for line in (f"Record: {result.path}", *(f"Plot:   {path}" for path in plots)):
+        console.print(line, soft_wrap=True)
 
 
 def worst_group(record: Record) -> Group | None:
@@ -57,20 +75,19 @@ def worst_group(record: Record) -> Group | None:
     return min(groups, key=lambda group: group.correct / group.count, default=None)
 
 
-def _metrics_table(record: Record, splits: Sequence[str]) -> Table:
-    table = Table("metric", *splits, box=None, pad_edge=False)
-    for column in table.columns[1:]:
-        column.justify = "right"
-    numbers: dict[str, dict[str, float]] = {str(split): values for split, values in record.metrics.items()}
+def _metrics_table(record: Record) -> Table:
+    metrics = {split: record.metrics[split] for split in ("train", "val", "test") if split in record.metrics}
+    rows = []
     for name, measure in shown_measures().items():
-        if not any(name in numbers[split] for split in splits):
-            continue
-        cells = [_cell(measure, numbers[split][name]) if name in numbers[split] else "" for split in splits]
         mark = " (primary)" if name == record.primary_metric else ""
-        table.add_row(name + mark, *cells)
-    return table
+        cells = [_cell(measure, numbers.get(name)) for numbers in metrics.values()]
+        if any(cells):
+            rows.append([name + mark, *cells])
+    return numbers_table(["metric", *metrics], *rows)
 
 
-def _cell(measure: Measure, value: float) -> str:
+def _cell(measure: Measure, value: float | None) -> str:
     """A share in per cent; anything else in significant digits, since one column has numbers of every size."""
+    if value is None:
+        return ""
     return f"{measure.text(value)}%" if measure.unit == "%" else f"{value:.4g}"

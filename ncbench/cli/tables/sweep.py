@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 
-from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Column, Table
 
+from ncbench.cli.tables.result import mean_text
+from ncbench.contracts.cards import Measure
 from ncbench.contracts.launcher import Job
 from ncbench.discovery.registry import registry
 from ncbench.launch.sweep import OVER, Run, Sweep
@@ -33,9 +33,9 @@ def table(state: Sweep) -> Table:
         records = [run.result.record for runs in configurations.values() for run in runs if run.result is not None]
         caveat = next((f" ({record.dataset.caveat})" for record in records if record.dataset.caveat), "")
         metric = next((record.primary_metric for record in records), "")
-        shown.add_row(escape(f"{dataset}{caveat}"), "", metric, style="bold")
+        shown.add_row(f"{dataset}{caveat}", "", metric, style="bold")
         for configuration, runs in configurations.items():
-            shown.add_row(Padding(escape(configuration), (0, 0, 0, 2)), _made(runs), _primary(runs))
+            shown.add_row(Padding(configuration, (0, 0, 0, 2)), _made(runs), _primary(runs))
     return shown
 
 
@@ -54,14 +54,10 @@ def _primary(runs: Sequence[Run]) -> str:
     """Return mean and standard deviation of the primary metric over the completed seeds, accuracies in per cent."""
     records = [run.result.record for run in runs if run.result is not None and run.state == "completed"]
     name = next((record.primary_metric for record in records), "")
-    measure = registry().measures().get(name)
-    scale, style = (100, ".1f") if measure is not None and measure.unit == "%" else (1, ".4g")
     # A metric that is undefined, as where a group has no image, is not in the record.
-    values = [scale * test[name] for record in records if name in (test := record.metrics.get("test", {}))]
-    if not values:
-        return ""
-    spread = f" ± {statistics.stdev(values):{style}}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):{style}}{spread}"
+    values = [test[name] for record in records if name in (test := record.metrics.get("test", {}))]
+    measure = registry().measures().get(name, Measure(label="of a plugin that is not here", direction="neither"))
+    return mean_text(measure, values) if values else ""
 
 
 def _settings(job: Job, state: Sweep) -> str:
