@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 import ncbench
+from ncbench.cli.commands import collapse, compare, data, leaderboard, listing, plot, plugins, run, sweep
 from ncbench.cli.terminal import tell
 from ncbench.contracts.errors import NcbenchError, described
 from ncbench.discovery.registry import registry
@@ -26,17 +27,9 @@ def cli() -> None:
 
 def built_in_commands() -> list[click.Command]:
     """Return the commands that come with ncbench."""
-    from ncbench.cli.commands.collapse import collapse
-    from ncbench.cli.commands.compare import compare
-    from ncbench.cli.commands.data import data
-    from ncbench.cli.commands.leaderboard import leaderboard
-    from ncbench.cli.commands.listing import list_cards
-    from ncbench.cli.commands.plot import plot
-    from ncbench.cli.commands.plugins import plugins
-    from ncbench.cli.commands.run import run
-    from ncbench.cli.commands.sweep import sweep
-
-    return [run, sweep, list_cards, data, plugins, compare, plot, collapse, leaderboard]
+    making = [run.run, sweep.sweep, listing.list_cards, data.data, plugins.plugins]
+    showing = [compare.compare, plot.plot, collapse.collapse, leaderboard.leaderboard]
+    return making + showing
 
 
 def _add_commands() -> None:

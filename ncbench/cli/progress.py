@@ -18,7 +18,7 @@ from ncbench.training.loop import Reporter, Silent
 LINES = 20  # of plain output a run, at most about
 
 
-class PlainLines:
+class PlainLines(Silent):
     """Prints about twenty lines a run, for logs and pipes."""
 
     def __init__(self) -> None:
@@ -30,9 +30,6 @@ class PlainLines:
         if done:
             click.echo(f"Going on after epoch {done} of {epochs}.", err=True)
 
-    def step(self, fraction: float) -> None:
-        """Print nothing inside an epoch."""
-
     def epoch(self, entry: dict[str, Any]) -> None:
         """Print the first epoch, the last, and every twentieth part between."""
         number = entry["epoch"]
@@ -40,27 +37,35 @@ class PlainLines:
             click.echo(f"epoch {number}/{self.epochs}  {describe(entry)}", err=True)
 
 
-class Bar:
-    """A rich progress bar with the newest figures below it."""
+class Bar(Progress):
+    """A progress bar, and the newest figures below it: beside each other they are wider than many terminals."""
 
-    def __init__(self, progress: Progress) -> None:
-        self.progress = progress
-        self.task = progress.add_task("training", total=None, figures="")
+    def __init__(self, console: Console) -> None:
+        columns = (BarColumn(bar_width=20), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+        super().__init__(TextColumn("{task.description}"), *columns, console=console)
+        self.run = self.add_task("training", total=None)
         self.done = 0
+        self.figures = ""
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        """Yield the bar's line and, once there are any, the figures'."""
+        yield self.make_tasks_table(self.tasks)
+        if self.figures:
+            yield Text(self.figures, no_wrap=True, overflow="ellipsis")
 
     def plan(self, epochs: int, done: int) -> None:
         """Set the length of the bar."""
         self.done = done
-        self.progress.update(self.task, total=epochs, completed=done)
+        self.update(self.run, total=epochs, completed=done)
 
     def step(self, fraction: float) -> None:
         """Move on within the epoch."""
-        self.progress.update(self.task, completed=self.done + fraction)
+        self.update(self.run, completed=self.done + fraction)
 
     def epoch(self, entry: dict[str, Any]) -> None:
         """Move on to the next epoch and show its figures."""
-        self.done = entry["epoch"]
-        self.progress.update(self.task, completed=self.done, figures=describe(entry))
+        self.done, self.figures = entry["epoch"], describe(entry)
+        self.update(self.run, completed=self.done)
 
 
 def describe(entry: dict[str, Any]) -> str:
@@ -76,29 +81,6 @@ def describe(entry: dict[str, Any]) -> str:
     return "  ".join(parts)
 
 
-class _TwoLines(Progress):
-    """The bar, and the newest figures below it: beside each other they are wider than many terminals."""
-
-    def get_renderables(self) -> Iterator[RenderableType]:
-        """Yield the bar's line and, once there are any, the figures'."""
-        yield self.make_tasks_table(self.tasks)
-        for task in self.tasks:
-            if task.fields["figures"]:
-                yield Text(task.fields["figures"], no_wrap=True, overflow="ellipsis")
-
-
-def progress_on(console: Console) -> Progress:
-    """Return the display that a :class:`Bar` moves."""
-    return _TwoLines(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-    )
-
-
 @contextlib.contextmanager
 def make_reporter(quiet: bool) -> Iterator[Reporter]:
     """Yield the reporter that fits where standard error goes."""
@@ -107,5 +89,5 @@ def make_reporter(quiet: bool) -> Iterator[Reporter]:
     elif not sys.stderr.isatty():
         yield PlainLines()
     else:
-        with progress_on(Console(stderr=True)) as progress:
-            yield Bar(progress)
+        with Bar(Console(stderr=True)) as bar:
+            yield bar

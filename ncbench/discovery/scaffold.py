@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
-from types import MappingProxyType
 
 import ncbench
 from ncbench.contracts.errors import ConfigurationError
@@ -37,18 +36,16 @@ class Start:
     files: Mapping[str, str] = field(default_factory=dict)
 
 
-STARTS: Mapping[str, Start] = MappingProxyType(
-    {
-        "method": Start('"pydantic>=2.7", "torch>=2.6"', "ncbench run --method $name --dataset colored_digits"),
-        "dataset": Start(
-            '"numpy>=1.26"', "ncbench run --dataset $name --synthetic", {"src/$module/$name.yaml": "manifest.yaml"}
-        ),
-        "metric": Start('"torch>=2.6"', "ncbench run --method erm --dataset colored_digits --set recipe.epochs=3"),
-        "backbone": Start(
-            '"pydantic>=2.7", "torch>=2.6"', "ncbench run --method erm --dataset colored_digits --backbone $name"
-        ),
-    }
-)
+STARTS: Mapping[str, Start] = {
+    "method": Start('"pydantic>=2.7", "torch>=2.6"', "ncbench run --method $name --dataset colored_digits"),
+    "dataset": Start(
+        '"numpy>=1.26"', "ncbench run --dataset $name --synthetic", {"src/$module/$name.yaml": "manifest.yaml"}
+    ),
+    "metric": Start('"torch>=2.6"', "ncbench run --method erm --dataset colored_digits --set recipe.epochs=3"),
+    "backbone": Start(
+        '"pydantic>=2.7", "torch>=2.6"', "ncbench run --method erm --dataset colored_digits --backbone $name"
+    ),
+}
 """The kinds of plugin that can be written."""
 
 _FILES = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,22 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-
-@dataclass(frozen=True)
-class ArrayNames:
-    """What the arrays of a file are called.
-
-    Args:
-        features: (N, d) floating-point features.
-        labels: (N,) integer classes.
-        weight: (K, d) classifier rows; None takes an array called ``weight`` if there is one.
-        bias: (K,) classifier bias; None takes an array called ``bias`` if there is one beside a weight.
-    """
-
-    features: str = "features"
-    labels: str = "labels"
-    weight: str | None = None
-    bias: str | None = None
+Names = Mapping[str, str | None]
+"""Role (features, labels, weight, bias) -> what the array is called; None if the user has not said."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,13 +58,18 @@ class SavedFeatures:
             raise ValueError(f"labels{entry} is {int(labels[tuple(entry)])}, below 0")
 
 
-def read_features(path: Path, names: ArrayNames = ArrayNames()) -> SavedFeatures:
+def read_features(
+    path: Path, features: str = "features", labels: str = "labels", weight: str | None = None, bias: str | None = None
+) -> SavedFeatures:
     """Read the features, the labels and, where there is one, the classifier from a file.
 
     Args:
         path: A .npz or .safetensors file of named arrays, or a .parquet table with a list column of features and an
             integer column of labels.
-        names: What the arrays are called.
+        features: Name of the array of features, (N, d) floating point.
+        labels: Name of that of the classes, (N,) integers.
+        weight: Name of the classifier's rows, (K, d); None takes an array called ``weight`` if there is one.
+        bias: Name of its bias, (K,); None takes an array called ``bias`` if there is one beside a weight.
 
     Raises:
         DataError: The file or an array is missing or damaged, holds Python objects, or has the wrong type or shape.
@@ -90,6 +81,7 @@ def read_features(path: Path, names: ArrayNames = ArrayNames()) -> SavedFeatures
         raise ConfigurationError(f"{path} is none of {', '.join(readers)}. Save the features as one of them.")
     if not path.is_file():
         raise DataError(f"{path} does not exist or is not a file. Check the path.")
+    names = {"features": features, "labels": labels, "weight": weight, "bias": bias}
     arrays = readers[path.suffix.lower()](path, names)
     try:
         return SavedFeatures(**arrays)
@@ -97,17 +89,15 @@ def read_features(path: Path, names: ArrayNames = ArrayNames()) -> SavedFeatures
         raise DataError(f"{path}: {error}.") from error
 
 
-def _wanted(path: Path, present: Iterable[str], names: ArrayNames) -> dict[str, str]:
+def _wanted(path: Path, present: Iterable[str], names: Names) -> dict[str, str]:
     """Return the arrays to read, role -> name, the classifier's among them if it is asked for or there."""
     there = sorted(present)
-    wanted = {"features": names.features, "labels": names.labels}
-    if names.weight is not None or "weight" in there:
-        wanted["weight"] = names.weight or "weight"
+    wanted = {role: name or role for role, name in names.items() if name or role in there}
+    if "weight" not in wanted:
+        if names["bias"]:
+            raise ConfigurationError("--bias needs the classifier's weight too. Name its array with --weight.")
         # Without a weight an array called `bias` is something else: the bias attribute of each image, say.
-        if names.bias is not None or "bias" in there:
-            wanted["bias"] = names.bias or "bias"
-    elif names.bias is not None:
-        raise ConfigurationError("--bias needs the classifier's weight too. Name its array with --weight.")
+        wanted.pop("bias", None)
     for role, name in wanted.items():
         if name not in there:
             listed = ", ".join(map(repr, there)) or "none"
@@ -115,7 +105,7 @@ def _wanted(path: Path, present: Iterable[str], names: ArrayNames) -> dict[str, 
     return wanted
 
 
-def _read_npz(path: Path, names: ArrayNames) -> dict[str, torch.Tensor]:
+def _read_npz(path: Path, names: Names) -> dict[str, torch.Tensor]:
     def choose(present: list[str]) -> dict[str, str]:
         if is_snapshot(present):
             raise ConfigurationError(
@@ -128,7 +118,7 @@ def _read_npz(path: Path, names: ArrayNames) -> dict[str, torch.Tensor]:
     return read_npz(path, choose)
 
 
-def _read_safetensors(path: Path, names: ArrayNames) -> dict[str, torch.Tensor]:
+def _read_safetensors(path: Path, names: Names) -> dict[str, torch.Tensor]:
     try:
         import safetensors
     except ImportError as error:
@@ -143,24 +133,22 @@ def _read_safetensors(path: Path, names: ArrayNames) -> dict[str, torch.Tensor]:
         }
 
 
-def _read_parquet(path: Path, names: ArrayNames) -> dict[str, torch.Tensor]:
+def _read_parquet(path: Path, names: Names) -> dict[str, torch.Tensor]:
     import pyarrow.parquet as pq
 
-    if names.weight is not None or names.bias is not None:
+    if names["weight"] or names["bias"]:
         raise ConfigurationError(
             f"{path} has one row an image and no place for a classifier. Leave out --weight and --bias, or save an "
             ".npz."
         )
     with guarded(path, lambda: pq.ParquetFile(path)) as file:
-        _wanted(path, file.schema_arrow.names, names)
-        table = guarded(path, lambda: file.read(columns=[names.features, names.labels]))
-    features = _rows(path, names.features, table.column(names.features))
-    labels = table.column(names.labels)
-    _refuse_holes(path, names.labels, "no value", labels)
-    return {
-        "features": as_tensor(path, names.features, features),
-        "labels": as_tensor(path, names.labels, labels.to_numpy()),
-    }
+        wanted = _wanted(path, file.schema_arrow.names, names)
+        features, labels = wanted["features"], wanted["labels"]
+        table = guarded(path, lambda: file.read(columns=[features, labels]))
+    rows = _rows(path, features, table.column(features))
+    classes = table.column(labels)
+    _refuse_holes(path, labels, "no value", classes)
+    return {"features": as_tensor(path, features, rows), "labels": as_tensor(path, labels, classes.to_numpy())}
 
 
 def _rows(path: Path, name: str, column: Any) -> np.ndarray[Any, Any]:

@@ -133,8 +133,7 @@ def _sample(target: torch.Tensor, conflicting: torch.Tensor | None, classes: lis
     for number in classes:
         own = target == number
         kinds = [own] if conflicting is None else [own & ~conflicting, own & conflicting]
-        for kind in kinds:
-            where = kind.nonzero().squeeze(1)
+        for where in (kind.nonzero().squeeze(1) for kind in kinds):
             chosen.append(where[evenly_spaced(len(where), IMAGES_A_CLASS // len(kinds)).to(where.device)])
     return torch.cat(chosen)
 

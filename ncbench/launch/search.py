@@ -24,20 +24,11 @@ class Uniform(Part):
 
     uniform: tuple[float, float]
 
-    def draw(self, generator: random.Random) -> Scalar:
-        """Draw one."""
-        return _rounded(generator.uniform(*self.uniform))
-
 
 class LogUniform(Part):
     """Positive numbers whose logarithm is drawn evenly between two bounds."""
 
     log_uniform: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
-
-    def draw(self, generator: random.Random) -> Scalar:
-        """Draw one."""
-        low, high = self.log_uniform
-        return _rounded(math.exp(generator.uniform(math.log(low), math.log(high))))
 
 
 class Search(Part):
@@ -57,11 +48,14 @@ class Search(Part):
         """Yield the settings of each trial."""
         generator = random.Random(self.seed)  # noqa: S311 (no secret)
         for _ in range(self.trials):
-            yield {
-                key: generator.choice(values) if isinstance(values, tuple) else values.draw(generator)
-                for key, values in sorted(self.space.items())
-            }
+            yield {key: _draw(generator, values) for key, values in sorted(self.space.items())}
 
 
-def _rounded(value: float) -> float:
-    return float(f"{value:.{DIGITS}g}")
+def _draw(generator: random.Random, values: Values | Uniform | LogUniform) -> Scalar:
+    if isinstance(values, tuple):
+        return generator.choice(values)
+    if isinstance(values, Uniform):
+        drawn = generator.uniform(*values.uniform)
+    else:
+        drawn = math.exp(generator.uniform(*map(math.log, values.log_uniform)))
+    return float(f"{drawn:.{DIGITS}g}")

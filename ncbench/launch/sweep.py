@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import functools
 import signal
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from ncbench.contracts.errors import DataError, NcbenchError
+from ncbench.contracts.errors import ConfigurationError, DataError, NcbenchError, PluginError
 from ncbench.contracts.launcher import Ended, Event, Job, Launcher, Started, Waiting
+from ncbench.contracts.specs import Scalar, Spec
 from ncbench.data.store.prepare import prepare
+from ncbench.discovery.registry import registry
 from ncbench.launch.suite import Member
 from ncbench.records.archive import RESULT_FILE, RunResult, load_result
 from ncbench.records.folder import writable_folder
@@ -112,14 +114,18 @@ class Sweep:
     def _jobs(self, data_root: Path | None, report: Callable[[str], None]) -> list[Job]:
         """Prepare the data of what is unfinished, and return the jobs of all runs that can be made."""
         jobs: list[Job] = []
-        without_data: dict[str, str] = {}
+        without_data: dict[str, str] = {}  # the dataset's spec -> what is wrong with its data, if anything
         for run in self.unfinished:
             job, dataset = run.member.job, run.member.configuration.dataset
-            if dataset.spec not in without_data:
-                without_data[dataset.spec] = _prepare(run.member, data_root, report)
-                if without_data[dataset.spec]:
-                    report(f"Runs on {dataset.spec} are left out: its data are not ready. Why stands at the end.")
-            run.problem = without_data[dataset.spec] or self._lacking(job)
+            spec, card, allow = dataset.spec, dataset.registered.card, job.allow_mismatch
+            if spec not in without_data:
+                without_data[spec] = ""
+                try:  # once, before several processes need it
+                    prepare(card, dataset.params, data_root=data_root, allow_mismatch=allow, report=report)
+                except NcbenchError as error:  # a ratio that leaves a class without images is no DataError, for one
+                    without_data[spec] = str(error)
+                    report(f"Runs on {spec} are left out: its data are not ready. Why stands at the end.")
+            run.problem = without_data[spec] or self._lacking(job)
             if not run.problem:
                 jobs.append(replace(job, anew=run.state in ("failed", "damaged")))
         return jobs
@@ -152,6 +158,26 @@ class Sweep:
                 run.state = "damaged"
 
 
+def make_launcher(text: str, options: Mapping[str, Scalar]) -> Launcher:
+    """Return the launcher that a spec names.
+
+    Args:
+        text: Spec, for example ``"local:workers=2"``.
+        options: Parameters that have an option of the command line, by their names.
+
+    Raises:
+        ConfigurationError: A name, key or value is not valid, or a parameter is given both ways.
+        PluginError: A plugin cannot be imported or breaks its contract.
+    """
+    spec = Spec.parse(text)
+    if twice := sorted(options.keys() & spec.parameters.keys()):
+        raise ConfigurationError(f"{twice[0]!r} is given twice: in --launcher {text} and as --{twice[0]}.")
+    kind = registry().find("launchers", spec.name).card.load()
+    if not (isinstance(kind, type) and issubclass(kind, Launcher)):
+        raise PluginError(f"The factory of the launcher {spec.name!r} is not a subclass of ncbench.Launcher.")
+    return kind(kind.Parameters.build({**spec.parameters, **options}, owner=spec.name))
+
+
 def _problem(event: Ended) -> str:
     """Say in one line why a run was not made."""
     # A process that is told to end while it still imports torch leaves no record, and nothing to lose.
@@ -162,14 +188,3 @@ def _problem(event: Ended) -> str:
         hint = "; if memory ran out, make fewer runs at a time" if number == signal.SIGKILL else ""
         return f"ended by signal {number}, {signal.strsignal(number)}{hint}"
     return event.message.removeprefix("Error: ") or f"ended with exit code {event.exit_code} and said nothing"
-
-
-def _prepare(member: Member, data_root: Path | None, report: Callable[[str], None]) -> str:
-    """Prepare the store once, before several processes need it; return what is wrong, or nothing."""
-    configuration = member.configuration
-    card, params = configuration.dataset.registered.card, configuration.dataset.params
-    try:
-        prepare(card, params, data_root=data_root, allow_mismatch=configuration.allow_mismatch, report=report)
-    except NcbenchError as error:  # a ratio that leaves a class without images is no DataError, for one
-        return str(error)
-    return ""

@@ -22,10 +22,10 @@ _IDEALS: tuple[Any, ...] = (
     {"marker": "h", "markersize": 13, "markerfacecolor": "none", "color": "0.15", "linestyle": "-.", "linewidth": 1},
     {"marker": "D", "markersize": 11, "markerfacecolor": "none", "color": "black", "linestyle": "--", "linewidth": 1},
 )
-_IMAGE: Any = {"marker": "o", "markersize": 3, "markeredgewidth": 0, "linestyle": "", "alpha": 0.35}
+_IMAGE: Any = {"marker": "o", "markersize": 3, "markeredgewidth": 0, "linestyle": "", "alpha": 0.35, "zorder": 1}
 _CONFLICTING: Any = {
     **{"marker": "^", "markersize": 4.5, "markeredgewidth": 0.4, "markeredgecolor": "black"},
-    **{"linestyle": "", "alpha": 0.9},
+    **{"linestyle": "", "alpha": 0.9, "zorder": 1},
 }
 
 
@@ -51,11 +51,16 @@ def plot_frame(snapshot: Snapshot, heading: str, folder: Path, frame: str = "") 
     """
     from matplotlib.figure import Figure
 
-    views = _views(snapshot, frame)
+    from ncbench.pictures.simplex_view import look_at
+
+    classes = sorted(set(snapshot.labels.tolist()))
+    sizes = [size for size in (2, 3, 4) if size <= len(classes)]
+    views = [view for size in sizes if (view := look_at(snapshot, classes[:size], frame))]
     if not views:
         raise ConfigurationError(
             "There is no view of classes to draw: fewer than two have images, or their means coincide."
         )
+    views = views[1:] or views  # a line only where there is neither a triangle nor a tetrahedron
     with shared_style():
         figure = Figure(figsize=(max(5.2 * len(views) + 0.4, 7.9), 6.6), layout="constrained")
         for position, view in enumerate(views, start=1):
@@ -71,31 +76,19 @@ def plot_frame(snapshot: Snapshot, heading: str, folder: Path, frame: str = "") 
         return save_figure(figure, folder, "frame", "--output")
 
 
-def _views(snapshot: Snapshot, frame: str) -> list[View]:
-    """The views that the classes and their means allow: of three and of four classes, else of two."""
-    from ncbench.pictures.simplex_view import look_at
-
-    classes = sorted(set(snapshot.labels.tolist()))
-    sizes = [size for size in (3, 4) if size <= len(classes)]
-    views = [view for size in sizes if (view := look_at(snapshot, classes[:size], frame))]
-    if not views and len(classes) > 1:
-        views = [view for view in [look_at(snapshot, classes[:2], frame)] if view]
-    return views
-
-
 def _draw(view: View, axis: Any) -> None:
     from matplotlib.lines import Line2D
 
-    for position, _ in enumerate(view.classes):
+    handles = []
+    for position, number in enumerate(view.classes):
         colour = COLOURS[position]
         for _, among, style in _kinds_of_images(view):
-            features = view.features[(view.position == position) & among]
-            axis.plot(*features.T.numpy(), color=colour, **style)
-    for position, _ in enumerate(view.classes):
+            axis.plot(*view.features[(view.position == position) & among].T.numpy(), color=colour, **style)
         for vectors, style in ((view.rows, _ROW), (view.means, _MEAN)):
             if vectors is not None:
                 ends = [(0.0, end) for end in vectors[position].tolist()]
-                axis.plot(*ends, color=COLOURS[position], markevery=[1], **style)
+                axis.plot(*ends, color=colour, markevery=[1], **style)
+        handles.append(Line2D([], [], color=colour, linewidth=5, label=f"class {number}"))
     for ideal, style in zip(view.ideals.values(), _IDEALS, strict=False):
         for edge in combinations(ideal.tolist(), 2):
             axis.plot(*zip(*edge, strict=True), **style)
@@ -109,10 +102,6 @@ def _draw(view: View, axis: Any) -> None:
         axis.view_init(elev=18, azim=-65)  # no corner of the tetrahedron hides another
     else:
         axis.set_xlabel(f"{view.axes[0]}\n(both axes: in root mean square lengths of the class means)")
-    handles = [
-        Line2D([], [], color=COLOURS[position], linewidth=5, label=f"class {number}")
-        for position, number in enumerate(view.classes)
-    ]
     axis.legend(handles=handles, loc="upper left", handlelength=1)
 
 

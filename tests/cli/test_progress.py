@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from ncbench.cli.progress import Bar, progress_on
+from ncbench.cli.progress import Bar
 
 FIGURES = "loss 0.6900  accuracy 100.0  group mean 100.0  worst group 100.0"
 ENTRY: dict[str, Any] = {
@@ -20,12 +20,11 @@ ENTRY: dict[str, Any] = {
 @pytest.mark.parametrize("width", [30, 60, 80, 200])
 def test_the_bar_and_its_figures_are_two_lines_that_fit(width: int) -> None:
     console = Console(force_terminal=True, color_system=None, width=width)
-    progress = progress_on(console)
-    bar = Bar(progress)
+    bar = Bar(console)
     bar.plan(5000, 0)
     bar.epoch(ENTRY)
     with console.capture() as shown:
-        console.print(progress.get_renderable())
+        console.print(bar.get_renderable())
     lines = [line.rstrip() for line in shown.get().splitlines()]
     assert len(lines) == 2
     assert max(map(len, lines)) <= width

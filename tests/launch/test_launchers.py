@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import ncbench
 from ncbench import ConfigurationError, Ended, Job, JobQueue, LauncherCard, PluginError, Started
 from ncbench.discovery.registry import Plugin, Registered, registry
-from ncbench.launch.launchers import make_launcher
+from ncbench.launch.sweep import make_launcher
 
 PAGE = Path(__file__).parents[2] / "docs" / "writing-a-plugin.md"
 

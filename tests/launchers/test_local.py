@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 
 from ncbench import Ended, Job, Started, Waiting, load_result
-from ncbench.launch.launchers import make_launcher
 from ncbench.launch.suite import Member
-from ncbench.launch.sweep import Sweep
+from ncbench.launch.sweep import Sweep, make_launcher
 from ncbench.training.configuration import resolve
 
 DATASET = "colored_digits:per_class=25"

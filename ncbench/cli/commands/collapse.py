@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -17,22 +19,18 @@ from ncbench.cli import options
 @click.option("--bias", metavar="NAME", help="Array of the classifier's bias, (K,); default: bias, if there is one.")
 @options.as_json
 @click.option("--plot", type=click.Path(path_type=Path), metavar="FOLDER", help="Write grams.png and grams.svg there.")
-def collapse(
-    file: Path, features: str, labels: str, weight: str | None, bias: str | None, as_json: bool, plot: Path | None
-) -> None:
+def collapse(file: Path, as_json: bool, plot: Path | None, **names: Any) -> None:
     """Measure neural collapse of saved features.
 
     FILE is a .npz or .safetensors file of arrays, or a .parquet table with a list column of features and an integer
     column of labels. Every measure is 0 for a collapsed net, or as small as the dimensions allow. Without a classifier,
     what needs one is left out.
     """
-    import json
-
     from ncbench.cli.tables.collapse import lines, to_json
     from ncbench.features.collapse import measure_saved
-    from ncbench.features.saved import ArrayNames, read_features
+    from ncbench.features.saved import read_features
 
-    report = measure_saved(read_features(file, ArrayNames(features, labels, weight, bias)), file)
+    report = measure_saved(read_features(file, **names), file)
     paths: list[Path] = []
     if plot is not None:
         from ncbench.pictures.grams import plot_grams

@@ -15,11 +15,12 @@ import click
 from ncbench.cli import options
 from ncbench.cli.terminal import tell, wrapped
 from ncbench.contracts.errors import ConfigurationError, DataError, NcbenchError, counted
+from ncbench.contracts.specs import Spec
+from ncbench.discovery.registry import registry
 
 if TYPE_CHECKING:
     from ncbench.contracts.cards import DatasetCard
     from ncbench.contracts.dataset import Dataset
-    from ncbench.contracts.specs import Spec
     from ncbench.data.sources.manifest import Manifest
 
 _data_root = click.option(
@@ -39,7 +40,6 @@ def data() -> None:
 @options.as_json
 def list_datasets(data_root: Path | None, as_json: bool) -> None:
     """List the datasets: what is here, what is prepared, what is missing."""
-    from ncbench.discovery.registry import registry
 
     rows = [_status(name, data_root) for name in registry().names("datasets")]
     if as_json:
@@ -207,9 +207,7 @@ def synthesize(dataset: str, folder: Path) -> None:
 
 def _named(text: str) -> tuple[DatasetCard, Spec, Manifest]:
     """Return the card of the dataset that a spec names, the spec, and the dataset's manifest."""
-    from ncbench.contracts.specs import Spec
     from ncbench.data.sources.manifest import load_manifest
-    from ncbench.discovery.registry import registry
 
     spec = Spec.parse(text)
     card: DatasetCard = registry().find("datasets", spec.name).card

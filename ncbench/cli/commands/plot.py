@@ -9,6 +9,8 @@ import click
 
 from ncbench.cli import options
 from ncbench.cli.terminal import tell
+from ncbench.contracts.errors import ConfigurationError
+from ncbench.discovery.registry import registry
 
 if TYPE_CHECKING:
     from ncbench.records.archive import RunResult
@@ -42,7 +44,6 @@ def plot(runs: tuple[Path, ...], kind: str, output: Path | None) -> None:
     Pictures are PNG and SVG. RUN is a run folder, a folder of them, or a result.json. Runs that differ in the seed
     alone share a colour.
     """
-    from ncbench.contracts.errors import ConfigurationError
     from ncbench.pictures.curves import plot_curves
     from ncbench.records.archive import load_results
 
@@ -59,7 +60,6 @@ def plot(runs: tuple[Path, ...], kind: str, output: Path | None) -> None:
 
 def _plot_geometry(results: list[RunResult], folder: Path) -> None:
     """Draw what there is, and say in one line what there is not."""
-    from ncbench.contracts.errors import ConfigurationError
     from ncbench.features.snapshot import read_snapshot
     from ncbench.pictures.curves import heading, plot_collapse
     from ncbench.pictures.frames import plot_frame
@@ -72,7 +72,8 @@ def _plot_geometry(results: list[RunResult], folder: Path) -> None:
     _show(paths)
     if snapshot is not None:
         of_run = heading(result)
-        frame = _frozen_to(result)
+        method = registry().cards["methods"].get(result.record.method.name)  # it may be of a plugin that is not here
+        frame = method[0].card.frame if method else ""
         _show(plot_grams(snapshot.vectors, result.metrics.get("train", {}), of_run, folder, "--output", frame))
         _show(plot_frame(snapshot, of_run, folder, frame))
         return
@@ -86,19 +87,6 @@ def _plot_geometry(results: list[RunResult], folder: Path) -> None:
     if not paths:
         raise ConfigurationError(left_out)
     tell(left_out)
-
-
-def _frozen_to(result: RunResult) -> str:
-    """Return the name of the frame to which the run's classifier is frozen; empty if it is learned, or not known."""
-    from ncbench.contracts.cards import MethodCard
-    from ncbench.contracts.errors import ConfigurationError
-    from ncbench.discovery.registry import registry
-
-    try:
-        card = registry().find("methods", result.record.method.name).card
-    except ConfigurationError:  # the run is from where a plugin is that is not here
-        return ""
-    return card.frame if isinstance(card, MethodCard) else ""
 
 
 def _show(paths: list[Path]) -> None:

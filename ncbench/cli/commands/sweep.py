@@ -49,9 +49,8 @@ def sweep(
     """
     from ncbench.cli.tables.sweep import describe, table
     from ncbench.contracts.errors import name_offenders
-    from ncbench.launch.launchers import make_launcher
     from ncbench.launch.suite import load_suite
-    from ncbench.launch.sweep import Sweep
+    from ncbench.launch.sweep import Sweep, make_launcher
     from ncbench.training.interrupts import terminated_as_interrupted
 
     plan = load_suite(suite)
