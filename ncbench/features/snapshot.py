@@ -143,8 +143,8 @@ def write_snapshot(snapshot: Snapshot, folder: Path) -> None:
     import numpy as np
     import torch
 
-    fields_of_both = (vars(snapshot.vectors) | vars(snapshot)).items()
-    arrays: Any = {name: value.numpy() for name, value in fields_of_both if isinstance(value, torch.Tensor)}
+    held = {**vars(snapshot.vectors), **vars(snapshot)}
+    arrays: Any = {name: value.numpy() for name, value in held.items() if isinstance(value, torch.Tensor)}
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     write_atomically(folder / SNAPSHOT_FILE, buffer.getvalue())

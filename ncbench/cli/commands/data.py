@@ -40,7 +40,6 @@ def data() -> None:
 @options.as_json
 def list_datasets(data_root: Path | None, as_json: bool) -> None:
     """List the datasets: what is here, what is prepared, what is missing."""
-
     rows = [_status(name, data_root) for name in registry().names("datasets")]
     if as_json:
         click.echo(json.dumps(rows, indent=1))
