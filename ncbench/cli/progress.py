@@ -42,10 +42,9 @@ class Bar(Progress):
 
     def __init__(self, console: Console) -> None:
         columns = (BarColumn(bar_width=20), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+        self.done, self.figures = 0, ""
         super().__init__(TextColumn("{task.description}"), *columns, console=console)
         self.run = self.add_task("training", total=None)
-        self.done = 0
-        self.figures = ""
 
     def get_renderables(self) -> Iterator[RenderableType]:
         """Yield the bar's line and, once there are any, the figures'."""
