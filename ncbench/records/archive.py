@@ -110,8 +110,12 @@ def parse_json(data: bytes) -> Any:
         ValueError: It is not JSON in UTF-8, a key appears twice, or NaN or Infinity stands for a number.
         RecursionError: It is nested too deeply.
     """
-    pydantic_core.from_json(data, allow_inf_nan=False)  # stricter: no lone surrogates, no other encoding, only so deep
-    return json.loads(data, object_pairs_hook=_refuse_duplicates)
+    pydantic_core.from_json(data)  # stricter: no lone surrogates, no other encoding, only so deep
+    return json.loads(data, parse_constant=_refuse_constant, object_pairs_hook=_refuse_duplicates)
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a number in JSON")
 
 
 def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
