@@ -24,8 +24,6 @@ from ncbench.geometry.parent_lists import (
     completed_heights,
     leaves_in_order,
     longest_paths,
-    tree_of_directories,
-    tree_of_relations,
     tree_of_rows,
 )
 
@@ -34,8 +32,7 @@ from ncbench.geometry.parent_lists import (
 class Hierarchy:
     """A tree over K classes; the first K nodes are its leaves, in class order.
 
-    Plain data, checked when it is made. Usually built by `from_parents`, `from_categories`, `from_directories`,
-    `from_is_a` or `from_json`.
+    Plain data, checked when it is made. Usually built by `from_parents`, `from_categories` or `from_json`.
 
     Args:
         node_names: a name a node; leaves' names are the class names and unique, other names may repeat. An empty name
@@ -147,46 +144,6 @@ class Hierarchy:
         return cls(*tree_of_rows(rows, root), name=name)
 
     @classmethod
-    def from_directories(cls, directories: Iterable[str | Path], name: str = "", root: str = "root") -> Hierarchy:
-        """From the folders of a data set, each class one path such as `animals/dogs/husky`.
-
-        Args:
-            directories: relative paths with forward slashes (or Path objects), in class order. The class is named by
-                its whole path, so equal folder names in different branches stay apart.
-            name: what the hierarchy is called.
-            root: name of the node above the top folders.
-
-        Raises:
-            ValueError: on an empty or absolute path, on `..`, and on a class given twice.
-
-        >>> Hierarchy.from_directories(["bird/owl", "bird/gull", "ship/barge"]).classes
-        ('bird/owl', 'bird/gull', 'ship/barge')
-        """
-        return cls(*tree_of_directories(directories, root), name=name)
-
-    @classmethod
-    def from_is_a(
-        cls, relations: Iterable[tuple[str, str]], classes: Sequence[str] | None = None, name: str = ""
-    ) -> Hierarchy:
-        """From `is a` relations such as WordNet's lists: pairs (child, parent) of names.
-
-        Args:
-            relations: (child, parent); a pair given twice counts once.
-            classes: the classes, in order; with it, branches that hold none of them are dropped, and a class that has
-                children of its own is refused. When None, every leaf is a class, in order of first mention.
-            name: what the hierarchy is called.
-
-        Raises:
-            ValueError: on an empty name, a child with two parents (the structure is then no tree), a cycle, several
-                roots, and classes that are not leaves.
-
-        >>> Hierarchy.from_is_a([("cat", "pet"), ("dog", "pet"), ("pet", "animal")]).heights
-        (0.0, 0.0, 1.0, 2.0)
-        """
-        node_names, parents = tree_of_relations(relations, classes)
-        return cls.from_parents(parents, node_names, classes=classes, name=name)
-
-    @classmethod
     def from_json(cls, source: Path | str | Mapping[str, Any]) -> Hierarchy:
         """From the JSON layout {name, classes, node_names, parent, height_of_node}.
 
@@ -217,21 +174,6 @@ class Hierarchy:
             classes=data["classes"],
             name=data.get("name", ""),
         )
-
-    def to_json(self) -> dict[str, Any]:
-        """The JSON layout that `from_json` reads, as plain lists, strings and numbers.
-
-        >>> sorted(Hierarchy.from_is_a([("a", "r"), ("b", "r")]).to_json())
-        ['classes', 'height', 'height_of_node', 'name', 'node_names', 'parent']
-        """
-        return {
-            "name": self.name,
-            "classes": list(self.classes),
-            "node_names": list(self.node_names),
-            "parent": list(self.parents),
-            "height": self.height,
-            "height_of_node": list(self.heights),
-        }
 
     @property
     def num_nodes(self) -> int:
@@ -284,8 +226,8 @@ class Hierarchy:
     def ancestors(self, node: int) -> tuple[int, ...]:
         """The nodes above one, from its parent to the root.
 
-        >>> Hierarchy.from_is_a([("cat", "pet"), ("dog", "pet"), ("pet", "animal")]).ancestors(0)
-        (2, 3)
+        >>> Hierarchy.from_categories([("cat", "pet", "animal"), ("dog", "pet", "animal")]).ancestors(0)
+        (4, 3, 2)
         """
         if not 0 <= node < self.num_nodes:
             raise ValueError(f"node is {node}, outside 0..{self.num_nodes - 1}")
@@ -345,7 +287,7 @@ class Hierarchy:
         Args:
             max_children: children shown a node; the rest is counted.
 
-        >>> print(Hierarchy.from_is_a([(c, "letters") for c in "abcd"]).render(max_children=2))
+        >>> print(Hierarchy.from_categories([(c,) for c in "abcd"], root="letters").render(max_children=2))
         letters (height 1, 4 classes)
         ├── a
         ├── b

@@ -4,36 +4,19 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable, Sequence
 
 Tree = tuple[tuple[str, ...], tuple[int, ...]]
 """Node names and parents."""
 
 
 def tree_of_rows(rows: Iterable[Sequence[str]], root: str) -> Tree:
-    """From (class, category, ..., top category), a row a class."""
+    """From (class, category, ..., top category), a row a class; `root` joins the top categories."""
     paths = []
     for number, row in enumerate(rows):
         if isinstance(row, str) or len(row) == 0:
             raise ValueError(f"rows[{number}] must be (class, category, ...), got {row!r}")
         paths.append(tuple(reversed(row)))
-    return _tree_of_paths(paths, root)
-
-
-def tree_of_directories(directories: Iterable[str | Path], root: str) -> Tree:
-    """From a relative path a class, which is named by the whole of it."""
-    paths = []
-    for number, directory in enumerate(directories):
-        path = PurePosixPath(directory.as_posix() if isinstance(directory, Path) else directory)
-        if path.is_absolute() or not path.parts or ".." in path.parts:
-            raise ValueError(f"directories[{number}] must be a relative path inside the data, got {str(directory)!r}")
-        paths.append((*path.parts[:-1], str(path)))
-    return _tree_of_paths(paths, root)
-
-
-def _tree_of_paths(paths: Sequence[tuple[str, ...]], root: str) -> Tree:
-    """From one path a class, top category first; the classes are the first nodes. `root` joins the top categories."""
     if not paths:
         raise ValueError("rows is empty: a hierarchy needs at least one class")
     k = len(paths)
@@ -49,45 +32,6 @@ def _tree_of_paths(paths: Sequence[tuple[str, ...]], root: str) -> Tree:
                 parents.append(known[prefix[:-1]])
         parents[leaf] = known[path[:-1]]
     return tuple(node_names), tuple(parents)
-
-
-def tree_of_relations(relations: Iterable[tuple[str, str]], classes: Sequence[str] | None) -> Tree:
-    """From (child, parent) pairs, nodes in order of first mention; of `classes`, if given, and what is above them."""
-    parent_of: dict[str, str] = {}
-    names: dict[str, None] = {}
-    for number, (child, parent) in enumerate(relations):
-        if not child or not parent:
-            raise ValueError(f"relations[{number}] has an empty name: {(child, parent)!r}")
-        if parent_of.setdefault(child, parent) != parent:
-            raise ValueError(
-                f"relations[{number}]: {child!r} is a {parent!r}, but also a {parent_of[child]!r}; "
-                "a node of a tree has one parent"
-            )
-        names[child] = names[parent] = None
-    if not names:
-        raise ValueError("relations is empty")
-    if classes is not None:
-        kept = _with_ancestors(classes, parent_of, names)
-        names = {label: None for label in names if label in kept}
-    index = {label: node for node, label in enumerate(names)}
-    return tuple(names), tuple(index[parent_of[label]] if label in parent_of else -1 for label in names)
-
-
-def _with_ancestors(classes: Sequence[str], parent_of: Mapping[str, str], names: Mapping[str, None]) -> set[str]:
-    """The names of the classes and of all nodes above them; raises unless no class is above another."""
-    kept: set[str] = set()
-    for number, label in enumerate(classes):
-        if label not in names:
-            raise ValueError(f"classes[{number}] is {label!r}, which no relation mentions")
-        node: str | None = label
-        while node is not None and node not in kept:
-            kept.add(node)
-            node = parent_of.get(node)
-    inner = {parent_of[label] for label in kept if label in parent_of}
-    for number, label in enumerate(classes):
-        if label in inner:
-            raise ValueError(f"classes[{number}] is {label!r}, which other classes are below; classes must be leaves")
-    return kept
 
 
 def leaves_in_order(leaves: Sequence[int], node_names: Sequence[str], classes: Sequence[str]) -> list[int]:
