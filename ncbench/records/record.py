@@ -6,9 +6,9 @@ The JSON Schema of :class:`Record` is committed beside this module (``record.sch
 from __future__ import annotations
 
 import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from ncbench.contracts.errors import counted
 from ncbench.data.files import Part
@@ -123,6 +123,12 @@ class Epoch(Part):
     seconds: Numbers
 
 
+def _whole(value: Any) -> Any:
+    if isinstance(value, bool | float):  # which a literal takes for 1
+        raise ValueError("it is not the integer 1")
+    return value
+
+
 class Record(BaseModel):
     """The standard record of a run.
 
@@ -131,7 +137,7 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
 
-    schema_version: Literal[1] = 1
+    schema_version: Annotated[Literal[1], BeforeValidator(_whole)] = 1
     run_id: Name
     status: Status
     reason: str | None = Field(None, description="why the run is not completed, in one line")

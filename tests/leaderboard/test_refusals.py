@@ -109,7 +109,7 @@ TAMPERED: dict[str, tuple[Callable[[Content], None], str, str]] = {
     "not a date": (_set("created", "yesterday"), "created", "datetime"),
     "name of another method": (_set("method.spec", "jtt"), "method.spec", "canonical spec of"),
     "spec not canonical": (_set("dataset.spec", "toy:b=1,a=2"), "dataset.spec", "canonical"),
-    "spec that is none": (_set("method.spec", "erm:lr=2020-13-45"), "method.spec", "not a canonical spec"),
+    "spec that is none": (_set("method.spec", "erm:lr"), "method.spec", "not a canonical spec"),
     "spec against parameters": (_set("dataset.spec", "toy:conflict=0.5"), "dataset.parameters.conflict", "the spec"),
     "control characters": (_set("run_id", "a\x1b[2Jb"), "run_id", "do not print"),
     "reversed text": (_set("method.plugin.version", "1\u202e2"), "method.plugin.version", "do not print"),

@@ -90,11 +90,9 @@ def recomputed_accuracies(record: Record, cells: Mapping[str, Cells], names: Col
         for name, value in claimed.items()
         if name in names
     ]
-    alignments: list[Alignment | None] = [None]
-    if any(name in _BY_ALIGNMENT for _, name, _ in claims):
-        alignments = list(_alignments(record, cells)) or alignments
+    aligned = next(((split, name) for split, name, _ in claims if name in _BY_ALIGNMENT), None)
     refusals = []
-    for alignment in alignments:
+    for alignment in [None] if aligned is None else _alignments(record, cells):
         found = _accuracies(cells, alignment)
         for split, name, claimed in claims:
             computed = found.get(split, {}).get(name)
@@ -106,6 +104,8 @@ def recomputed_accuracies(record: Record, cells: Mapping[str, Cells], names: Col
                 break
         else:
             return found.get("test", {})
+    if aligned is not None:
+        refusals.append(RefusedError("metrics.{}.{}".format(*aligned), "no alignment follows from the counts"))
     raise refusals[0]
 
 
