@@ -143,7 +143,11 @@ def patient(request: pytest.FixtureRequest, tmp_path: Path) -> Patient:
 
 
 @pytest.mark.filterwarnings("ignore")  # Pillow warns about damaged EXIF data
-@pytest.mark.parametrize("patient", ON_DISK, indirect=True)
+@pytest.mark.parametrize(
+    "patient",
+    [pytest.param(name, marks=pytest.mark.slow) if name == "tiered_imagenet_h" else name for name in ON_DISK],
+    indirect=True,
+)
 def test_damage_is_noticed_or_harmless(patient: Patient, tmp_path: Path) -> None:
     assert patient.problems() == []
     draw = random.Random(patient.spec.name)
