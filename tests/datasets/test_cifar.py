@@ -364,6 +364,7 @@ def test_binary_records_are_read_as_described(images: int, labels: int, seed: in
 # ---------------------------------------------------------------- the real data
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_the_real_cifar100() -> None:
     folder = Path(os.environ["NCBENCH_DATA"]) / "cifar100"

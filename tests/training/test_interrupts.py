@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import ncbench
-import ncbench.training.run as run_module
+import ncbench.training.session as session_module
 from ncbench import load_result
 from ncbench.records.archive import RunResult
 from ncbench.training.checkpoints import newest_epoch
@@ -110,13 +110,13 @@ def test_only_ctrl_c_hastens_a_run_that_is_ending(
     tmp_path: Path, whole: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     insisting = [signal.SIGUSR1, signal.SIGTERM, signal.SIGTERM, signal.SIGINT]  # sent from the last to the first
-    write = run_module.write_result
+    write = session_module.write_result
 
     def terminating(result: RunResult) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         write(result)
 
-    monkeypatch.setattr(run_module, "write_result", terminating)
+    monkeypatch.setattr(session_module, "write_result", terminating)
     last_word, done, kept, told = interrupted(tmp_path, Interrupting(4, insisting))
     assert done == kept == 4
     assert last_word == "Interrupted. The same command with --resume goes on after epoch 4."
