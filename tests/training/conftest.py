@@ -5,23 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ncbench.cli.main import main
-
-
-@dataclass(frozen=True)
-class Finished:
-    """How a command ended and what it printed."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
+from tests.served import Finished
 
 Command = Callable[..., Finished]
 
