@@ -29,6 +29,7 @@ class Checkpoint(TypedDict):
 
     Args:
         method: Its ``state_dict``, in which whatever it learns or keeps must be.
+        report: What it has to report so far.
         optimizer: Its ``state_dict``.
         history: One entry an epoch.
         best: Criterion -> epoch and score of the best epoch so far.
@@ -37,6 +38,7 @@ class Checkpoint(TypedDict):
     """
 
     method: dict[str, Any]
+    report: dict[str, float]
     optimizer: dict[str, Any]
     history: list[dict[str, Any]]
     best: dict[str, dict[str, Any]]

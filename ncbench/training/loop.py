@@ -187,6 +187,7 @@ def fit(
         state.best.update({name: Best(**best) for name, best in restored["best"].items()})
         state.snapshot = restored["snapshot"]
         method.load_state_dict(restored["method"])
+        method.report.update(restored["report"])
     reporter.plan(total_epochs, len(state.history))
     last_checkpoint = -math.inf  # the first epoch is always kept
 
@@ -264,6 +265,7 @@ def fit(
                     epoch,
                     {
                         "method": method.state_dict(),
+                        "report": dict(method.report),
                         "optimizer": optimizer.state_dict(),
                         "history": state.history,
                         "best": {name: vars(best) for name, best in state.best.items()},

@@ -187,7 +187,9 @@ def test_a_run_that_was_cut_off_goes_on_exactly_and_not_from_another_base(tmp_pa
     with pytest.raises(DataError, match=r"made with something else: the model of erm-.*--force"):
         cut(resume=True)
     (base / "model.pt").write_bytes(model)
-    assert cut(resume=True).metrics == whole.metrics
+    resumed = cut(resume=True)
+    assert resumed.metrics == whole.metrics
+    assert resumed.record.report == whole.record.report != {}
 
 
 def test_what_cannot_be_a_base_is_refused_in_one_line(tmp_path: Path) -> None:
