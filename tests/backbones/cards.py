@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
 import torch
 
 import ncbench_backbones
@@ -12,6 +16,11 @@ MODULES = {name: card.factory.partition(":")[0].rpartition(".")[2] for name, car
 TORCHVISION = [name for name, module in MODULES.items() if module.startswith("torchvision_")]
 # Of networks that differ in their depth alone, the least deep.
 ONE_OF_EACH = list({MODULES[name]: name for name in reversed(CARDS)}.values())
+
+
+def among_slow(names: Iterable[str]) -> list[Any]:
+    """Return parameters of which those that differ from another in their depth alone are left to the slow tests."""
+    return [name if name in ONE_OF_EACH else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
 def build(name: str, image_shape: tuple[int, int, int], seed: int = 0, **values: object) -> Backbone:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from ncbench import ConfigurationError
-from tests.backbones.cards import CARDS, MODULES, ONE_OF_EACH, build, build_shapes, trainable
+from tests.backbones.cards import CARDS, MODULES, ONE_OF_EACH, among_slow, build, build_shapes, trainable
 
 IMAGE_BACKBONES = [name for name in CARDS if name != "ufm"]  # which sees numbers: test_ufm.py
 
@@ -44,7 +44,7 @@ def test_vectors_are_taken_or_refused_in_one_line(name):
         assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", IMAGE_BACKBONES)
+@pytest.mark.parametrize("name", among_slow(IMAGE_BACKBONES))
 def test_a_seed_determines_the_weights(name):
     first, again, other = (build(name, (1, 32, 32), seed=seed).state_dict() for seed in (0, 0, 1))
     assert first.keys() == again.keys()

@@ -31,6 +31,7 @@ def test_the_tree_is_the_published_one() -> None:
     assert frame.min_similarity == pytest.approx(-0.079478, abs=5e-7)
 
 
+@pytest.mark.slow
 def test_a_twin_is_prepared_verified_and_trained_on(tmp_path: Path, cache: Path) -> None:
     spec = "tiered_imagenet_h:size=16"
     store = prepare(CARD, {"size": 16}, synthetic=True)
