@@ -36,10 +36,12 @@ def check_batch(features: torch.Tensor, labels: torch.Tensor, num_classes: int, 
         raise ValueError(f"labels must be integers, got {labels.dtype}")
     if labels.numel() == 0:
         return
-    low, high = (int(end) for end in torch.aminmax(labels))
+    # Of the wider unsigned types PyTorch has little but the conversion; what int64 cannot hold becomes negative there.
+    signed = labels.to(torch.int64)
+    low, high = (int(end) for end in torch.aminmax(signed))
     if low < 0 or high >= num_classes:
-        entry = int(((labels < 0) | (labels >= num_classes)).nonzero()[0, 0])
-        raise ValueError(f"labels[{entry}] is {int(labels[entry])}, outside 0..{num_classes - 1}")
+        entry = int(((signed < 0) | (signed >= num_classes)).nonzero()[0, 0])
+        raise ValueError(f"labels[{entry}] is {labels[entry].cpu().numpy()}, outside 0..{num_classes - 1}")
 
 
 def check_finite(name: str, tensor: torch.Tensor) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from ncbench.collapse.checks import check_finite
+from ncbench.collapse.precision import unit_scale
 
 _BLOCK_ENTRIES = 1 << 20  # Gram entries at a time: 8 MiB of float64
 
@@ -47,6 +48,7 @@ def gram_distance(gram: torch.Tensor, reference: torch.Tensor) -> float:
     if gram.shape != reference.shape:
         raise ValueError(f"reference must have gram's shape {tuple(gram.shape)}, got {tuple(reference.shape)}")
     g, r = gram.double(), reference.double().to(gram.device)
+    g, r = g * unit_scale(g), r * unit_scale(r)
     g_norm, r_norm = torch.linalg.matrix_norm(g), torch.linalg.matrix_norm(r)
     if float(g_norm) == 0 or float(r_norm) == 0:
         return math.nan

@@ -7,7 +7,7 @@ import math
 import torch
 
 from ncbench.collapse.checks import check_batch, check_finite, check_sizes
-from ncbench.collapse.precision import accumulator_device, full_precision
+from ncbench.collapse.precision import accumulator_device, full_precision, unit_scale
 
 _BLOCK_ENTRIES = 1 << 19  # features converted at a time on a CPU: 4 MiB of float64, which stays in the cache
 _DEVICE_BLOCK_ENTRIES = 1 << 26  # on an accelerator: 512 MiB, large enough to keep it busy
@@ -70,6 +70,7 @@ class ClassMeans:
             shorter = self._sums if num_classes < len(features) else features
             if not math.isfinite(float(shorter.sum(dtype=torch.float64))):
                 check_finite("features", features)
+                unit_scale(self._sums)  # which refuses sums that are not finite though every feature is
 
     def merge(self, other: ClassMeans) -> None:
         """Add what another object saw; `other` is left as it is.

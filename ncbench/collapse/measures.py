@@ -9,7 +9,7 @@ import torch
 from ncbench.collapse.checks import check_batch, check_classifier
 from ncbench.collapse.gram import configuration, etf_floor
 from ncbench.collapse.means import ClassMeans, whitening
-from ncbench.collapse.precision import full_precision
+from ncbench.collapse.precision import full_precision, unit_scale
 from ncbench.collapse.residuals import ResidualStatistics
 from ncbench.collapse.statistics import ClassStatistics
 
@@ -73,6 +73,9 @@ def measure(
     check_classifier(weight, bias, num_classes, features.shape[1])
     if len(features) == 0:
         raise ValueError("features must hold at least one image")
+    if weight is None and num_classes > len(labels):  # labels may be ids: only those that occur take memory
+        _, labels = torch.unique(labels.to(torch.int64), return_inverse=True)
+        num_classes = _count_classes(labels, None)
     first = ClassMeans(num_classes, features.shape[1], features.device)
     first.update(features, labels)
     means = first.means
@@ -107,7 +110,8 @@ def measure_residuals(
     >>> measure_residuals(means.means, residuals) == measure(features, labels)
     True
     """
-    measures = {"nc1": residuals.nc1, **class_geometry(means, residuals.counts, residuals.variances, weight)}
+    geometry = class_geometry(means * residuals.scale, residuals.counts, residuals.scaled_variances, weight)
+    measures = {"nc1": residuals.nc1, **geometry}
     if weight is not None:
         measures["nc4_disagreement"] = residuals.nc4_disagreement
     return measures
@@ -163,7 +167,9 @@ def class_geometry(
         centred = means[present]  # (P, d)
         centred -= centred.mean(0)  # by the unweighted mean
         k, d = centred.shape
-        of_means = configuration(centred, counts[present], -0.5, variances[present])
+        scale = unit_scale(centred)
+        centred *= scale
+        of_means = configuration(centred, counts[present], -0.5, variances[present] * scale * scale)
         measures = {
             "nc1_cdnv": of_means.cdnv,
             "nc2_norm_cv": of_means.norm_cv,
@@ -175,6 +181,7 @@ def class_geometry(
         }
         if weight is not None:
             rows = weight.detach().to(means.device, torch.float64)[present]  # (P, d)
+            rows = rows * unit_scale(rows)
             of_rows = configuration(rows, counts[present], 0.5)
             measures |= {
                 "nc2_norm_cv_classifier": of_rows.norm_cv,
@@ -199,4 +206,4 @@ def _count_classes(labels: torch.Tensor, weight: torch.Tensor | None) -> int:
     """K when it is not given: the classifier's rows, or one more than the largest label."""
     if weight is not None and weight.ndim == 2:
         return weight.shape[0]
-    return max(1, int(labels.max()) + 1) if labels.numel() else 1
+    return max(1, int(labels.to(torch.int64).max()) + 1) if labels.numel() else 1

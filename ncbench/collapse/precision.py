@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -47,3 +48,27 @@ def _without_tf32() -> Iterator[None]:
 def accumulator_device(device: torch.device) -> torch.device:
     """Where float64 sums are held: the features' own device, or the CPU for one without float64 (Apple's MPS)."""
     return torch.device("cpu") if device.type == "mps" else device
+
+
+_ORDINARY = 30  # powers of two: with vectors above 1e9 or below 1e-9 squares soon leave float32, theirs float64
+
+
+def unit_scale(vectors: torch.Tensor) -> float:
+    """The power of two that brings the largest entry near 1, by which no measure changes; 1.0 where none is needed.
+
+    Multiplying by it is exact. Without it squares of finite numbers overflow to infinity, or underflow to zero.
+
+    Args:
+        vectors: floating point, not empty.
+
+    Raises:
+        ValueError: when an entry is not finite: of finite features, because their sum is not.
+    """
+    largest = float(vectors.abs().max())
+    if not math.isfinite(largest):
+        raise ValueError("features are too large to be summed; divide them all by one number, which changes no measure")
+    exponent = math.frexp(largest)[1]
+    if largest == 0 or abs(exponent) <= _ORDINARY:
+        return 1.0
+    largest_power = math.frexp(torch.finfo(vectors.dtype).max)[1] - 2
+    return math.ldexp(1.0, min(-exponent, largest_power))

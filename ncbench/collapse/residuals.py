@@ -9,7 +9,7 @@ import torch
 from ncbench.collapse.checks import check_batch, check_classifier
 from ncbench.collapse.means import block_rows, whitening
 from ncbench.collapse.nearest import NearestMeanComparison
-from ncbench.collapse.precision import accumulator_device, full_precision
+from ncbench.collapse.precision import accumulator_device, full_precision, unit_scale
 
 _COLUMNS = 8  # products with a multiple of this many columns are the fast ones
 
@@ -64,20 +64,28 @@ class ResidualStatistics:
         self._row = torch.where(present, torch.cumsum(present, 0) - 1, -1)  # (K,) class -> its row among those
         with full_precision(device):
             self._means = means if bool(present.all()) else means[self._classes]  # (P, d)
+            self._scale = unit_scale(self._means - self._means.mean(0))
+            if self._scale != 1:  # from here on everything is in units of its own
+                self._means = self._means * self._scale
             self._near = self._means.to(dtype)  # residuals are taken from here; its rounding is undone at the end
             self._basis = whitening(self._means - self._means.mean(0))  # (d, r)
             self._comparison: NearestMeanComparison | None = None
             columns = [self._basis.T]
             if weight is not None:
                 weight = weight.detach().to(device)
-                constant = torch.zeros(len(weight)) if bias is None else bias.detach()
+                constant = (torch.zeros(len(weight)) if bias is None else bias.detach()).to(device, torch.float64)
+                if (scale_of_weight := unit_scale(weight)) != 1:
+                    weight = weight * scale_of_weight
+                constant = constant * self._scale * scale_of_weight
+                if not bool(torch.isfinite(constant).all()):
+                    raise ValueError("bias is too large to be compared with weight times features in float64")
                 self._comparison = NearestMeanComparison(
                     self._means,
                     self._classes,
                     self._near,
                     self._basis,
                     weight,
-                    constant.to(device, torch.float64),
+                    constant,
                 )
                 if self._comparison.uses_residuals:  # one product gives the projection and the logits
                     columns.append(weight)
@@ -113,16 +121,21 @@ class ResidualStatistics:
             strip = self._strip_rows()
             for start in range(0, len(rows), strip):
                 part = slice(start, start + strip)
-                h = features[part].detach().to(device)
-                self._add_strip(h, rows[part], lengths[part], differs[part], contested[part])
+                self._add_strip(
+                    self._in_own_units(features[part]), rows[part], lengths[part], differs[part], contested[part]
+                )
             if self._comparison is not None:
                 open_rows = contested.nonzero().squeeze(1)
                 for few in torch.split(open_rows, strip) if len(open_rows) else ():
-                    exact = self._comparison.differ_exactly(features[few.to(features.device)].detach().to(device))
-                    differs[few] = exact
+                    exact = self._in_own_units(features[few.to(features.device)])
+                    differs[few] = self._comparison.differ_exactly(exact)
             self._squares.index_add_(0, rows, lengths.double().square_())
             self._counts += torch.bincount(rows, minlength=len(self._counts))
             self._disagreements += differs.sum()
+
+    def _in_own_units(self, features: torch.Tensor) -> torch.Tensor:
+        h = features.detach().to(self._counts.device)
+        return h if self._scale == 1 else h.double() * self._scale
 
     def _strip_rows(self) -> int:
         """Images whose products are held together: many where they are narrow, fewer where each is K > d wide."""
@@ -194,7 +207,20 @@ class ResidualStatistics:
 
     @property
     def variances(self) -> torch.Tensor:
-        """(K,) float64, mean squared distance of a class's features to their mean; nan for a class without images."""
+        """(K,) float64, mean squared distance of a class's features to their mean; nan for a class without images.
+
+        As float64 holds it: infinite or zero where the square of a distance is beyond that.
+        """
+        return self.scaled_variances / self._scale / self._scale
+
+    @property
+    def scale(self) -> float:
+        """The power of two that features are multiplied by inside, so that squares neither overflow nor vanish."""
+        return self._scale
+
+    @property
+    def scaled_variances(self) -> torch.Tensor:
+        """(K,) float64, the variances of `scale` times the features, finite for features of any size."""
         rounding = (self._means - self._near.double()).square().sum(1)
         variances = torch.full((self._num_classes,), torch.nan, dtype=torch.float64, device=self._counts.device)
         variances[self._classes] = (self._squares / self._counts - rounding).clamp_min(0.0)

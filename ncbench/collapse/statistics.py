@@ -66,7 +66,8 @@ class ClassStatistics:
             labels: (n,) integer in 0..K-1.
 
         Raises:
-            ValueError: naming the argument and the offending entry: shapes, labels out of range, non-finite features.
+            ValueError: naming the argument and the offending entry: shapes, labels out of range, non-finite features;
+                or when features are beyond 1e75 or all within 1e-75 of zero.
         """
         check_batch(features, labels, self.num_classes, self.dim)
         with full_precision(self._counts.device):
@@ -74,6 +75,12 @@ class ClassStatistics:
             y = labels.to(self._counts.device, torch.int64)
             if not bool(torch.isfinite(x.sum(0)).all()):
                 check_finite("features", features)
+            largest = float(x.abs().max()) if x.numel() else 0.0
+            if largest and not 1 / _LARGEST < largest < _LARGEST:
+                raise ValueError(
+                    f"features reach {largest:.3g}, whose squares float64 cannot hold precisely; multiply them all by "
+                    "one number, which changes no measure"
+                )
             self._refer_new_classes(x, y)
             x = x - self._reference[y]
             self._counts += torch.bincount(y, minlength=self.num_classes)
@@ -181,4 +188,5 @@ class ClassStatistics:
         return f"ClassStatistics({images} images, {present} of {self.num_classes} classes, dimension {self.dim})"
 
 
+_LARGEST = 1e75  # products of four features or of their reciprocals stay within float64
 _STATE = ("counts", "reference", "shift", "squares", "scatter")

@@ -76,5 +76,9 @@ def as_tensor(path: Path, name: str, array: np.ndarray[Any, Any]) -> torch.Tenso
     if array.dtype.kind not in "fiub":
         raise DataError(f"{path}: array {name!r} has dtype {array.dtype}, not plain numbers.")
     if array.dtype.kind == "f" and array.dtype.itemsize > 8:
-        array = array.astype(np.float64)  # torch has no long double
+        try:
+            with np.errstate(over="raise"):
+                array = array.astype(np.float64)  # torch has no long double
+        except FloatingPointError:
+            raise DataError(f"{path}: array {name!r} has numbers beyond float64. Save them divided by one.") from None
     return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))

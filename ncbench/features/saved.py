@@ -42,7 +42,7 @@ class SavedFeatures:
         features, labels, weight = self.features, self.labels, self.weight
         for name, tensor in (("features", features), ("weight", weight), ("bias", self.bias)):
             if tensor is not None and not tensor.is_floating_point():
-                raise ValueError(f"{name} must be floating point, got {tensor.dtype}")
+                raise ValueError(f"{name} must be floating point, got {tensor.dtype}; save them as float32")
         if features.ndim != 2:
             raise ValueError(f"features must have shape (images, dimension), got {tuple(features.shape)}")
         if weight is not None and (weight.ndim != 2 or weight.shape[1] != features.shape[1]):
@@ -52,7 +52,7 @@ class SavedFeatures:
                 f"got {tuple(weight.shape)}{hint}"
             )
         if labels.is_floating_point() or labels.is_complex() or str(labels.dtype) == "torch.bool":
-            raise ValueError(f"labels must be integers, got {labels.dtype}")
+            raise ValueError(f"labels must be integers, got {labels.dtype}; save them as int64")
         if labels.numel() and int(labels.min()) < 0:
             entry = (labels < 0).nonzero()[0].tolist()
             raise ValueError(f"labels{entry} is {int(labels[tuple(entry)])}, below 0")
@@ -84,9 +84,24 @@ def read_features(
     names = {"features": features, "labels": labels, "weight": weight, "bias": bias}
     arrays = readers[path.suffix.lower()](path, names)
     try:
-        return SavedFeatures(**arrays)
+        return SavedFeatures(**{role: _in_common_type(role, array) for role, array in arrays.items()})
     except ValueError as error:
         raise DataError(f"{path}: {error}.") from error
+
+
+def _in_common_type(role: str, array: torch.Tensor) -> torch.Tensor:
+    """The same numbers in a type that PyTorch computes with: labels as int64, floats of one byte as float32."""
+    import torch
+
+    if array.is_floating_point():
+        return array.float() if array.element_size() == 1 else array
+    if role != "labels" or array.is_complex() or array.dtype == torch.bool:
+        return array
+    signed = array.to(torch.int64)
+    if array.dtype == torch.uint64 and bool((signed < 0).any()):
+        entry = (signed < 0).nonzero()[0].tolist()
+        raise ValueError(f"labels{entry} is {array[tuple(entry)].numpy()}, above 2**63 - 1")
+    return signed
 
 
 def _wanted(path: Path, present: Iterable[str], names: Names) -> dict[str, str]:

@@ -103,7 +103,7 @@ def panels(
     for name, kind, of_classes, power, suffix in measured:
         origin = f"frozen to {named}" if frame and of_classes is vectors.weight else "measured"
         row = [
-            (f"{name}: {origin}", _cosines_of_gram(of_classes @ of_classes.T)),
+            (f"{name}: {origin}", _cosines_of_gram(_gram(of_classes))),
             (f"{name}: simplex ETF{distance(f'nc2_etf_distance{suffix}')}{floor}", etf),
         ]
         if not nearly_balanced(vectors.counts.tolist()):
@@ -115,9 +115,17 @@ def panels(
         gram = own @ own.T
         # The record has no such distance; of many classes only a part is here to measure it.
         complete = len(vectors.classes) == len(vectors.counts)
-        told = f"\ndistance {gram_distance(vectors.means @ vectors.means.T, gram):.4f}" if complete else ""
+        told = f"\ndistance {gram_distance(_gram(vectors.means), gram):.4f}" if complete else ""
         rows[0].append((f"class means: {frame}{told}", _cosines_of_gram(gram)))
     return rows
+
+
+def _gram(vectors: torch.Tensor) -> torch.Tensor:
+    """(n, n) inner products, up to a common factor that keeps them finite."""
+    from ncbench.collapse.precision import unit_scale
+
+    scaled = vectors * unit_scale(vectors)
+    return scaled @ scaled.T
 
 
 def _cosines_of_gram(gram: torch.Tensor) -> torch.Tensor:

@@ -121,6 +121,48 @@ def test_big_endian_and_long_double_arrays_are_read(cli: Cli, tmp_path: Path, ar
     assert report["measures"] == pytest.approx(measured(arrays))
 
 
+@pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "uint8", "uint16", "uint32", "uint64"])
+@pytest.mark.parametrize("kind", ["npz", "safetensors", "parquet"])
+def test_labels_of_any_integer_type_are_read(cli: Cli, tmp_path: Path, arrays: Arrays, kind: str, dtype: str) -> None:
+    given = {"features": arrays["features"], "labels": arrays["labels"].astype(dtype)}
+    report = json.loads(cli(save(tmp_path / f"net.{kind}", given), "--json")[1])
+    expected = measure(torch.from_numpy(arrays["features"]), torch.from_numpy(arrays["labels"]))
+    assert report["measures"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("dtype", ["float16", ">f4", "float64", "longdouble"])
+def test_features_of_any_float_type_and_order_are_read(cli: Cli, tmp_path: Path, arrays: Arrays, dtype: str) -> None:
+    given = dict(arrays, features=np.asfortranarray(arrays["features"].astype(dtype)))
+    report = json.loads(cli(save(tmp_path / "net.npz", given), "--json")[1])
+    assert report["measures"]["nc1"] == pytest.approx(measured(arrays)["nc1"], rel=1e-2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2])
+def test_features_of_one_byte_are_measured_as_what_they_are(
+    cli: Cli, tmp_path: Path, arrays: Arrays, dtype: torch.dtype
+) -> None:
+    small = torch.from_numpy(arrays["features"]).to(dtype)
+    tensors = {"features": small, "labels": torch.from_numpy(arrays["labels"])}
+    pytest.importorskip("safetensors.torch").save_file(tensors, tmp_path / "net.safetensors")
+    report = json.loads(cli(tmp_path / "net.safetensors", "--json")[1])
+    assert report["measures"] == pytest.approx(measure(small.float(), tensors["labels"]))
+
+
+@pytest.mark.parametrize(("dtype", "size"), [("f8", 2.0**665), ("f8", 2.0**-665), ("f4", 2.0**100), ("f4", 2.0**-100)])
+def test_numbers_whose_squares_overflow_or_vanish_are_measured_and_drawn(
+    cli: Cli, tmp_path: Path, arrays: Arrays, dtype: str, size: float
+) -> None:
+    plain = {name: arrays[name].astype(dtype) for name in ("features", "weight")} | {"labels": arrays["labels"]}
+    scaled = dict(plain, features=(plain["features"] * size).astype(dtype))
+    reports = []
+    for number, given in enumerate((plain, scaled)):
+        code, out, err = cli(save(tmp_path / "net.npz", given), "--json", "--plot", tmp_path / str(number))
+        assert (code, err) == (0, "")
+        reports.append(json.loads(out)["measures"])
+    assert reports[0] == reports[1]
+    assert (tmp_path / "0/grams.png").read_bytes() == (tmp_path / "1/grams.png").read_bytes()
+
+
 def test_bias_without_a_weight_is_something_else(cli: Cli, tmp_path: Path, arrays: Arrays) -> None:
     del arrays["weight"]
     arrays["bias"] = arrays["labels"] % 2  # a bias attribute, one an image
@@ -321,6 +363,15 @@ def replace(name: str, values: Callable[[Arrays], np.ndarray[Any, Any]]) -> Call
         (change("labels", (5,), -1), "labels[5] is -1, below 0"),
         (replace("labels", lambda a: a["labels"][:-1]), "labels must have shape (32,)"),
         (replace("labels", lambda a: a["labels"].astype(float)), "labels must be integers, got torch.float64"),
+        (replace("labels", lambda a: a["labels"] > 1), "labels must be integers, got torch.bool; save them as int64"),
+        (replace("labels", lambda a: a["labels"][:, None]), "labels must have shape (32,), one a row of features"),
+        (replace("labels", lambda a: a["labels"].astype("u8") + 2**63), f"labels[0] is {2**63}, above 2**63 - 1"),
+        (
+            replace("features", lambda a: a["features"] * np.longdouble("1e4000")),
+            "'features' has numbers beyond float64",
+        ),
+        (replace("features", lambda a: np.full((32, 6), 1e308)), "features are too large to be summed"),
+        (replace("features", lambda a: np.array(1.0)), "features must have shape (images, dimension), got ()"),
         (replace("labels", lambda a: a["labels"].astype(str)), "'labels' has dtype <U21, not plain numbers"),
         (replace("features", lambda a: a["features"][:, 0]), "features must have shape (images, dimension)"),
         (replace("features", lambda a: a["features"].astype(int)), "features must be floating point"),

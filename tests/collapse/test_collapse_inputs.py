@@ -85,6 +85,42 @@ def test_features_whose_float32_sum_overflows_are_finite_all_the_same() -> None:
     assert float(means.means) == pytest.approx(3e38)
 
 
+def test_features_whose_float64_sum_overflows_are_refused() -> None:
+    features = torch.full((20, 2), 1e308, dtype=torch.float64)
+    with pytest.raises(ValueError, match="features are too large to be summed; divide them all by one number"):
+        measure(features, torch.arange(20) % 2)
+
+
+@pytest.mark.parametrize("size", [1e200, 1e-200])
+def test_statistics_of_one_pass_refuse_what_they_cannot_square(size: float) -> None:
+    statistics = ClassStatistics(3, 3)
+    statistics.update(torch.zeros(2, 3), LABELS[:2])
+    with pytest.raises(
+        ValueError, match=r"features reach .*e[+-]20\d, whose squares .* multiply them all by one number"
+    ):
+        statistics.update(FEATURES.double() * size, LABELS)
+    assert statistics.counts.tolist() == [1, 1, 0]
+
+
+def test_a_bias_beyond_all_logits_is_refused() -> None:
+    weight = torch.eye(3, dtype=torch.float64)
+    with pytest.raises(ValueError, match="bias is too large to be compared"):
+        measure(FEATURES.double() * 1e-200, LABELS, weight, torch.tensor([1e300, 0, 0], dtype=torch.float64))
+
+
+def test_an_unsigned_label_beyond_int64_is_named() -> None:
+    labels = torch.tensor([0, 1, 2**63 - 1], dtype=torch.int64).to(torch.uint64)
+    labels[2] = torch.tensor(-1).to(torch.uint64)
+    with pytest.raises(ValueError, match=rf"labels\[2\] is {2**64 - 1}, outside 0\.\.2"):
+        measure(FEATURES[:3], labels, num_classes=3)
+
+
+def test_a_distance_of_gram_matrices_is_blind_to_any_scale() -> None:
+    gram, ideal = torch.eye(3, dtype=torch.float64) + 0.1, torch.eye(3, dtype=torch.float64) - 1 / 3
+    for size in (2.0**700, 2.0**-700):
+        assert gram_distance(size * gram, ideal / size) == gram_distance(gram, ideal)
+
+
 def test_statistics_go_through_a_state_dict() -> None:
     statistics = ClassStatistics(4, 3)
     statistics.update(FEATURES, LABELS)

@@ -336,8 +336,28 @@ def test_layout_and_integer_types_do_not_matter() -> None:
     h = features.float()
     expected = measure(h, labels)
     strided = torch.zeros(200, 32)[:, ::2].copy_(h)
-    for dtype in (torch.uint8, torch.int16, torch.int32):
+    for dtype in (torch.uint8, torch.uint16, torch.uint32, torch.uint64, torch.int8, torch.int16, torch.int32):
         assert measure(strided, labels.to(dtype)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_labels_may_be_ids_of_any_size() -> None:
+    features, labels = clusters(5, 16, 40)
+    ids = torch.tensor([7, 2**40, 2**63 - 1, 0, 12])[labels]
+    order = torch.unique(ids, return_inverse=True)[1]
+    assert measure(features, ids) == measure(features, order)
+
+
+@EXAMPLES
+@given(problem=problems(), of_features=st.sampled_from([-90, -20, 20, 90]), of_weight=st.sampled_from([-70, 0, 70]))
+def test_no_measure_depends_on_the_scale(
+    problem: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], of_features: int, of_weight: int
+) -> None:
+    features, labels, weight, bias = problem
+    for dtype, times in ((torch.float32, 1), (torch.float64, 6)):  # 2^540 is 4e162, whose square float64 does not hold
+        h, w, b = features.to(dtype), weight.to(dtype), bias.double()
+        scale, scale_of_weight = 2.0 ** (times * of_features), 2.0 ** (times * of_weight)
+        scaled = measure(h * scale, labels, w * scale_of_weight, b * scale * scale_of_weight)
+        assert scaled == pytest.approx(measure(h, labels, w, b), rel=1e-9, nan_ok=True)
 
 
 def test_seli_distance_vanishes_at_seli() -> None:
