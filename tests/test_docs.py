@@ -33,6 +33,14 @@ def test_generated_pages_are_what_the_code_says(tmp_path: Path) -> None:
     )
 
 
+def test_the_first_page_shows_the_committed_results() -> None:
+    code = "import json, first_page as page; readme = (page.ROOT / 'README.md').read_text()\n"
+    code += "board = json.loads((page.ROOT / 'leaderboard/leaderboard.json').read_text())\n"
+    code += "assert '`shortcut_prime`' in page.table(board) and page.with_table(readme, board) == readme"
+    ran = served.python("-c", code, PYTHONPATH=str(ROOT / "docs" / "reference"))
+    assert ran.returncode == 0, "run `python docs/reference/first_page.py`"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
@@ -70,3 +78,4 @@ def test_the_version_is_the_distributions() -> None:
 
     assert metadata.version("ncbench") == ncbench.__version__
     assert sys.version_info >= (3, 11)
+    assert f"\nversion: {ncbench.__version__}\n" in (ROOT / "CITATION.cff").read_text()
