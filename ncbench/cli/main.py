@@ -79,7 +79,9 @@ def main() -> None:
         # The reader of our output is gone, as in `ncbench list methods | head -1`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except Exception as error:
+    except SystemExit:
+        raise
+    except BaseException as error:  # a plugin's command may raise one
         if debug:
             traceback.print_exc()
         tell(f"Error: {described(error)}. This is a fault in ncbench or a plugin; --debug shows where.")

@@ -6,10 +6,12 @@ A card names its implementation as ``"package.module:Class"``; the module is imp
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import re
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, cast, get_args, get_type_hints
 
 from ncbench.contracts.errors import PluginError, described
@@ -81,6 +83,10 @@ class Card:
     citation: str = ""
 
     def __post_init__(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if each.type in ("str", str) and not isinstance(value, str):
+                raise PluginError(f"The {each.name} of a card must be text, not {type(value).__name__}.")
         if not NAME.fullmatch(self.name):
             raise PluginError(f"The card name {self.name!r} must be lower-case letters, digits and underscores.")
         if not self.summary or "\n" in self.summary:
@@ -97,8 +103,11 @@ class Card:
         """
         module, _, attribute = self.factory.partition(":")
         try:
-            return getattr(importlib.import_module(module), attribute)
-        except (Exception, SystemExit) as error:  # a plugin may fail in any way while it is imported
+            with contextlib.redirect_stdout(sys.stderr):  # where `--json` prints nobody else may
+                return getattr(importlib.import_module(module), attribute)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a plugin may fail in any way while it is imported
             raise PluginError(
                 f"{self.name!r} cannot be used: importing {self.factory} failed ({described(error)})."
             ) from error
@@ -245,6 +254,8 @@ class MetricCard(Card):
         if not isinstance(self.metrics, Mapping):
             raise PluginError(f"The metrics of {self.name!r} must map each name to a Measure, not {self.metrics!r}.")
         object.__setattr__(self, "metrics", {name: self._measure(name, each) for name, each in self.metrics.items()})
+        if not all(isinstance(panel, Panel) for panel in self.panels):
+            raise PluginError(f"The panels of {self.name!r} must each be a Panel.")
 
     def _measure(self, name: str, described: object) -> Measure:
         if isinstance(described, str):

@@ -54,8 +54,11 @@ def name_offenders(offenders: Sequence[str], limit: int = 20) -> str:
 
 
 def described(error: BaseException) -> str:
-    """Return an exception's type and message in one line."""
-    message = " ".join(str(error).split())
+    """Return an exception's type and message in one line; it may be one that cannot be printed."""
+    try:
+        message = " ".join(str(error).split())
+    except BaseException:
+        message = "its message cannot be printed"
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 

@@ -1,21 +1,23 @@
 """ncbench's own loop over the entry points of the group ``ncbench``.
 
 pluggy's loader stops at the first plugin that fails. This one reports a plugin that cannot be imported, or that
-implements a hook wrongly, with its distribution and version, and goes on without it. Two environment variables are
-honoured: ``NCBENCH_PLUGINS``, a comma-separated allow-list of distributions (the built-in plugins are always allowed),
-and ``NCBENCH_STRICT=1``, which makes any broken plugin fatal.
+implements a hook wrongly, with its distribution and version, and goes on without it; what is left of a distribution
+that was half removed is reported too. Two environment variables are honoured: ``NCBENCH_PLUGINS``, a comma-separated
+allow-list of distributions (the built-in plugins are always allowed), and ``NCBENCH_STRICT=1``, which makes any broken
+plugin fatal.
 """
 
 from __future__ import annotations
 
-import contextlib
+import dataclasses
 import functools
+import itertools
 import os
 import re
-import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import pluggy
@@ -23,6 +25,7 @@ import pluggy
 from ncbench.contracts import hookspecs
 from ncbench.contracts.cards import BackboneCard, Card, DatasetCard, LauncherCard, Measure, MethodCard, MetricCard
 from ncbench.contracts.errors import PluginError, described, unknown_name
+from ncbench.discovery.isolation import contained, stdout_to_stderr
 
 GROUP = "ncbench"
 KINDS: Mapping[str, type[Card]] = {
@@ -32,6 +35,7 @@ KINDS: Mapping[str, type[Card]] = {
     "backbones": BackboneCard,
     "launchers": LauncherCard,
 }
+MOST_CARDS = 1000  # that one hook returns; a generator may have no end
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,17 @@ class Registered:
 
     card: Any
     plugin: Plugin
+
+    def load(self) -> Any:
+        """Import and return what the card's factory names.
+
+        Raises:
+            PluginError: The module or the class cannot be imported; the message names the plugin.
+        """
+        try:
+            return self.card.load()
+        except PluginError as error:
+            raise PluginError(f"{error} It comes with {self.plugin}.") from error
 
 
 @dataclass(frozen=True)
@@ -125,9 +140,12 @@ class Registry:
         """
         for implementation in getattr(self.manager.hook, hook).get_hookimpls():
             try:
-                implementation.function(**{name: arguments[name] for name in implementation.argnames})
-            except (Exception, SystemExit) as error:  # an observer may fail in any way; the run must not
-                message = f"{hook} of plugin {implementation.plugin_name} failed: {error!r}"
+                with stdout_to_stderr():
+                    implementation.function(**{name: arguments[name] for name in implementation.argnames})
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # an observer may fail in any way; the run must not
+                message = f"{hook} of plugin {implementation.plugin_name} failed: {described(error)}"
                 if _strict():
                     raise PluginError(message) from error
                 warn(message)
@@ -143,18 +161,14 @@ def registry() -> Registry:
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(hookspecs)
     found = Registry(manager)
-    for entry_point in _allowed(metadata.entry_points(group=GROUP)):
-        plugin = Plugin(
-            entry_point.name,
-            entry_point.dist.name if entry_point.dist else "unknown",
-            entry_point.dist.version if entry_point.dist else "unknown",
-        )
+    entry_points, found.broken[:] = _installed()
+    for entry_point, plugin in entry_points:
         try:
-            with contextlib.redirect_stdout(sys.stderr):  # where `--json` prints nobody else may
+            with contained():
                 cards = _load(entry_point, plugin, manager)
-        except (Exception, SystemExit) as error:  # a plugin may fail in any way while it is imported
+        except PluginError as error:
             manager.unregister(name=str(plugin))
-            found.broken.append(Broken(plugin, described(error)))
+            found.broken.append(Broken(plugin, str(error)))
             continue
         found.plugins.append(plugin)
         for kind, card in cards:
@@ -164,14 +178,57 @@ def registry() -> Registry:
     return found
 
 
-def _allowed(entry_points: Iterable[metadata.EntryPoint]) -> list[metadata.EntryPoint]:
-    """Sort by distribution, so that the order of discovery is the same on every machine, and apply the allow-list."""
-    ordered = sorted(entry_points, key=lambda point: (point.dist.name if point.dist else "", point.name))
+def _installed() -> tuple[list[tuple[metadata.EntryPoint, Plugin]], list[Broken]]:
+    """Return the entry points that the allow-list admits and the plugins they are, and what cannot be one.
+
+    Sorted by distribution, so that the order of discovery is the same on every machine.
+    """
+    found: dict[tuple[str, str], tuple[metadata.EntryPoint, Plugin]] = {}
+    broken = []
+    for distribution in metadata.distributions():
+        for entry_point, plugin, reason in _plugins_of(distribution):
+            name = _normalised(plugin.distribution)
+            if not _allowed(name):
+                continue
+            if reason:
+                broken.append(Broken(plugin, reason))
+            elif entry_point is not None:
+                found.setdefault(
+                    (name, entry_point.name), (entry_point, plugin)
+                )  # the first on the path shadows others
+    return [found[key] for key in sorted(found)], sorted(broken, key=str)
+
+
+def _plugins_of(distribution: metadata.Distribution) -> Iterator[tuple[metadata.EntryPoint | None, Plugin, str]]:
+    """Yield the entry points of one distribution, each with what is wrong with it; of an unreadable one, None."""
+    folder = Path(str(getattr(distribution, "_path", distribution.locate_file(""))))
+    called, _, version = folder.stem.partition("-")
+    mend = f"install it again, or delete {folder}"
+    try:
+        listed = distribution.read_text("entry_points.txt") or ""
+        if GROUP not in listed:
+            return
+        entry_points = [point for point in distribution.entry_points if point.group == GROUP]
+    except Exception as error:
+        reason = f"its entry_points.txt cannot be read ({described(error)}); {mend}"
+        yield None, Plugin("an entry point", called, version or "unknown"), reason
+        return
+    reason = ""
+    try:
+        name, its_version = distribution.name, distribution.version
+    except Exception:  # newer versions of Python raise one
+        name = its_version = ""
+    if name and its_version:
+        called, version = name, its_version
+    else:
+        reason = f"it has no METADATA with a name and a version; {mend}"
+    for entry_point in entry_points:
+        yield entry_point, Plugin(entry_point.name, called, version or "unknown"), reason
+
+
+def _allowed(distribution: str) -> bool:
     listed = os.environ.get("NCBENCH_PLUGINS")
-    if listed is None:
-        return ordered
-    allowed = {_normalised(name) for name in listed.split(",")} | {"ncbench"}
-    return [point for point in ordered if point.dist and _normalised(point.dist.name) in allowed]
+    return listed is None or distribution in {"ncbench", *map(_normalised, listed.split(","))}
 
 
 def _normalised(distribution: str) -> str:
@@ -194,11 +251,24 @@ def _load(entry_point: metadata.EntryPoint, plugin: Plugin, manager: pluggy.Plug
         for implementation in hook.get_hookimpls():
             if implementation.plugin_name != str(plugin):
                 continue
-            for card in implementation.function():
-                if not isinstance(card, card_type):
-                    raise PluginError(f"ncbench_{kind}() returned {card!r}, which is not a {card_type.__name__}.")
-                cards.append((kind, card))
+            cards += [(kind, card) for card in _cards(implementation.function(), f"ncbench_{kind}()", card_type)]
     return cards
+
+
+def _cards(returned: object, hook: str, card_type: type[Card]) -> list[Card]:
+    """Return the cards that a hook returned, each made anew, which checks also what was made around its constructor."""
+    if not isinstance(returned, Iterable):
+        raise PluginError(f"{hook} returned {type(returned).__name__}, not cards")
+    cards: dict[str, Card] = {}
+    for card in itertools.islice(returned, MOST_CARDS + 1):
+        if len(cards) == MOST_CARDS:
+            raise PluginError(f"{hook} returned more than {MOST_CARDS} cards")
+        if not isinstance(card, card_type):
+            raise PluginError(f"{hook} returned {type(card).__name__}, which is not a {card_type.__name__}")
+        if card.name in cards:
+            raise PluginError(f"{hook} returned two cards named {card.name!r}")
+        cards[card.name] = dataclasses.replace(card)
+    return list(cards.values())
 
 
 def _conflict(kind: str, name: str, found: list[Registered]) -> str:

@@ -172,7 +172,7 @@ def make_launcher(text: str, options: Mapping[str, Scalar]) -> Launcher:
     spec = Spec.parse(text)
     if twice := sorted(options.keys() & spec.parameters.keys()):
         raise ConfigurationError(f"{twice[0]!r} is given twice: in --launcher {text} and as --{twice[0]}.")
-    kind = registry().find("launchers", spec.name).card.load()
+    kind = registry().find("launchers", spec.name).load()
     if not (isinstance(kind, type) and issubclass(kind, Launcher)):
         raise PluginError(f"The factory of the launcher {spec.name!r} is not a subclass of ncbench.Launcher.")
     return kind(kind.Parameters.build({**spec.parameters, **options}, owner=spec.name))

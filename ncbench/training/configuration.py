@@ -167,7 +167,7 @@ def resolve(
     if manifest.primary_metric not in metrics:
         raise unknown_name(f"primary metric of {dataset}", manifest.primary_metric, metrics)
 
-    method_class = registry().find("methods", method_spec.name).card.load()
+    method_class = registry().find("methods", method_spec.name).load()
     if not (isinstance(method_class, type) and issubclass(method_class, Method)):
         raise PluginError(f"The factory of the method {method_spec.name!r} is not a subclass of ncbench.Method.")
     published = method_class.published.get(dataset_spec.name)
@@ -256,7 +256,7 @@ def load_metrics() -> dict[str, Metric]:
     for name in registry().names("metrics"):
         found = registry().find("metrics", name)
         origin = f"the metric family {name!r} of {found.plugin.distribution}"
-        family: Metric = found.card.load()()
+        family: Metric = found.load()()
         for attribute, declared, valid in (
             ("needs", family.needs, ("feature_stream", "features", "logits")),
             ("splits", family.splits, ("train", "val", "test")),
@@ -271,7 +271,7 @@ def load_metrics() -> dict[str, Metric]:
 
 def _resolve(kind: str, spec: Spec, defaults: Mapping[str, Any]) -> Resolved:
     registered = registry().find(kind, spec.name)
-    factory = registered.card.load()
+    factory = registered.load()
     values = {**defaults, **spec.parameters}
     params: Parameters | DatasetParameters
     if kind == "datasets":

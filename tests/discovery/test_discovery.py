@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
 
+from ncbench import PluginError
+from ncbench.discovery import isolation
 from tests import served
 
 METHOD = """
@@ -87,12 +92,88 @@ def test_a_broken_plugin_is_reported_and_the_rest_goes_on(tmp_path: Path, code: 
     assert "Traceback" not in strict.stderr
 
 
+MORE_FAULTS = [
+    ("class Panic(BaseException): pass\nraise Panic(1)", "Panic: 1"),
+    ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+    ("raise GeneratorExit", "GeneratorExit"),
+    ("def f(): f()\nf()", "RecursionError: maximum recursion depth exceeded"),
+    ("class Mute(Exception):\n def __str__(self): raise self\nraise Mute", "Mute: its message cannot be printed"),
+    (METHOD.replace("return [", "return None, ["), "returned NoneType, which is not a MethodCard"),
+    (METHOD.replace("return [", "return {1: ").replace(")]", ")}"), "returned int, which is not a MethodCard"),
+    (METHOD.replace("return [", "return ").replace(")]", ")"), "returned MethodCard, not cards"),
+    (METHOD.replace("return [", "["), "returned NoneType, not cards"),
+    (
+        METHOD.replace("return", "while True: yield from").replace("{name}", "a{id(object())}").replace('="a', '=f"a'),
+        "",
+    ),
+    (METHOD.replace("return", "from itertools import count; yield from").replace(")]", ") for _ in count()]"), ""),
+    (METHOD.replace("return [", "return 2 * ["), "returned two cards named 'broken'"),
+    (METHOD.replace("return [", "return [MethodCard.__new__(MethodCard), "), "object has no attribute 'name'"),
+    (METHOD.replace('"Of a third party."', "7"), "The summary of a card must be text, not int."),
+    (METHOD.replace('name="{name}"', "name=None"), "The name of a card must be text, not NoneType."),
+    (METHOD.replace("factory=factory", "factory=Supervision"), "The factory of a card must be text, not type."),
+]
+
+
+def test_however_many_plugins_are_broken_in_whatever_ways_each_is_reported(tmp_path: Path) -> None:
+    for number, (code, _) in enumerate(MORE_FAULTS):
+        module = f"broken_{number}"
+        install(tmp_path, module, "0.3", code.replace("{name}", "broken").replace("{module}", module))
+    install(tmp_path, "good-one", "1.0", METHOD.format(name="good", module="good_one"))
+    rows = json.loads(ncbench(tmp_path, "plugins", "--json").stdout)["plugins"]
+    found = {row["distribution"]: row for row in rows}
+    assert found["good-one"]["status"] == "in use"
+    for number, (_, reason) in enumerate(MORE_FAULTS):
+        row = found[f"broken_{number}"]
+        assert (row["status"], row["version"]) == ("skipped", "0.3")
+        assert reason in row["reason"]
+
+
+def test_what_is_left_of_a_distribution_is_reported_and_skipped(tmp_path: Path) -> None:
+    for name in ("no_metadata", "no_name", "no_version", "garbage", "binary", "no_entry_points", "good"):
+        install(tmp_path, name, "1.0", METHOD.format(name=name, module=name))
+    files = {name: tmp_path / f"{name}-1.0.dist-info" for name in ("no_metadata", "no_name", "no_version", "garbage")}
+    (files["no_metadata"] / "METADATA").unlink()
+    (files["no_name"] / "METADATA").write_text("Metadata-Version: 2.1\nVersion: 1.0\n")
+    (files["no_version"] / "METADATA").write_text("Metadata-Version: 2.1\nName: no_version\n")
+    (files["garbage"] / "entry_points.txt").write_text("[ncbench]\nplugin\n= = =\n[[\n")
+    (tmp_path / "binary-1.0.dist-info" / "entry_points.txt").write_bytes(b"[ncbench]\n\xff\xfe\x00")
+    (tmp_path / "no_entry_points-1.0.dist-info" / "entry_points.txt").unlink()
+    (tmp_path / "empty-1.0.dist-info").mkdir()
+    result = ncbench(tmp_path, "list", "methods")
+    assert result.returncode == 0
+    assert "good " in result.stdout
+    warned = {line.partition(" 1.0 was skipped: ")[0].rpartition(" ")[2]: line for line in result.stderr.splitlines()}
+    assert set(warned) == {"no_metadata", "no_name", "no_version", "garbage", "binary"}
+    for name, line in warned.items():
+        assert f"delete {tmp_path / f'{name}-1.0.dist-info'}" in line
+
+
+def test_a_plugin_that_never_gets_ready_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolation, "LONGEST_SECONDS", 0.05)
+    for never in (lambda: time.sleep(60), lambda: all(iter(int, 1)) or _stubborn(), _stubborn):
+        with pytest.raises(PluginError, match=r"not ready after 0\.05 s"), isolation.contained():
+            never()
+
+
+def _stubborn() -> None:
+    while True:
+        with contextlib.suppress(Exception):
+            time.sleep(60)
+
+
+def test_the_users_ctrl_c_is_no_fault_of_the_plugin() -> None:
+    with pytest.raises(KeyboardInterrupt), isolation.contained():
+        signal.raise_signal(signal.SIGINT)
+
+
 def test_what_a_plugin_prints_while_it_is_found_goes_to_stderr(tmp_path: Path) -> None:
     code = METHOD.format(name="theirs", module="loud_one").replace("    factory", "    print('hook')\n    factory")
-    install(tmp_path, "loud-one", "1.0", "print('module')" + code)
+    command = "\n@hookimpl\ndef ncbench_commands(cli): print('command')\n"
+    install(tmp_path, "loud-one", "1.0", "import os; print('module'); os.system('echo shell')" + code + command)
     result = ncbench(tmp_path, "list", "methods", "--json")
     assert "theirs" in {row["name"] for row in json.loads(result.stdout)}
-    assert result.stderr.splitlines() == ["module", "hook"]
+    assert result.stderr.splitlines() == ["module", "shell", "hook", "command"]
 
 
 def test_two_plugins_with_one_name_are_an_error_that_names_both(tmp_path: Path) -> None:

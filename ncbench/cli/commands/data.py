@@ -14,8 +14,9 @@ import click
 
 from ncbench.cli import options
 from ncbench.cli.terminal import tell, wrapped
-from ncbench.contracts.errors import ConfigurationError, DataError, NcbenchError, counted
+from ncbench.contracts.errors import ConfigurationError, DataError, NcbenchError, counted, described
 from ncbench.contracts.specs import Spec
+from ncbench.discovery.isolation import stdout_to_stderr
 from ncbench.discovery.registry import registry
 
 if TYPE_CHECKING:
@@ -222,9 +223,13 @@ def _status(name: str, data_root: Path | None) -> dict[str, Any]:
     row: dict[str, Any] = {"name": name}
     try:
         card, _, manifest = _named(name)
-        row["sources"], row["where"], row["reason"] = _sources(card, manifest, data_root)
-    except NcbenchError as error:  # one broken plugin must not hide the others' datasets
-        row |= {"sources": "broken", "where": None, "reason": str(error)}
+        with stdout_to_stderr():
+            row["sources"], row["where"], row["reason"] = _sources(card, manifest, data_root)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # one broken plugin must not hide the others' datasets
+        reason = str(error) if isinstance(error, NcbenchError) else described(error)
+        row |= {"sources": "broken", "where": None, "reason": reason}
     row["next"] = {"incomplete": f"{about} what", "broken": f"{about} why"}.get(row["sources"])
     if row["sources"] == "missing":
         size = sum(file.bytes for source in manifest.sources[:1] if source.kind == "http" for file in source.files)

@@ -27,7 +27,7 @@ def list_cards(kind: str, as_json: bool) -> None:
             }
             for registered in found
         ]
-        click.echo(json.dumps(rows, indent=1))
+        click.echo(json.dumps(rows, indent=1, default=str))
         return
     if not found:
         click.echo(f"No {kind} are installed.")
