@@ -95,6 +95,75 @@ def test_a_wider_resize_is_torchvisions(tmp_path: Path, shape: tuple[int, int]) 
         Framing((28, 28), shorter_side=27)
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 30_000), (30_000, 1), (1, 1_000_000), (65_535, 3)])
+@pytest.mark.parametrize("framing", [Framing((224, 224), shorter_side=256), Framing((16, 64)), Framing((64, 16))])
+def test_an_image_of_extreme_shape_costs_what_its_pixels_cost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], framing: Framing
+) -> None:
+    resize = Image.Image.resize
+    pixels = []
+
+    def counted(image: Image.Image, size: tuple[int, int], *arguments: object) -> Image.Image:
+        pixels.append(size[0] * size[1])
+        return resize(image, size, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Image.Image, "resize", counted)
+    path = _save(tmp_path / "thin.png", Image.new("RGB", size, (10, 20, 30)))
+    assert (decode(path, framing) == (10, 20, 30)).all()
+    assert max(pixels, default=0) < 5_000_000
+
+
+@pytest.mark.parametrize("length", [1000, 1001])
+def test_the_middle_of_a_thin_image_is_kept(tmp_path: Path, length: int) -> None:
+    pixels = np.zeros((length, 4, 3), dtype=np.uint8)
+    pixels[length // 2 - 2 : length // 2 + 2 + length % 2] = 200
+    for name, turned in (("tall", pixels), ("wide", pixels.transpose(1, 0, 2))):
+        decoded = decode(_save(tmp_path / f"{name}.png", Image.fromarray(turned)), Framing((8, 8)))
+        assert decoded[2:6, 2:6].min() == 200
+
+
+def test_an_image_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    content = bytearray(_save(tmp_path / "bomb.bmp", Image.new("RGB", (4, 4))).read_bytes())
+    content[18:26] = (65_500).to_bytes(4, "little") * 2
+    with pytest.raises(ValueError, match=r"Image size \(4290250000 pixels\) exceeds limit"):
+        decode(bytes(content), Framing((8, 8)))
+
+
+def test_a_long_file_that_is_no_image_is_not_read_whole(tmp_path: Path) -> None:
+    path = tmp_path / "sparse.jpg"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(ValueError, match="no image of a known format"):
+        decode(path, Framing((8, 8)))
+
+
+def test_what_pillow_warns_of_without_naming_the_image_is_not_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8))
+    cut_exif = b"Exif\0\0II*\0\x08\0\0\0\x05\0\x12\x01\x03\0\x01\0\0\0\x06\0"
+    paths = [
+        _save(tmp_path / "exif.jpg", image, exif=cut_exif),
+        _save(tmp_path / "transparent.png", image.convert("P"), transparency=bytes(range(256))),
+        _save(tmp_path / "large.png", Image.new("1", (200, 200))),
+    ]
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 30_000)
+    for path in paths:
+        decode(path, Framing((8, 8)))
+    assert len(recwarn) == 3  # the files are such
+    recwarn.clear()
+    for _, reasons in decode_in_order(paths, Framing((8, 8)), workers=2):
+        assert reasons == ["", "", ""]
+    assert not recwarn.list
+
+
+def test_the_first_picture_of_a_moving_one_is_taken(tmp_path: Path) -> None:
+    first, second = Image.new("RGB", (8, 8), (250, 0, 0)), Image.new("RGB", (8, 8), (0, 0, 250))
+    for kind in ("GIF", "PNG", "WEBP", "TIFF"):
+        path = _save(tmp_path / f"moving.{kind}", first, format=kind, save_all=True, append_images=[second])
+        assert decode(path, Framing((8, 8)))[4, 4].tolist() == pytest.approx([250, 0, 0], abs=6)
+
+
 def test_a_banner_is_cut_off_first(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
     whole = _save(tmp_path / "whole.png", Image.fromarray(pixels))

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import io
 import os
+import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import PIL
@@ -21,6 +23,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ncbench.contracts.dataset import Dataset, ImageFile
 
+_FARTHEST = 64  # times the size; what of an image would reach beyond, resized, is cut off before
 CHUNK = 16  # files a task: 2.4 MB of images at 224 px, and few enough to keep every core busy at the end
 
 # What datasets come in. Pillow knows more formats, among them one that is a program to be run by another one (EPS).
@@ -80,15 +83,18 @@ def decode_in_order(
     workers = workers or _cores()
     pending: deque[Future[tuple[np.ndarray, list[str]]]] = deque()
     threads = ThreadPoolExecutor(workers, thread_name_prefix="ncbench-decode")
-    try:
-        for start in range(0, len(files), CHUNK):
-            pending.append(threads.submit(_decode_chunk, files[start : start + CHUNK], framing))
-            if len(pending) > 2 * workers:
+    with warnings.catch_warnings():  # here, since the filters are not a thread's own
+        # Of damaged EXIF data, dropped transparency, many pixels: none says of which image, and the image is decoded.
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        try:
+            for start in range(0, len(files), CHUNK):
+                pending.append(threads.submit(_decode_chunk, files[start : start + CHUNK], framing))
+                if len(pending) > 2 * workers:
+                    yield pending.popleft().result()
+            while pending:
                 yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:  # also where whoever reads this leaves early, or Ctrl-C ends it
-        threads.shutdown(cancel_futures=True)
+        finally:  # also where whoever reads this leaves early, or Ctrl-C ends it
+            threads.shutdown(cancel_futures=True)
 
 
 def _cores() -> int:
@@ -123,7 +129,9 @@ def decode(file: Path | bytes, framing: Framing) -> np.ndarray:
         ValueError: The file cannot be decoded; the message says why, without the path.
     """
     try:
-        image = _decoded(file.read_bytes() if isinstance(file, Path) else file)
+        # Of a file no more is read than its image takes: what only looks like one may be gigabytes long.
+        with file.open("rb") if isinstance(file, Path) else io.BytesIO(file) as content:
+            image = _decoded(content)
     except Exception as error:  # Pillow's decoders raise many types on damaged files, struct.error among them
         raise ValueError(_reason(error)) from error
     if framing.cut_bottom:
@@ -142,11 +150,12 @@ def _reason(error: Exception) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
-def _decoded(content: bytes) -> Image.Image:
+def _decoded(content: IO[bytes]) -> Image.Image:
     """Decode an image, upright and in RGB."""
-    if not content:
+    if not content.read(1):
         raise ValueError("it has no bytes")
-    with Image.open(io.BytesIO(content), formats=_FORMATS) as opened:
+    content.seek(0)
+    with Image.open(content, formats=_FORMATS) as opened:
         opened.load()
         return _rgb(ImageOps.exif_transpose(opened))
 
@@ -156,7 +165,7 @@ def _rgb(image: Image.Image) -> Image.Image:
         return image.convert("RGB")
     if image.mode == "I" or image.mode.startswith("I;16"):
         # convert() would clip 16-bit values at 255 instead of scaling them.
-        wide = np.asarray(image).astype(np.int64)
+        wide = np.asarray(image)
         if wide.min() < 0 or wide.max() > 65535:
             raise ValueError(f"values of mode {image.mode} lie outside 0..65535")
         return Image.fromarray((wide >> 8).astype(np.uint8)).convert("RGB")
@@ -166,6 +175,7 @@ def _rgb(image: Image.Image) -> Image.Image:
 def _fit(image: Image.Image, framing: Framing) -> Image.Image:
     height, width = framing.size
     rows, columns = framing.size if framing.shorter_side is None else (framing.shorter_side,) * 2  # to be covered
+    image = _without_far_ends(image, rows, columns)
     # As torchvision's Resize does: one side is hit exactly, the other's fraction is cut off.
     if image.width * rows <= image.height * columns:
         resized = (columns, max(rows, image.height * columns // image.width))
@@ -177,3 +187,16 @@ def _fit(image: Image.Image, framing: Framing) -> Image.Image:
     if (image.width, image.height) != (width, height):
         image = image.crop((left, top, left + width, top + height))
     return image
+
+
+def _without_far_ends(image: Image.Image, rows: int, columns: int) -> Image.Image:
+    """Cut what is far from the centre off an image that is thin beyond use, as 1 x 30000: enlarged to cover the size,
+    it would take gigabytes for a centre of a few pixels.
+    """
+    width = min(image.width, -(-_FARTHEST * columns * image.height // rows))
+    height = min(image.height, -(-_FARTHEST * rows * image.width // columns))
+    if (width, height) == image.size:
+        return image
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    # As much from either side, so that the centre stays where it is.
+    return image.crop((left, top, image.width - left, image.height - top))
