@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import sys
 import traceback
@@ -10,6 +11,7 @@ from typing import Any
 import click
 
 import ncbench
+from ncbench.cli import supervisor
 from ncbench.cli.commands import collapse, compare, data, leaderboard, listing, plot, plugins, run, sweep
 from ncbench.cli.terminal import tell
 from ncbench.contracts.errors import NcbenchError, described
@@ -60,6 +62,9 @@ def main() -> None:
     """Run the command line and exit: 0 done, 2 usage, 3 data, 4 diverged, 130 interrupted, 1 any other failure."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
+    supervisor.go_on_supervised()
+    if debug:
+        faulthandler.enable()
     try:
         _add_commands()
         code = cli.main(arguments, standalone_mode=False)
@@ -86,3 +91,5 @@ def main() -> None:
             traceback.print_exc()
         tell(f"Error: {described(error)}. This is a fault in ncbench or a plugin; --debug shows where.")
         sys.exit(1)
+    finally:
+        supervisor.leave()

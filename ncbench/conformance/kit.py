@@ -146,7 +146,9 @@ def outcomes(checks: Iterable[Check], expected_failures: Mapping[str, str] = NON
             check()
         except Skipped as skipped:
             yield Outcome(check.name, "skipped", str(skipped))
-        except (Exception, SystemExit) as error:  # a plugin may fail in any way
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a plugin may fail in any way
             reason = " ".join(str(error).split()) if isinstance(error, ConformanceError) else located(error)
             failed = Outcome(check.name, "failed", reason)
             yield failed if expected is None else Outcome(check.name, "failed as expected", expected)

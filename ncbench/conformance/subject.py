@@ -107,7 +107,9 @@ def builds_on(*earlier: Property) -> Callable[[Property], Property]:
         def checked(subject: Subject) -> None:
             try:
                 check(subject)
-            except (Exception, SystemExit) as error:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
                 for plainer in earlier:
                     if not isinstance(error, Skipped) and _fails(plainer, subject):
                         raise Skipped(f"see {plainer.__name__}") from error
@@ -123,7 +125,9 @@ def _fails(check: Property, subject: Subject) -> bool:
         check(subject)
     except Skipped:
         return False
-    except (Exception, SystemExit):
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
         return True
     return False
 

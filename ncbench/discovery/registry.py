@@ -25,6 +25,7 @@ import pluggy
 from ncbench.contracts import hookspecs
 from ncbench.contracts.cards import BackboneCard, Card, DatasetCard, LauncherCard, Measure, MethodCard, MetricCard
 from ncbench.contracts.errors import PluginError, described, unknown_name
+from ncbench.discovery import last_words
 from ncbench.discovery.isolation import contained, stdout_to_stderr
 
 GROUP = "ncbench"
@@ -163,6 +164,7 @@ def registry() -> Registry:
     found = Registry(manager)
     entry_points, found.broken[:] = _installed()
     for entry_point, plugin in entry_points:
+        last_words.note(who=f"Plugin {plugin}")
         try:
             with contained():
                 cards = _load(entry_point, plugin, manager)
@@ -173,6 +175,7 @@ def registry() -> Registry:
         found.plugins.append(plugin)
         for kind, card in cards:
             found.cards[kind].setdefault(card.name, []).append(Registered(card, plugin))
+    last_words.note()
     if _strict() and (problems := [*map(str, found.broken), *found.conflicts()]):
         raise PluginError(f"{problems[0]} (NCBENCH_STRICT=1)")
     return found

@@ -166,7 +166,9 @@ class Evaluator:
             versions = {name: tensor._version for name, tensor in given.items()}
             try:
                 numbers.update(_finite(family.compute(evaluation).items()))
-            except (Exception, SystemExit) as error:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
                 raise NcbenchError(f"{origin} failed with {described(error)}. {_WITHOUT_IT}") from error
             changed = [name for name, tensor in given.items() if tensor._version != versions[name]]
             if changed:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from ncbench.contracts.errors import ConfigurationError, DataError, NcbenchError, counted
+from ncbench.contracts.errors import ConfigurationError, DataError, NcbenchError, counted, described
 from ncbench.data.files import locked
 from ncbench.data.store.open import Store
 from ncbench.data.store.prepare import prepare
@@ -181,10 +181,10 @@ def _train(
     except (ConfigurationError, DataError):
         remove_if_nothing_happened(folder)
         raise
-    except (Exception, SystemExit) as error:  # a plugin may end the program too, which must not look like success
+    except BaseException as error:  # a plugin may raise anything, SystemExit too, which must not look like success
         if isinstance(error, OSError) and error.errno in NOT_WRITABLE:
             raise explain_write_error(error, folder) from error
-        reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
+        reason = f"{described(error):.500}"
         session.end("failed", reason)
         if isinstance(error, NcbenchError):
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import datetime
 import hashlib
 import io
@@ -23,9 +24,10 @@ from ncbench.contracts.errors import DataError, described
 from ncbench.contracts.method import Method
 from ncbench.data.files import write_atomically
 from ncbench.data.store.open import Store
+from ncbench.discovery import last_words
 from ncbench.discovery.registry import registry
 from ncbench.features.snapshot import write_snapshot
-from ncbench.records.archive import RunResult, write_result
+from ncbench.records.archive import RESULT_FILE, RunResult, write_result
 from ncbench.records.folder import CHECKPOINTS, LOG_FILE, MODEL_FILE
 from ncbench.records.record import Record
 from ncbench.training.checkpoints import newest_epoch
@@ -55,6 +57,7 @@ class Session:
     Attributes:
         state: What the run has to show so far.
         known: The part of the record that is known before the run starts.
+        shown: A copy of it for observers, which may change what they are given.
     """
 
     def __init__(
@@ -94,6 +97,7 @@ class Session:
                 "primary_metric": configuration.manifest.primary_metric,
             }
         )
+        self.shown = MappingProxyType(copy.deepcopy(dict(self.known)))
 
     def start(self, resume: bool) -> None:
         """Note in the log that the attempt begins, and tell the observers."""
@@ -102,7 +106,12 @@ class Session:
             torch.cuda.reset_peak_memory_stats(self.device)
         resumed = resume and newest_epoch(self.folder / CHECKPOINTS) is not None
         self.log("resumed" if resumed else "started", run_id=self.configuration.run_id)
-        registry().notify("ncbench_run_started", self.warn, run=self.known)
+        last_words.note(
+            who=self.configuration.method.name,
+            path=str((self.folder / RESULT_FILE).absolute()),
+            record=self._record("failed", "the process ended", None).model_dump(mode="json"),
+        )
+        registry().notify("ncbench_run_started", self.warn, run=self.shown)
 
     def train(self, resume: bool, checkpoint_seconds: float, reporter: Reporter, interrupts: Interrupts) -> RunResult:
         """Make the method and its inputs, train, and write the model and the record; arguments and errors of `fit`."""
@@ -153,9 +162,18 @@ class Session:
 
     def end(self, status: str, reason: str | None = None, fitted: Fitted | None = None) -> RunResult:
         """Write the record, tell the observers and return it."""
+        result = RunResult(self._record(status, reason, fitted), self.folder)
+        last_words.note()
+        write_result(result)
+        self.log("ended", status=status, reason=reason)
+        written = result.record.model_dump(mode="json")
+        registry().notify("ncbench_run_finished", self.warn, run=self.shown, result=written)
+        return result
+
+    def _record(self, status: str, reason: str | None, fitted: Fitted | None) -> Record:
         history = self.state.history
         results = fitted.results if fitted else {}
-        record = Record.model_validate(
+        return Record.model_validate(
             {
                 **self.known,
                 "status": status,
@@ -183,11 +201,6 @@ class Session:
                 "created": _now(),
             }
         )
-        result = RunResult(record, self.folder)
-        write_result(result)
-        self.log("ended", status=status, reason=reason)
-        registry().notify("ncbench_run_finished", self.warn, run=self.known, result=record.model_dump(mode="json"))
-        return result
 
 
 class _Logging:
@@ -202,7 +215,11 @@ class _Logging:
     def epoch(self, entry: dict[str, Any]) -> None:
         self.session.log("epoch", **entry)
         registry().notify(
-            "ncbench_epoch_finished", self.session.warn, run=self.session.known, epoch=entry["epoch"], logs=entry
+            "ncbench_epoch_finished",
+            self.session.warn,
+            run=self.session.shown,
+            epoch=entry["epoch"],
+            logs=copy.deepcopy(entry),
         )
         self.reporter.epoch(entry)
 

@@ -243,6 +243,7 @@ def test_observers_hear_of_a_run_and_cannot_stop_it(tmp_path: Path) -> None:
     @hookimpl
     def ncbench_epoch_finished(run, epoch, logs):
         note("epoch", epoch, sorted(logs))
+        logs["losses"]["loss"] = run["recipe"]["epochs"] = -1
         raise RuntimeError("observers must not matter")
 
     @hookimpl
@@ -259,6 +260,9 @@ def test_observers_hear_of_a_run_and_cannot_stop_it(tmp_path: Path) -> None:
     run_id = next(runs.iterdir()).name
     assert [heard[0], heard[-1]] == [["started", run_id, 5], ["finished", "completed"]]
     assert [entry[1] for entry in heard[1:-1]] == [1, 2]
+    record = json.loads((runs / run_id / "result.json").read_text())
+    assert record["recipe"]["epochs"] == 2
+    assert all(entry["losses"]["loss"] > 0 for entry in record["history"])
 
 
 def test_a_plugin_may_bring_any_kind_of_card(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from ncbench import MethodCard, Supervision, hookimpl
 def ncbench_methods():
     return [
         MethodCard(name=name, summary="Faulty.", factory=f"faulty_methods:{name.title()}", supervision=Supervision())
-        for name in ("peeks", "counts", "crashes", "stops", "tires", "names", "rounds", "nothing", "exits", "idles")
+        for name in "peeks counts crashes stops tires names rounds nothing exits idles panics".split()
     ]
 """
 
@@ -73,6 +73,14 @@ class Exits(Method):
     def loss(self, batch):
         raise SystemExit(0)
 
+class Mute(BaseException):
+    def __str__(self):
+        raise self
+
+class Panics(Method):
+    def loss(self, batch):
+        raise Mute
+
 class Idles(Names):
     def stages(self, epochs):
         return []
@@ -117,6 +125,7 @@ def run(site: Path, method: str, output: Path, *arguments: str, **environment: s
         ("counts", "read the group counts without declaring it"),
         ("crashes", "crashes failed with ZeroDivisionError: one"),
         ("exits", "exits failed with SystemExit: 0"),
+        ("panics", "panics failed with Mute: its message cannot be printed"),
     ],
 )
 def test_a_method_that_fails_leaves_a_record_that_says_why(
