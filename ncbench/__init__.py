@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ncbench.contracts.cards import MethodCard as MethodCard
     from ncbench.contracts.cards import MetricCard as MetricCard
     from ncbench.contracts.cards import Panel as Panel
+    from ncbench.contracts.cards import Published as Published
     from ncbench.contracts.cards import Supervision as Supervision
     from ncbench.contracts.dataset import Dataset as Dataset
     from ncbench.contracts.dataset import Split as Split
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from ncbench.contracts.launcher import Waiting as Waiting
     from ncbench.contracts.method import Backbone as Backbone
     from ncbench.contracts.method import Method as Method
-    from ncbench.contracts.method import Published as Published
     from ncbench.contracts.method import Stage as Stage
     from ncbench.contracts.method import require_bias_labels as require_bias_labels
     from ncbench.contracts.metric import Evaluation as Evaluation
@@ -82,7 +82,7 @@ _HOME = {
     "Parameters": "contracts.parameters",
     "PluginError": "contracts.errors",
     "Progress": "contracts.task",
-    "Published": "contracts.method",
+    "Published": "contracts.cards",
     "Split": "contracts.dataset",
     "SplitView": "contracts.task",
     "Stage": "contracts.method",

@@ -19,15 +19,15 @@ from ncbench.conformance.common import (
 from ncbench.conformance.problem import make_problem, without_bias, without_val
 from ncbench.conformance.subject import Property, Subject, builds_on, require, saying
 from ncbench.conformance.training import RECIPE, build, supervision, train
-from ncbench.contracts.cards import Supervision
+from ncbench.contracts.cards import Published, Supervision
 from ncbench.contracts.errors import ConfigurationError
-from ncbench.contracts.method import Published, Stage
+from ncbench.contracts.method import Stage
 from ncbench.data.store.open import Store
 from ncbench.training.recipe import Recipe
 
 
 def published_settings_are_valid(subject: Subject) -> None:
-    """Published settings name their source, and are valid parameters, recipe values and backbones."""
+    """Published settings name their source, and are valid; those tuned on test are on the card."""
     for dataset, published in subject.factory.published.items():
         with saying(f"the settings for {dataset!r}"):
             require(isinstance(published, Published), "they are no ncbench.Published")
@@ -36,6 +36,7 @@ def published_settings_are_valid(subject: Subject) -> None:
             Recipe.build(published.recipe, owner="the recipe")
             if published.backbone is not None:
                 require_backbone(published.backbone)
+    subject.card.refuse_unnamed_tuning(subject.factory.published)
 
 
 def supervision_is_within_the_declared(subject: Subject) -> None:

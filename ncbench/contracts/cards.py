@@ -11,7 +11,7 @@ import importlib
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, cast, get_args, get_type_hints
 
 from ncbench.contracts.errors import PluginError, described
@@ -124,6 +124,27 @@ class DatasetCard(Card):
     manifest: str
 
 
+@dataclass(frozen=True)
+class Published:
+    """The settings a method's source reports for one dataset; they become the defaults of that pair.
+
+    Args:
+        source: Where they are published.
+        parameters: Values for the method's parameters.
+        recipe: Values for the recipe.
+        backbone: Spec of the backbone, if the source's differs from the dataset's default.
+        tuned_on_test: How they were chosen, if anybody ever looked at test results for it, as the end of a sentence
+            that begins with them: ``"picked by the test accuracy of short runs"``. Rows that keep any of them never
+            rank, and the method's card has to name them too.
+    """
+
+    source: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    backbone: str | None = None
+    tuned_on_test: str = ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class MethodCard(Card):
     """A training method; `factory` is a :class:`~ncbench.contracts.method.Method`.
@@ -132,15 +153,46 @@ class MethodCard(Card):
         supervision: The most that the method uses, over all its hyper-parameters.
         frame: Name of the configuration to which the classifier is frozen, for pictures: ``"simplex ETF"``, ...;
             empty if the classifier is learned.
+        tuned_on_test: Dataset name -> settings that were chosen by looking at test results: its published ones that say
+            so, and others that were ever used. The leaderboard reads them here, since importing the method would import
+            torch.
+
+    Raises:
+        PluginError: A field is malformed.
     """
 
     supervision: Supervision
     frame: str = ""
+    tuned_on_test: Mapping[str, Sequence[Published]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not isinstance(self.supervision, Supervision):
             raise PluginError(f"The supervision of {self.name!r} must be a Supervision, not {self.supervision!r}.")
+        if not isinstance(self.tuned_on_test, Mapping):
+            raise PluginError(f"tuned_on_test of {self.name!r} must map datasets to settings.")
+        for dataset, settings in self.tuned_on_test.items():
+            if not isinstance(settings, Sequence) or not all(
+                isinstance(each, Published) and each.tuned_on_test for each in settings
+            ):
+                raise PluginError(
+                    f"tuned_on_test of {self.name!r} must list Published settings that say how they were chosen, not "
+                    f"{settings!r} for {dataset!r}."
+                )
+
+    def refuse_unnamed_tuning(self, published: Mapping[str, Published]) -> None:
+        """Refuse published settings that say they were tuned on test, and that this card does not name.
+
+        Raises:
+            PluginError: There are some, so that the leaderboard would rank their rows.
+        """
+        for dataset, settings in published.items():
+            named = self.tuned_on_test.get(dataset, ())
+            if isinstance(settings, Published) and settings.tuned_on_test and settings not in named:
+                raise PluginError(
+                    f"The published settings of {self.name!r} for {dataset!r} are tuned_on_test, which its MethodCard "
+                    f"has to say too: tuned_on_test={{{dataset!r}: [the same settings]}}."
+                )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from numbers import Real
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from ncbench.contracts.cards import Supervision
+from ncbench.contracts.cards import Published, Supervision
 from ncbench.contracts.errors import ConfigurationError, PluginError
 from ncbench.contracts.parameters import Parameters
 from ncbench.contracts.task import Batch, Progress, SplitView, Task
@@ -72,23 +72,6 @@ class Stage:
     name: str
     epochs: int
     continues: bool = False
-
-
-@dataclass(frozen=True)
-class Published:
-    """The settings a method's source reports for one dataset; they become the defaults of that pair.
-
-    Args:
-        source: Where they are published.
-        parameters: Values for the method's parameters.
-        recipe: Values for the recipe.
-        backbone: Spec of the backbone, if the source's differs from the dataset's default.
-    """
-
-    source: str
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    recipe: Mapping[str, Any] = field(default_factory=dict)
-    backbone: str | None = None
 
 
 class Method(nn.Module):

@@ -170,6 +170,7 @@ def resolve(
     method_class = registry().find("methods", method_spec.name).load()
     if not (isinstance(method_class, type) and issubclass(method_class, Method)):
         raise PluginError(f"The factory of the method {method_spec.name!r} is not a subclass of ncbench.Method.")
+    registry().find("methods", method_spec.name).card.refuse_unnamed_tuning(method_class.published)
     published = method_class.published.get(dataset_spec.name)
     resolved_method = _resolve("methods", method_spec, published.parameters if published else {})
 

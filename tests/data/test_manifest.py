@@ -34,6 +34,13 @@ def test_a_manifest_names_one_criterion() -> None:
         make_manifest(selection="val_accuracy", recipe={"selection": "last"})
 
 
+def test_what_was_tuned_on_test_is_in_the_recipe() -> None:
+    tuned = {"keys": ["lr"], "reason": "picked by test accuracy"}
+    assert make_manifest(recipe={"lr": 0.1}, tuned_on_test=tuned).tuned_on_test
+    with pytest.raises(ValueError, match=r"tuned_on_test names lr, which the recipe does not have"):
+        make_manifest(recipe={"epochs": 3}, tuned_on_test=tuned)
+
+
 def test_the_committed_schema_is_the_models() -> None:
     committed = json.loads(resources.files("ncbench.data.sources").joinpath("manifest.schema.json").read_text())
     assert committed == Manifest.model_json_schema()

@@ -145,7 +145,7 @@ def test_rows_of_one_method_are_told_apart_by_their_settings(board: Path) -> Non
 
 
 def test_runs_of_fewer_epochs_are_a_row_of_their_own_that_says_so(board: Path) -> None:
-    manifest = load_manifest("ncbench:datasets_manifest/colored_digits.yaml")
+    manifest = load_manifest("ncbench:datasets_manifest/colored_mnist.yaml")
     train, test = (np.diag(manifest.counts[split].classes or ()) for split in ("train", "test"))
     for count in (train, test):
         count[0, :2] += (-5, 5)
@@ -153,7 +153,7 @@ def test_runs_of_fewer_epochs_are_a_row_of_their_own_that_says_so(board: Path) -
     for epochs in (published, 20):
         place_all(
             board,
-            seeds("erm", dataset="colored_digits", train=train, test=test, epochs=epochs, evaluate_every=epochs // 4),
+            seeds("erm", dataset="colored_mnist", train=train, test=test, epochs=epochs, evaluate_every=epochs // 4),
         )
     (table,) = build(board).datasets
     rows = {row.epochs: row for row in table.sections[0].rows}

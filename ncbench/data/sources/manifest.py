@@ -161,6 +161,18 @@ class Lookalike(Part):
     counts: Mapping[SplitName, SplitCounts] = Field(min_length=1)
 
 
+class TunedRecipe(Part):
+    """Values of a recipe that were chosen by looking at test results.
+
+    Args:
+        keys: Which.
+        reason: How they were chosen, as the end of a sentence that begins with them.
+    """
+
+    keys: tuple[str, ...] = Field(min_length=1)
+    reason: str = Field(min_length=1)
+
+
 class Manifest(Part):
     """What ncbench knows of a dataset without having it.
 
@@ -178,6 +190,7 @@ class Manifest(Part):
         lookalikes: Other data that are known to circulate as this dataset, to call them by name.
         backbone: Spec of the default backbone.
         recipe: Default recipe values by key.
+        tuned_on_test: Those of them that were chosen by looking at test results. Rows that keep any never rank.
         primary_metric: The metric the dataset's results are reported in.
         selection: The default criterion that picks the reported epoch, the recipe's ``selection``.
         channel_mean: Of the channels in [0, 1], for the ``standard`` input scaling; ImageNet's by default.
@@ -197,6 +210,7 @@ class Manifest(Part):
     lookalikes: tuple[Lookalike, ...] = ()
     backbone: str
     recipe: Mapping[str, Scalar] = Field(default_factory=dict)
+    tuned_on_test: TunedRecipe | None = None
     primary_metric: str
     selection: str
     channel_mean: tuple[float, ...] = (0.485, 0.456, 0.406)
@@ -207,6 +221,13 @@ class Manifest(Part):
     def _one_selection(self) -> Manifest:
         if self.recipe.get("selection", self.selection) != self.selection:
             raise ValueError(f"recipe.selection is not {self.selection}, which the manifest's selection says")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _tuned_keys_are_in_the_recipe(self) -> Manifest:
+        missing = [key for key in (self.tuned_on_test.keys if self.tuned_on_test else ()) if key not in self.recipe]
+        if missing:
+            raise ValueError(f"tuned_on_test names {', '.join(missing)}, which the recipe does not have")
         return self
 
     def counting(self, what: Literal["all", "images", "none"]) -> Manifest:

@@ -22,6 +22,7 @@ from ncbench.leaderboard.intake.problems import Problem, RefusedError, plain
 from ncbench.leaderboard.intake.recompute import read_cells, recomputed_accuracies
 from ncbench.leaderboard.intake.soundness import SUPERSEDES, check_alone
 from ncbench.leaderboard.intake.stated import stated_numbers
+from ncbench.leaderboard.intake.tuning import tuned_on_test
 from ncbench.leaderboard.tables.curves import History, read_history
 from ncbench.records.record import Record
 
@@ -42,6 +43,7 @@ class Entry:
         totals: SHA-256 of the images in every cell of every split.
         losses: SHA-256 of the losses of every epoch, which no two seeds share to the last digit; None without epochs.
         history: The curves that the pages draw.
+        tuned_on_test: Which settings were chosen by looking at test results, and how; empty if none is known to be.
         note: What a reader should know of the supervision; may be empty.
         exclusion: Why it does not count; None if nothing is known against it.
     """
@@ -55,6 +57,7 @@ class Entry:
     totals: str
     losses: str | None
     history: History
+    tuned_on_test: str
     note: str
     exclusion: Problem | None
 
@@ -99,7 +102,7 @@ def inspect(data: bytes, catalogue: Catalogue) -> Entry:
     stated = stated_numbers(record, accuracies, catalogue)
     numbers = {name: accuracies[name] for name in catalogue.shown if name in accuracies} | stated
 
-    note, published_epochs = "", None
+    note, tuned, published_epochs = "", "", None
     excluded = _exclusion(record, accuracies, catalogue)
     if excluded is None:
         try:
@@ -107,6 +110,8 @@ def inspect(data: bytes, catalogue: Catalogue) -> Entry:
             manifest = check_against_manifest(record, catalogue, cells)
             configured = manifest.recipe.get("epochs") if manifest else None
             published_epochs = configured if isinstance(configured, int) else None
+            method = catalogue.find("methods", record.method.name, record.method.plugin.distribution)
+            tuned = tuned_on_test(record, method.card if method else None, manifest)
         except RefusedError as error:
             # Not refused: the file may be right, and the card or the manifest another than when it was made.
             excluded = error.field, error.reason
@@ -120,6 +125,7 @@ def inspect(data: bytes, catalogue: Catalogue) -> Entry:
         totals=_hash([(split, part.label, part.count) for split, part in sorted(cells.items())]),
         losses=_hash([epoch.losses for epoch in record.history]) if record.history else None,
         history=read_history(record),
+        tuned_on_test=tuned,
         note=note,
         exclusion=None if excluded is None else Problem(path, *excluded, refused=False),
     )

@@ -66,7 +66,9 @@ class Row(Part):
     """One configuration: its runs differ in the seed alone."""
 
     id: str = Field(description="first 12 digits of the SHA-256 of the configuration")
-    rank: int | None = Field(description="by the primary metric within the section; null below three seeds")
+    rank: int | None = Field(
+        description="by the primary metric within the section; null below three seeds, or if tuned on test"
+    )
     method: Plugin
     backbone: Plugin
     epochs: int
@@ -76,6 +78,9 @@ class Row(Part):
     )
     metrics: dict[str, Estimate] = Field(description="measure -> over the runs, on the test split")
     versus_erm: Paired | None = Field(description="on the primary metric; null without a comparable run of erm")
+    tuned_on_test: str = Field(
+        description="settings that were chosen by looking at test results, and how; such a row never ranks"
+    )
     flags: list[str]
     runs: list[Source]
 

@@ -73,6 +73,7 @@ def _row(runs: Sequence[Entry], baseline: Sequence[Entry] | None, diverged: int,
         distinction="",
         metrics={name: _estimate([run.numbers[name] for run in runs]) for name in measures if name in shared},
         versus_erm=paired,
+        tuned_on_test=_tuned(runs),
         flags=flags,
         runs=[
             Source(
@@ -142,6 +143,8 @@ def _paired(runs: Sequence[Entry], baseline: Sequence[Entry]) -> Paired | None:
 
 def _flags(runs: Sequence[Entry], diverged: int) -> list[str]:
     flags = []
+    if tuned := _tuned(runs):
+        flags.append(f"tuned on test: not ranked ({tuned})")
     if len(runs) < MIN_SEEDS:
         flags.append(f"fewer than {MIN_SEEDS} seeds: not ranked")
     if diverged:
@@ -160,10 +163,18 @@ def _flags(runs: Sequence[Entry], diverged: int) -> list[str]:
     return flags
 
 
+def _tuned(runs: Sequence[Entry]) -> str:
+    return "; ".join(sorted({run.tuned_on_test for run in runs} - {""}))
+
+
+def _may_rank(row: Row) -> bool:
+    return len(row.runs) >= MIN_SEEDS and not row.tuned_on_test
+
+
 def _ranked(rows: Sequence[Row], primary: str) -> list[Row]:
-    """Sort by the primary metric and rank what has enough seeds; equals share a rank."""
-    ordered = sorted(rows, key=lambda row: (len(row.runs) < MIN_SEEDS, -row.metrics[primary].mean, row.id))
-    means = [row.metrics[primary].mean for row in ordered if len(row.runs) >= MIN_SEEDS]
+    """Sort by the primary metric and rank what may; equals share a rank."""
+    ordered = sorted(rows, key=lambda row: (not _may_rank(row), -row.metrics[primary].mean, row.id))
+    means = [row.metrics[primary].mean for row in ordered if _may_rank(row)]
     ranks = [1 + means.index(mean) for mean in means]
     ranked = [row.model_copy(update={"rank": rank}) for row, rank in zip(ordered, ranks, strict=False)]
     return ranked + ordered[len(ranked) :]

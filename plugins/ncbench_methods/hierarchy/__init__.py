@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from ncbench import MethodCard, Supervision
+from dataclasses import replace
+
+from ncbench import MethodCard, Published, Supervision
+
+_SHORTENED = Published(
+    source="the suite cifar100_hierarchy of ncbench",
+    tuned_on_test="chosen by test accuracy, to come close to that of a method without the head",
+)
 
 CARDS = [
     MethodCard(
@@ -13,5 +20,6 @@ CARDS = [
         "Severity. ICCV 2023.",
         supervision=Supervision(hierarchy=True),
         frame="hierarchy-aware frame",
+        tuned_on_test={"cifar100": [replace(_SHORTENED, recipe={"epochs": epochs}) for epochs in (13, 14)]},
     ),
 ]

@@ -1,0 +1,36 @@
+"""Settings that were chosen by looking at test results, of which a record says nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ncbench.contracts.cards import MethodCard
+from ncbench.data.sources.manifest import Manifest
+from ncbench.records.record import Record
+
+
+def tuned_on_test(record: Record, card: MethodCard | None, manifest: Manifest | None) -> str:
+    """Return which settings of a run were chosen by looking at test results, and how; empty if none is known to be.
+
+    The card and the manifest decide, whoever submits the record and whenever it was made: a record that had to say it
+    of itself could leave it out.
+
+    Args:
+        record: Of the run.
+        card: The method's; None if it is not known here.
+        manifest: The dataset's; None if it is not known here.
+    """
+    found = []
+    for published in () if card is None else card.tuned_on_test.get(record.dataset.name, ()):
+        kept = _kept(published.parameters, record.method.parameters) + _kept(published.recipe, record.recipe)
+        found += [f"{', '.join(kept)} {published.tuned_on_test}"] if kept else []
+    if manifest is not None and manifest.tuned_on_test is not None:
+        tuned = {key: manifest.recipe[key] for key in manifest.tuned_on_test.keys}
+        kept = _kept(tuned, record.recipe)
+        found += [f"{', '.join(kept)} {manifest.tuned_on_test.reason}"] if kept else []
+    return "; ".join(found)
+
+
+def _kept(tuned: Mapping[str, Any], values: Mapping[str, Any]) -> list[str]:
+    return [f"{key}={value}" for key, value in tuned.items() if key in values and values[key] == value]
