@@ -61,7 +61,7 @@ def table(board: dict[str, Any]) -> str:
 def _cell(row: dict[str, Any]) -> str:
     value = row["metrics"][METRIC]
     half = (value["high"] - value["low"]) / 2
-    return f"{100 * value['mean']:.1f} ± {100 * half:.1f}"
+    return f"{100 * value['mean']:.1f} ± {100 * half:.1f}" + "\\*" * bool(row["tuned_on_test"])
 
 
 def with_table(readme: str, board: dict[str, Any]) -> str:
