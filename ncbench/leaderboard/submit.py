@@ -116,7 +116,7 @@ def _read_run(run: Path, catalogue: Catalogue, supersedes: str | None) -> tuple[
             content[SUPERSEDES] = supersedes
         data = canonical(content)
     except (ValueError, RecursionError) as error:
-        raise RefusedError("", f"it is not JSON ({error})") from None
+        raise RefusedError("", f"it is not JSON of a record ({error})") from None
     entry = inspect(data, catalogue)
     if entry.exclusion is not None:
         raise RefusedError(entry.exclusion.field, entry.exclusion.reason)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +19,11 @@ from ncbench.data.files import write_atomically
 from ncbench.records.record import Record, first_fault
 
 RESULT_FILE = "result.json"
-MAX_BYTES = 64 * 2**20  # far above any real record; a file beyond it is refused unread
+MAX_BYTES = 16 * 2**20
+"""Far above any real record; a file beyond it is refused unread."""
+
+MAX_ENTRIES = 200_000
+"""Members of all objects and lists of a record, by its commas: what an error for each of them may cost."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +62,7 @@ def load_result(path: str | Path) -> RunResult:
     if path.is_dir():
         path = path / RESULT_FILE
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise DataError(f"{path} is not a record: {size} bytes is more than the {MAX_BYTES} a record may have.")
-        return RunResult(Record.model_validate(parse_json(path.read_bytes())), path.parent)
+        return RunResult(Record.model_validate(parse_json(read_file(path))), path.parent)
     except OSError as error:
         raise DataError(f"There is no record at {path} ({error.strerror}).") from error
     except pydantic.ValidationError as error:
@@ -103,13 +107,49 @@ def write_result(result: RunResult) -> None:
     write_atomically(result.path, (text + "\n").encode())
 
 
+def read_file(path: Path, flags: int = 0) -> bytes:
+    """Read a regular file that is no larger than a record may be, and wait for nothing else that lies in its place.
+
+    Args:
+        path: The file.
+        flags: Of the operating system's ``open``, added to those that it is opened with.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is a folder, a pipe or a device, or too large.
+    """
+    # Non-blocking, so that a pipe in the file's place cannot hold the reader up.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | flags)
+    with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123 (a descriptor, not a path)
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("it is not a regular file")
+        if status.st_size > MAX_BYTES:
+            raise ValueError(f"its {status.st_size} bytes are more than the {MAX_BYTES} a record may have")
+        return file.readall()
+
+
+def refuse_too_many_entries(data: bytes) -> None:
+    """Refuse JSON that would cost far more than its bytes to look through; checked before anything is built of it.
+
+    Raises:
+        ValueError: It has too many entries.
+    """
+    if data.count(b",") > MAX_ENTRIES:
+        raise ValueError(
+            f"it has more than {MAX_ENTRIES} entries (of a long history, recipe.evaluate_every makes a shorter one)"
+        )
+
+
 def parse_json(data: bytes) -> Any:
     """Parse JSON in any layout.
 
     Raises:
-        ValueError: It is not JSON in UTF-8, a key appears twice, or NaN or Infinity stands for a number.
+        ValueError: It is not JSON in UTF-8, has too many entries, a key appears twice, or NaN or Infinity stands for a
+            number.
         RecursionError: It is nested too deeply.
     """
+    refuse_too_many_entries(data)
     pydantic_core.from_json(data)  # stricter: no lone surrogates, no other encoding, only so deep
     return json.loads(data, parse_constant=_refuse_constant, object_pairs_hook=_refuse_duplicates)
 
@@ -121,6 +161,6 @@ def _refuse_constant(name: str) -> float:
 def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} appears twice")
+        (key, _), *_ = Counter(key for key, _ in pairs).most_common(1)
+        raise ValueError(f"the key {key!r} appears twice")
     return found

@@ -6,9 +6,18 @@ The JSON Schema of :class:`Record` is committed beside this module (``record.sch
 from __future__ import annotations
 
 import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    FailFast,
+    Field,
+    JsonValue,
+    ValidationError,
+    model_validator,
+)
 
 from ncbench.contracts.errors import counted
 from ncbench.data.files import Part
@@ -18,7 +27,10 @@ Split = Literal["train", "val", "test"]
 Count = Annotated[int, Field(ge=0)]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Phrase = Annotated[str, Field(min_length=1, max_length=2000)]
-Numbers = dict[str, float]
+Numbers = dict[Annotated[str, Field(max_length=200)], float]
+Member = TypeVar("Member")
+Members = Annotated[list[Member], FailFast()]
+"""A list that is looked through to its first fault: an error for each member costs a thousand times its bytes."""
 
 
 class PluginPart(Part):
@@ -150,9 +162,9 @@ class Record(BaseModel):
     primary_metric: Name
     selection: dict[str, Selected]
     metrics: dict[Split, Numbers]
-    groups: dict[Split, list[Group]]
+    groups: dict[Split, Members[Group]]
     report: Numbers = Field(default_factory=dict, description="what the method itself has to report, by name")
-    history: list[Epoch]
+    history: Members[Epoch]
     terminal_phase_epoch: Count | None = Field(
         None,
         description="the last stage's first measured epoch with zero training error (Papyan et al., PNAS 2020), "
@@ -164,6 +176,11 @@ class Record(BaseModel):
 
 
 def first_fault(error: ValidationError) -> tuple[str, str]:
-    """Return the field, as a dotted path, and the message of the first thing that does not fit the schema."""
+    """Return the field, as a dotted path, and the message of the first thing that does not fit the schema.
+
+    Of a thousand faults or more only their number: pydantic lists all of them to tell one.
+    """
+    if error.error_count() >= 1000:
+        return "", f"{error.error_count()} things in it do not fit the schema of a record"
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     return ".".join(map(str, first["loc"])), first["msg"]

@@ -13,7 +13,7 @@ from typing import Any
 import pydantic
 
 from ncbench.leaderboard.intake.problems import RefusedError
-from ncbench.records.archive import parse_json
+from ncbench.records.archive import parse_json, refuse_too_many_entries
 from ncbench.records.record import Record, first_fault
 
 
@@ -37,9 +37,10 @@ def parse_record(data: bytes) -> Record:
     """Parse and validate a record in any layout.
 
     Raises:
-        RefusedError: It is not JSON, a key appears twice, or it does not fit the schema.
+        RefusedError: It is not JSON, has too many entries, a key appears twice, or it does not fit the schema.
     """
     try:
+        refuse_too_many_entries(data)
         # Strict: a count given as text is an error, not something to convert.
         record = Record.model_validate_json(data, strict=True)
         # Of a key that came twice one is kept, so that written again the text has fewer quotation marks; other layouts
@@ -49,7 +50,7 @@ def parse_record(data: bytes) -> Record:
     except pydantic.ValidationError as error:
         raise RefusedError(*first_fault(error)) from None
     except (ValueError, RecursionError) as error:
-        raise RefusedError("", f"it is not JSON ({error})") from None
+        raise RefusedError("", f"it is not JSON of a record ({error})") from None
     if "schema_version" not in record.model_fields_set:
         raise RefusedError("schema_version", "it is missing")  # the schema has a default; a file must say what it is
     return record

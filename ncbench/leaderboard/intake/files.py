@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from ncbench.contracts.cards import NAME
 from ncbench.contracts.errors import ConfigurationError, NcbenchError
 from ncbench.leaderboard.intake.problems import Problem, RefusedError, plain
-from ncbench.records.archive import MAX_BYTES
+from ncbench.records import archive as records
 
 RESULTS = "results"
 SITE = "site"
@@ -75,17 +74,11 @@ def read_file(path: Path) -> bytes:
         RefusedError: It is a link, not a regular file, too large, or cannot be read.
     """
     try:
-        # Non-blocking, so that a pipe in the file's place cannot hold the build up.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+        return records.read_file(path, getattr(os, "O_NOFOLLOW", 0))
     except OSError as error:
         raise RefusedError("", f"it cannot be read ({error.strerror})") from None
-    with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123 (a descriptor, not a path)
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise RefusedError("", "it is not a regular file")
-        if status.st_size > MAX_BYTES:
-            raise RefusedError("", f"its {status.st_size} bytes are more than the {MAX_BYTES} a record may have")
-        return file.readall()
+    except ValueError as error:
+        raise RefusedError("", str(error)) from None
 
 
 def make_folders(folder: Path, file: str) -> None:

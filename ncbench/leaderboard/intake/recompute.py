@@ -17,7 +17,7 @@ TOLERANCE = 1e-9
 _BY_ALIGNMENT = frozenset({"aligned_accuracy", "conflicting_accuracy"})
 _CELL = operator.attrgetter("target", "bias", "count", "correct")
 _MOST_IMAGES = 10**12
-_MOST_GROUPS = 10**7
+_MOST_GROUPS = 10**6
 
 Alignment = Mapping[int, int]
 """Class -> the bias value that goes along with it in training."""

@@ -52,7 +52,7 @@ def _check_free_values(record: Record) -> None:
         "backbone.parameters": record.backbone.parameters,
         "recipe": record.recipe,
         "environment": record.environment,
-        **(record.model_extra or {}),
+        "": record.model_extra,
     }
     if not -_LARGEST_INTEGER <= record.seed < _LARGEST_INTEGER:
         raise RefusedError("seed", "it is beyond 64 bits")
@@ -66,7 +66,7 @@ def _check_value(value: Any, field: str, depth: int) -> None:
     if isinstance(value, dict):
         for key, part in value.items():
             _check_value(key, field, depth)
-            _check_value(part, f"{field}.{key}" if depth < 2 else field, depth + 1)
+            _check_value(part, f"{field}.{key}".lstrip(".") if depth < 2 else field, depth + 1)
     elif isinstance(value, list):
         for part in value:
             _check_value(part, field, depth + 1)
