@@ -21,6 +21,7 @@ from ncbench.leaderboard.intake.problems import Problem, RefusedError
 from ncbench.leaderboard.pages.markdown import render
 from ncbench.leaderboard.pages.site import render_site
 from ncbench.leaderboard.tables.board import Board, Measure, MethodSummary, ReportedTable
+from ncbench.leaderboard.tables.families import families
 from ncbench.leaderboard.tables.overview import overviews
 from ncbench.leaderboard.tables.reported import read_reported
 from ncbench.leaderboard.tables.rows import dataset_table
@@ -91,18 +92,19 @@ def build_board(archive: Archive, reported: Sequence[ReportedTable]) -> Board:
     """
     counting, problems = select_counting(archive.entries)
     diverged = Counter(entry.configuration for entry in archive.entries if entry.record.status == "diverged")
-    names = "".join(f"{path}\n" for path in archive.files)
+    files = "".join(f"{path}\n" for path in archive.files)
     measures = _measures({name for entry in counting for name in entry.numbers}, archive.catalogue)
     order = [measure.name for measure in measures]
     by_dataset = grouped(counting, lambda entry: entry.record.dataset.spec)
     tables = [dataset_table(by_dataset[spec], diverged, order) for spec in sorted(by_dataset)]
+    names = {table.dataset.name for table in tables}
     return Board(
         records=len(archive.files),
         counted=len(counting),
-        digest=hashlib.sha256(names.encode()).hexdigest(),
+        digest=hashlib.sha256(files.encode()).hexdigest(),
         measures=measures,
         datasets=tables,
-        overviews=overviews(tables),
+        overviews=overviews(tables, families(names, archive.catalogue.manifests(names))),
         methods=[
             MethodSummary(name=card.name, summary=card.summary, citation=card.citation)
             for name in sorted({entry.record.method.name for entry in counting})

@@ -96,10 +96,12 @@ def test_a_long_history_is_thinned_from_first_to_last() -> None:
 def test_a_diagram_places_every_method_inside_its_box(count: int, draw: object) -> None:
     means = sorted(draw.uniform(1, count) for _ in range(count))  # type: ignore[attr-defined]
     methods = [
-        MeanRank(method=f"m{number}" * 9, distribution="d", mean_rank=mean, ranks=[mean], rows=["0"])
+        MeanRank(method=f"m{number}" * 9, distribution="d", mean_rank=mean, ranks=[mean], scores=[0.5], rows=[["0"]])
         for number, mean in enumerate(means)
     ]
-    test = RankTest(statistic=1, p_value=0.1, critical_difference=1.5, alike=[(0, count - 1)])
+    test = RankTest(
+        statistic=1, f_statistic=1, p_value=0.1, critical_difference=1.5, alike=[(0, count - 1)], against_best=[]
+    )
     drawn = diagram.draw(methods, test)
     assert [label.full_name for label in drawn.labels] == [method.method for method in methods]
     assert all(diagram.LEFT <= label.x <= diagram.RIGHT and 0 < label.y < drawn.height for label in drawn.labels)

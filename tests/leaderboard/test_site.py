@@ -159,7 +159,7 @@ def test_curves_and_the_diagram_are_drawn(varied: Path) -> None:
     assert 'class="stage" d="M' in text
     index = (varied / "site" / "index.html").read_text()
     assert index.count('<svg class="diagram"') == 1
-    assert "Friedman's test of 5 methods on 4 datasets" in index
+    assert "Friedman's test of 5 methods on 4 independent datasets" in index
 
 
 def test_what_is_left_out_is_listed_with_its_reason(varied: Path) -> None:

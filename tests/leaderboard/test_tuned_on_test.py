@@ -13,8 +13,8 @@ from ncbench.contracts.errors import ConfigurationError, PluginError
 from ncbench.data.sources.manifest import load_manifest
 from ncbench.discovery.registry import registry
 from ncbench.leaderboard.build import build
-from ncbench.leaderboard.intake.tuning import tuned_on_test
 from ncbench.leaderboard.tables.board import Board
+from ncbench.leaderboard.tables.tuning import tuned_on_test
 from ncbench.records.record import Record
 from ncbench.training.configuration import resolve
 from tests.leaderboard.records import make_record, place

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +61,11 @@ class Catalogue:
     def own(self, kind: str, name: str) -> list[Any]:
         """Return ncbench's own card of a name; none if it has no such card."""
         return [found.card for found in self.cards.get(kind, {}).get(name, []) if _is_own(found)]
+
+    def manifests(self, names: Iterable[str]) -> dict[str, Manifest]:
+        """Return the manifests of those of some datasets that are ncbench's own."""
+        found = {name: _read_manifest(card.manifest) for name in names for card in self.own("datasets", name)}
+        return {name: manifest for name, manifest in found.items() if manifest is not None}
 
     @functools.cached_property
     def measures(self) -> Mapping[str, Measure]:

@@ -22,8 +22,8 @@ from ncbench.leaderboard.intake.problems import Problem, RefusedError, plain
 from ncbench.leaderboard.intake.recompute import read_cells, recomputed_accuracies
 from ncbench.leaderboard.intake.soundness import SUPERSEDES, check_alone
 from ncbench.leaderboard.intake.stated import stated_numbers
-from ncbench.leaderboard.intake.tuning import tuned_on_test
 from ncbench.leaderboard.tables.curves import History, read_history
+from ncbench.leaderboard.tables.tuning import tuned_on_test
 from ncbench.records.record import Record
 
 Key = TypeVar("Key", bound=Hashable)

@@ -20,7 +20,6 @@ from ncbench.leaderboard.pages.wording import INTERVAL, Wording, interval_note, 
 from ncbench.leaderboard.tables.board import Board, Comparable, DatasetTable, Row, Section
 from ncbench.leaderboard.tables.curves import History
 from ncbench.leaderboard.tables.intervals import MIN_SEEDS
-from ncbench.leaderboard.tables.overview import LEAST_DATASETS, LEAST_METHODS
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -101,13 +100,12 @@ def _environment(wording: Wording) -> Environment:
         labels_key=_labels_key,
         labels_used=labels_used,
         setting=_setting,
+        probability=_probability,
     )
     environment.globals.update(
         MEASURES=wording.measures,
         INTERVAL=INTERVAL,
         MIN_SEEDS=MIN_SEEDS,
-        LEAST_METHODS=LEAST_METHODS,
-        LEAST_DATASETS=LEAST_DATASETS,
         METHODS=METHODS,
         chart=charts,
         axes=diagram,
@@ -118,6 +116,10 @@ def _environment(wording: Wording) -> Environment:
 def _setting(value: JsonValue) -> str:
     """Return a key or a value of a recipe, of which nothing is known but that it is JSON."""
     return plain(value if isinstance(value, str) else json.dumps(value, ensure_ascii=True))
+
+
+def _probability(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
 
 
 def _anchor(spec: str) -> str:

@@ -110,12 +110,19 @@ class DatasetTable(Part):
     sections: list[Section]
 
 
-class Block(Part):
-    """A dataset on which the methods of an overview are compared, and what they have in common there."""
+class Variant(Part):
+    """A dataset with one set of parameters in a block, and what the methods have in common there."""
 
     dataset: str = Field(description="canonical spec")
     backbone: str = Field(description="canonical spec")
     epochs: int
+
+
+class Block(Part):
+    """What counts as one dataset, since its variants share their images and are not independent of each other."""
+
+    dataset: str = Field(description="name of the dataset, or of the first of several made of the same images")
+    variants: list[Variant]
 
 
 class MeanRank(Part):
@@ -124,19 +131,35 @@ class MeanRank(Part):
     method: str
     distribution: str
     mean_rank: float
-    ranks: list[float] = Field(description="one a block; equals share the mean of their ranks")
-    rows: list[str] = Field(description="ids of the rows compared, one a block")
+    ranks: list[float] = Field(description="one a block, by the score there; equals share the mean of their ranks")
+    scores: list[float] = Field(description="one a block: the mean over its variants of each one's primary metric")
+    rows: list[list[str]] = Field(description="ids of the rows compared, one a variant of each block")
+
+
+class PairTest(Part):
+    """Wilcoxon's signed-rank test of a method against the one of best mean rank, over the blocks."""
+
+    method: str
+    distribution: str
+    p_value: float
+    adjusted: float = Field(description="the p-value after Holm's correction for all pairs with the best")
 
 
 class RankTest(Part):
-    """Friedman's test of equal mean ranks, and Nemenyi's critical difference at the 5% level."""
+    """Friedman's test of equal mean ranks over independent blocks, and which methods it tells apart.
 
-    statistic: float
-    p_value: float
+    Demšar, JMLR 7, 2006: Iman and Davenport's F, Nemenyi's critical difference at the 5% level, and Wilcoxon's test of
+    pairs.
+    """
+
+    statistic: float = Field(description="Friedman's chi-squared, corrected for ties")
+    f_statistic: float | None = Field(description="Iman and Davenport's; null if infinite, all blocks agreeing")
+    p_value: float = Field(description="of the F statistic")
     critical_difference: float
     alike: list[tuple[int, int]] = Field(
         description="first and last position, among the methods, of each run that the difference does not tell apart"
     )
+    against_best: list[PairTest] = Field(description="every method but the first, in order")
 
 
 class Overview(Comparable):
@@ -144,8 +167,11 @@ class Overview(Comparable):
 
     blocks: list[Block] = Field(description="empty if no two methods share two datasets")
     methods: list[MeanRank]
-    incomplete: list[str] = Field(description="methods with ranked rows, but not of every block's backbone and epochs")
-    test: RankTest | None = Field(description="null for fewer than three methods or three blocks")
+    incomplete: list[str] = Field(
+        description="methods with ranked rows, but not of every variant's backbone and epochs"
+    )
+    test: RankTest | None = Field(description="null if the methods or the independent datasets are too few")
+    untested: str = Field(description="why there is no test; empty if there is one, or nothing to compare")
 
 
 class MethodSummary(Part):

@@ -1,8 +1,8 @@
-"""Methods over several datasets: mean ranks, the Friedman test, and Nemenyi's critical difference.
+"""Methods over several datasets: mean ranks, and which differences between them are more than chance.
 
-Demšar, Statistical Comparisons of Classifiers over Multiple Data Sets, JMLR 7, 2006, sections 3.2.2 and 3.2.4. A
-dataset with one set of parameters is one block; within it, all methods have one backbone and one number of epochs, for
-what a longer training gains is no merit of a method.
+Demšar, Statistical Comparisons of Classifiers over Multiple Data Sets, JMLR 7, 2006, section 3. Its tests take
+independent blocks, so datasets made of the same images are averaged into one, whatever their parameters. On each of them
+all methods have one backbone and one number of epochs, for what a longer training gains is no merit of a method.
 """
 
 from __future__ import annotations
@@ -12,24 +12,38 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
+from ncbench.contracts.errors import counted
 from ncbench.leaderboard.tables.board import (
     Block,
     Comparable,
     DatasetTable,
     MeanRank,
     Overview,
+    PairTest,
     RankTest,
     Row,
     Section,
+    Variant,
+)
+from ncbench.leaderboard.tables.rank_tests import (
+    alike,
+    critical_difference,
+    friedman,
+    holm,
+    iman_davenport,
+    mean_ranks,
+    wilcoxon,
 )
 
-ALPHA = 0.05
 LEAST_METHODS = 3
 LEAST_DATASETS = 3
-"""For a test. With three methods on two datasets no difference of mean ranks reaches the critical one."""
+"""For a test, independent ones. With three methods on two no difference of mean ranks reaches the critical one."""
 
 DIGITS = 4
 """Decimals kept of what numerical integration gives: far fewer than it has right, so that machines agree."""
+
+SCORE_DIGITS = 6
+"""Decimals kept of a mean over variants, so that what is equal but for rounding ties."""
 
 Method = tuple[str, str]
 """Name and distribution. A method keeps its identity whatever its parameters: those are tuned for each dataset."""
@@ -37,12 +51,16 @@ Method = tuple[str, str]
 Kind = tuple[str, int]
 """Backbone and epochs: what rows must share to be compared."""
 
+Families = Mapping[str, str]
+"""Dataset name -> what it shares its images with (see :mod:`~ncbench.leaderboard.tables.families`)."""
 
-def overviews(tables: Sequence[DatasetTable]) -> list[Overview]:
+
+def overviews(tables: Sequence[DatasetTable], families: Families) -> list[Overview]:
     """Compare the methods that have ranked rows on the same datasets, for each group of comparable rows.
 
     Args:
         tables: Every dataset's table, ranked.
+        families: Of every table's dataset.
 
     Returns:
         One overview for each combination of labels used and selection rule that has a ranked row, in their order.
@@ -52,111 +70,101 @@ def overviews(tables: Sequence[DatasetTable]) -> list[Overview]:
         for section in table.sections:
             if any(row.rank is not None for row in section.rows):
                 groups[tuple(getattr(section, name) for name in Comparable.model_fields)].append((table, section))
-    return [_overview(groups[key]) for key in sorted(groups)]
+    return [_overview(groups[key], families) for key in sorted(groups)]
 
 
-def mean_ranks(scores: Sequence[Sequence[float]]) -> tuple[list[list[float]], list[float]]:
-    """Rank the methods on each dataset and average.
-
-    Args:
-        scores: (datasets, methods), higher is better.
-
-    Returns:
-        Ranks (datasets, methods), 1 is best, equals share the mean of their ranks; and the mean rank of each method.
-    """
-    from scipy.stats import rankdata  # here, as elsewhere in this package: it is slow to import
-
-    ranks: list[list[float]] = [rankdata([-score for score in row]).tolist() for row in scores]
-    return ranks, [fmean(column) for column in zip(*ranks, strict=True)]
-
-
-def critical_difference(methods: int, datasets: int) -> float:
-    """Return the difference of mean ranks from which on two methods differ at the 5% level (Nemenyi).
-
-    q sqrt(k (k + 1) / (6 N)) with q the studentized range's quantile over sqrt(2).
-    """
-    from scipy.stats import studentized_range
-
-    quantile = float(studentized_range.ppf(1 - ALPHA, methods, math.inf)) / math.sqrt(2)
-    return quantile * math.sqrt(methods * (methods + 1) / (6 * datasets))
-
-
-def friedman(ranks: Sequence[Sequence[float]]) -> tuple[float, float]:
-    """Return the statistic, corrected for ties, and the p-value of the Friedman test.
-
-    Args:
-        ranks: (datasets, methods) of three methods or more.
-    """
-    from scipy.stats import friedmanchisquare
-
-    if all(len(set(row)) == 1 for row in ranks):
-        return 0.0, 1.0  # every method ties with every other everywhere, where the correction divides by zero
-    statistic, p_value = friedmanchisquare(*zip(*ranks, strict=True))
-    return float(statistic), float(p_value)
-
-
-def alike(means: Sequence[float], difference: float) -> list[tuple[int, int]]:
-    """Return the largest runs of methods that the critical difference does not tell apart.
-
-    Args:
-        means: Mean ranks, increasing.
-        difference: The critical difference.
-
-    Returns:
-        First and last position of each run of two methods or more; none lies inside another.
-    """
-    runs: list[tuple[int, int]] = []
-    for first, lowest in enumerate(means):
-        last = max(position for position, value in enumerate(means) if value - lowest < difference)
-        if last > first and (not runs or last > runs[-1][1]):
-            runs.append((first, last))
-    return runs
-
-
-def _overview(members: Sequence[tuple[DatasetTable, Section]]) -> Overview:
+def _overview(members: Sequence[tuple[DatasetTable, Section]], families: Families) -> Overview:
     """Compare the methods of some sections of one group, each with its dataset's table."""
+    tables = {table.dataset.spec: table for table, _ in members}
     rows = {table.dataset.spec: _one_row_a_method(table, section) for table, section in members}
-    primary = {table.dataset.spec: table.primary_metric for table, _ in members}
+    family = {spec: families[table.dataset.name] for spec, table in tables.items()}
     ranked = {_identity(row) for _, section in members for row in section.rows if row.rank is not None}
-    methods, datasets = _complete(rows)
-    blocks = [[rows[dataset][method] for method in methods] for dataset in datasets]
-    ranks, means = mean_ranks(
-        [[row.metrics[primary[dataset]].mean for row in block] for dataset, block in zip(datasets, blocks, strict=True)]
-    )
+    methods, datasets = _complete(rows, family)
+    blocks = [
+        [spec for spec in datasets if family[spec] == name] for name in sorted({family[each] for each in datasets})
+    ]
+    scores = [
+        [
+            round(fmean(rows[spec][method].metrics[tables[spec].primary_metric].mean for spec in block), SCORE_DIGITS)
+            for method in methods
+        ]
+        for block in blocks
+    ]
+    ranks, means = mean_ranks(scores)
     compared = [
         MeanRank(
-            method=name,
-            distribution=distribution,
+            method=method[0],
+            distribution=method[1],
             mean_rank=round(means[position], DIGITS),
             ranks=[row[position] for row in ranks],
-            rows=[block[position].id for block in blocks],
+            scores=[row[position] for row in scores],
+            rows=[[rows[spec][method].id for spec in block] for block in blocks],
         )
-        for position, (name, distribution) in enumerate(methods)
+        for position, method in enumerate(methods)
     ]
     compared.sort(key=lambda item: item.mean_rank)  # equals stay in the order of their names
     _, section = members[0]
+    untested = _untested(len(methods), blocks)
     return Overview(
         **{name: getattr(section, name) for name in Comparable.model_fields},
         blocks=[
-            Block(dataset=dataset, backbone=block[0].backbone.spec, epochs=block[0].epochs)
-            for dataset, block in zip(datasets, blocks, strict=True)
+            Block(dataset=family[block[0]], variants=[_variant(spec, rows[spec][methods[0]]) for spec in block])
+            for block in blocks
         ],
         methods=compared,
         incomplete=sorted({name for name, _ in ranked.difference(methods)}),
-        test=_test(ranks, [item.mean_rank for item in compared]),
+        test=_test(ranks, compared) if blocks and not untested else None,
+        untested=untested,
     )
 
 
-def _test(ranks: Sequence[Sequence[float]], means: Sequence[float]) -> RankTest | None:
-    if len(ranks) < LEAST_DATASETS or len(means) < LEAST_METHODS:
-        return None
-    statistic, p_value = friedman(ranks)
-    difference = round(critical_difference(len(means), len(ranks)), DIGITS)
+def _variant(spec: str, row: Row) -> Variant:
+    return Variant(dataset=spec, backbone=row.backbone.spec, epochs=row.epochs)
+
+
+def _untested(methods: int, blocks: Sequence[Sequence[str]]) -> str:
+    """Return why the ranks are not put to a test, as a sentence without a full stop; empty if they are."""
+    if not blocks:
+        return ""
+    if len(blocks) < LEAST_DATASETS:
+        variants = sum(map(len, blocks))
+        made = ""
+        if variants > len(blocks):
+            made = f" ({counted(variants, 'table')}: variants of one dataset share their images and count as one)"
+        return (
+            f"Friedman's test takes {LEAST_DATASETS} independent datasets or more, and here there "
+            f"{'is' if len(blocks) == 1 else 'are'} {len(blocks)}{made}"
+        )
+    if methods < LEAST_METHODS:
+        return f"Friedman's test takes {LEAST_METHODS} methods or more, and here there are {methods}"
+    return ""
+
+
+def _test(ranks: Sequence[Sequence[float]], compared: Sequence[MeanRank]) -> RankTest:
+    count, number = len(compared), len(ranks)
+    statistic, _ = friedman(ranks)
+    ratio, p_value = iman_davenport(statistic, count, number)
+    difference = round(critical_difference(count, number), DIGITS)
+    best, *others = compared
+    pairs = [
+        wilcoxon([round(ours - theirs, SCORE_DIGITS) for ours, theirs in zip(best.scores, other.scores, strict=True)])
+        for other in others
+    ]
     return RankTest(
         statistic=round(statistic, DIGITS),
+        f_statistic=round(ratio, DIGITS) if math.isfinite(ratio) else None,
         p_value=round(p_value, DIGITS),
         critical_difference=difference,
-        alike=alike(means, difference),
+        alike=alike([item.mean_rank for item in compared], difference),
+        against_best=[
+            PairTest(
+                method=other.method,
+                distribution=other.distribution,
+                p_value=round(single, DIGITS),
+                adjusted=round(adjusted, DIGITS),
+            )
+            for other, single, adjusted in zip(others, pairs, holm(pairs), strict=True)
+        ],
     )
 
 
@@ -185,11 +193,11 @@ def _one_row_a_method(table: DatasetTable, section: Section) -> dict[Method, Row
     return found
 
 
-def _complete(tables: Mapping[str, Mapping[Method, Row]]) -> tuple[list[Method], list[str]]:
+def _complete(tables: Mapping[str, Mapping[Method, Row]], family: Mapping[str, str]) -> tuple[list[Method], list[str]]:
     """Return methods and datasets of which every pair has a row: those with the most pairs; empty if there are none.
 
     The datasets tried are those that two methods share, which finds the best in all but contrived cases, and in
-    little time in every case. Enough of both for a test goes before the number of pairs.
+    little time in every case. Enough methods and independent datasets for a test go before the number of pairs.
     """
     run_on: defaultdict[Method, set[str]] = defaultdict(set)
     for dataset, rows in tables.items():
@@ -202,7 +210,7 @@ def _complete(tables: Mapping[str, Mapping[Method, Row]]) -> tuple[list[Method],
 
     def size(datasets: Sequence[str]) -> tuple[bool, int, int]:
         methods = users(datasets)
-        testable = methods >= LEAST_METHODS and len(datasets) >= LEAST_DATASETS
+        testable = methods >= LEAST_METHODS and len({family[spec] for spec in datasets}) >= LEAST_DATASETS
         return testable, methods * len(datasets), len(datasets)
 
     candidates = sorted({tuple(sorted(one & other)) for one in sets for other in sets})
