@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import faulthandler
-import os
 import sys
 import traceback
 from typing import Any
@@ -13,8 +12,8 @@ import click
 import ncbench
 from ncbench.cli import supervisor
 from ncbench.cli.commands import collapse, compare, data, leaderboard, listing, plot, plugins, run, sweep
-from ncbench.cli.terminal import tell
-from ncbench.contracts.errors import NcbenchError, described
+from ncbench.cli.terminal import sound_streams, tell
+from ncbench.contracts.errors import NcbenchError, described, lacking
 from ncbench.discovery.registry import registry
 
 CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -60,6 +59,11 @@ class _Guarded(click.Group):
 
 def main() -> None:
     """Run the command line and exit: 0 done, 2 usage, 3 data, 4 diverged, 130 interrupted, 1 any other failure."""
+    with sound_streams():
+        sys.exit(_exit_code())
+
+
+def _exit_code() -> int:
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
     supervisor.go_on_supervised()
@@ -68,28 +72,27 @@ def main() -> None:
     try:
         _add_commands()
         code = cli.main(arguments, standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
+        return code if isinstance(code, int) else 0
     except (click.exceptions.Abort, KeyboardInterrupt):
         tell("Interrupted.")
-        sys.exit(130)
+        return 130
     except click.ClickException as error:
         error.show()
-        sys.exit(2)
+        return 2
     except NcbenchError as error:
         if debug:
             traceback.print_exc()
         tell(f"Error: {error}")
-        sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # The reader of our output is gone, as in `ncbench list methods | head -1`.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        return error.exit_code
+    except BrokenPipeError:  # the reader of our output is gone, as in `ncbench list methods | head -1`
+        return 1
     except SystemExit:
         raise
     except BaseException as error:  # a plugin's command may raise one
         if debug:
             traceback.print_exc()
-        tell(f"Error: {described(error)}. This is a fault in ncbench or a plugin; --debug shows where.")
-        sys.exit(1)
+        fault = f"{described(error)}. This is a fault in ncbench or a plugin; --debug shows where."
+        tell(f"Error: {lacking(error) or fault}")
+        return 1
     finally:
         supervisor.leave()

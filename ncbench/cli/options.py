@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
 
+
+class PathOption(click.Path):
+    """A path as a shell reads it, of every option and argument: see :func:`ncbench.data.files.from_home`."""
+
+    def __init__(self, *, exists: bool = False, file_okay: bool = True) -> None:
+        super().__init__(exists=exists, file_okay=file_okay, path_type=Path)
+
+    def convert(
+        self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | bytes | os.PathLike[str]:
+        """Return the path, which is a ``pathlib.Path``."""
+        from ncbench.data.files import from_home  # here, since --help needs no path and is to be fast
+
+        return super().convert(from_home(os.fspath(value)), param, ctx)
+
+
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 debug = click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
-run_paths = click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+run_paths = click.argument("runs", nargs=-1, required=True, type=PathOption())
 folder_of_runs = click.option(
-    "--output", type=click.Path(path_type=Path), default="runs", show_default=True, help="Folder of the run folders."
+    "--output", type=PathOption(), default="runs", show_default=True, help="Folder of the run folders."
 )
 synthetic = click.option(
     "--synthetic", is_flag=True, help="Use the dataset's generated twin; such records are never ranked."
@@ -22,6 +39,6 @@ allow_mismatch = click.option(
 )
 data_root = click.option(
     "--data-root",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    type=PathOption(exists=True, file_okay=False),
     help="Where datasets lie. Default: $NCBENCH_DATA, then the platform's cache folder.",
 )

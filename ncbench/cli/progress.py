@@ -12,6 +12,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
+from ncbench.cli.terminal import text_console
 from ncbench.discovery.registry import registry
 from ncbench.training.loop import Reporter, Silent
 
@@ -88,5 +89,5 @@ def make_reporter(quiet: bool) -> Iterator[Reporter]:
     elif not sys.stderr.isatty():
         yield PlainLines()
     else:
-        with Bar(Console(stderr=True)) as bar:
+        with Bar(text_console(stderr=True)) as bar:
             yield bar

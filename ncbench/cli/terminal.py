@@ -1,19 +1,102 @@
-"""Where text for people goes: no wider than a terminal, and in one piece elsewhere."""
+"""Where text for people goes: streams that take every text, and lines no wider than a terminal."""
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import os
 import shutil
 import sys
 import textwrap
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import click
+
+from ncbench.contracts.errors import NcbenchError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 _UNLIMITED = 10_000  # a pipe or a file has no width at which lines would have to be broken
+_ESCAPE = "ncbench.escape"
+
+
+@contextlib.contextmanager
+def sound_streams() -> Iterator[None]:
+    """Let standard output and standard error take every text for as long as the context is open.
+
+    What their encoding lacks is written as ``\\u03bc``, and a file's name that is no text as the bytes it consists of.
+    One that is closed, as for a service, leads nowhere. What cannot be written to standard output is an error, since
+    somebody wants it; standard error falls silent, since no run should end because nobody listens to it any more.
+    """
+    # Else the next files to be opened would be taken for the streams.
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    codecs.register_error(_ESCAPE, _escape)
+    before = sys.stdout, sys.stderr
+    sys.stdout = cast("TextIO", _Stream(_opened(sys.stdout, 1), wanted=True))
+    sys.stderr = cast("TextIO", _Stream(_opened(sys.stderr, 2), wanted=False))
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+def _opened(stream: TextIO | None, descriptor: int) -> TextIO:
+    """Return a stream in which no text is an error; None, as Python has a closed one, leads nowhere."""
+    if stream is None:
+        return os.fdopen(descriptor, "w", encoding="utf-8", errors=_ESCAPE, closefd=False)
+    if reconfigure := getattr(stream, "reconfigure", None):  # a stream that a test has put there may have none
+        reconfigure(errors=_ESCAPE)
+    return stream
+
+
+def _escape(error: UnicodeError) -> tuple[str | bytes, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letter = error.object[error.start]
+    if "\udc80" <= letter <= "\udcff":  # how Python has a byte of a file's name that is no text
+        return bytes([ord(letter) - 0xDC00]), error.start + 1
+    return letter.encode("ascii", "backslashreplace").decode(), error.start + 1
+
+
+class _Stream:
+    """A stream whose failures are one error, time and again, or none."""
+
+    def __init__(self, stream: TextIO, wanted: bool) -> None:
+        self._stream = stream
+        self._wanted = wanted
+        self._failure: OSError | None = None
+
+    def write(self, text: str) -> int:
+        self._attempt(lambda: self._stream.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        self._attempt(self._stream.flush)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "buffer":  # through which click writes UTF-8 where the encoding is ASCII
+            raise AttributeError(name)
+        return getattr(self._stream, name)
+
+    def _attempt(self, action: Callable[[], object]) -> None:
+        if self._failure is None:
+            try:
+                action()
+            except OSError as error:
+                self._failure = error
+                # What is left in the buffer would fail again when Python ends.
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, self._stream.fileno())
+                os.close(nowhere)
+        if self._failure is None or not self._wanted:
+            return
+        if isinstance(self._failure, BrokenPipeError):
+            raise self._failure
+        raise NcbenchError(f"Standard output cannot be written to ({self._failure.strerror}).") from self._failure
 
 
 def text_width() -> int:
@@ -32,11 +115,14 @@ def wrapped(line: str, indent: int = 0) -> str:
     )
 
 
-def text_console() -> Console:
-    """Return a console on standard output of that width, which prints text as it is."""
+def text_console(*, stderr: bool = False) -> Console:
+    """Return a console of that width, on standard output unless said otherwise, which prints every text as it is.
+
+    There is no other: to a console that reads markup, ``runs[red]`` and ``runs:key:`` are not names of folders.
+    """
     from rich.console import Console  # here, since ncbench list needs the width alone and is to be fast
 
-    return Console(width=text_width(), markup=False, highlight=False)
+    return Console(stderr=stderr, width=None if stderr else text_width(), markup=False, emoji=False, highlight=False)
 
 
 def tell(line: str) -> None:

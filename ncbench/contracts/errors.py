@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import errno
+import re
 from collections.abc import Iterable, Sequence
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""Numbers of the errors of a disk that is full, or of which a user may have no more."""
+# What has no exception of its own: torch's allocators, and the loader of libraries.
+_MEMORY = re.compile(r"can't allocate memory|out of memory|cannot allocate memory|failed to map segment", re.IGNORECASE)
 
 
 class NcbenchError(Exception):
@@ -51,6 +58,22 @@ def name_offenders(offenders: Sequence[str], limit: int = 20) -> str:
     """Return the first offenders in one line, and how many more there are."""
     shown = "; ".join(offenders[:limit])
     return shown if len(offenders) <= limit else f"{shown}; and {len(offenders) - limit} more"
+
+
+def lacking(error: BaseException) -> str | None:
+    """Return what the machine lacks, and what to do, if that is why an error was raised; None if it is not."""
+    if isinstance(error, MemoryError) or _MEMORY.search(described(error)):
+        return f"Memory ran out ({described(error):.200}): end other programs, or make fewer runs at a time."
+    if "can't start new thread" in described(error) or (isinstance(error, OSError) and error.errno == errno.EAGAIN):
+        return f"No more processes or threads are allowed ({described(error)}): raise the limit (ulimit -u)."
+    if not isinstance(error, OSError):
+        return None
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return f"{error.strerror}: more files are needed at once than are allowed; raise the limit (ulimit -n)."
+    if error.errno in FULL:
+        where = f" for {error.filename}" if error.filename else ""
+        return f"There is no space left{where}: free some and try again."
+    return None
 
 
 def described(error: BaseException) -> str:

@@ -43,6 +43,22 @@ def _fault(item: Mapping[str, Any]) -> str:
     return f" {message}, not {given:.80}" if message.startswith("should") else f": {message}"
 
 
+def from_home(path: str | Path) -> Path:
+    """Return a path as a shell reads it: ``~`` and ``~user`` at its beginning are homes.
+
+    A shell leaves them alone in ``--output=~/runs``, in quotes and in many files.
+
+    Raises:
+        ConfigurationError: There is no such user.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ConfigurationError(
+            f"{path} begins with the home of a user who is not known here; write ./{path} if it is a name."
+        ) from error
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that a reader, or a crash, sees the old content or the new and nothing between."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

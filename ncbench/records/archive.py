@@ -15,7 +15,7 @@ import pydantic
 import pydantic_core
 
 from ncbench.contracts.errors import DataError
-from ncbench.data.files import write_atomically
+from ncbench.data.files import from_home, write_atomically
 from ncbench.records.record import Record, first_fault
 
 RESULT_FILE = "result.json"
@@ -58,7 +58,7 @@ def load_result(path: str | Path) -> RunResult:
     Raises:
         DataError: There is no record, it is not JSON, or it does not fit the schema; the message names the field.
     """
-    path = Path(path)
+    path = from_home(path)
     if path.is_dir():
         path = path / RESULT_FILE
     try:

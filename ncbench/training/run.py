@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from ncbench.contracts.errors import ConfigurationError, DataError, NcbenchError, counted, described
-from ncbench.data.files import locked
+from ncbench.data.files import from_home, locked
 from ncbench.data.store.open import Store
 from ncbench.data.store.prepare import prepare
 from ncbench.records.archive import RESULT_FILE, RunResult
@@ -89,7 +89,7 @@ def run(
     configuration = resolve(method, dataset, backbone, seed, set, synthetic, allow_mismatch)
     if resume and force:
         raise ConfigurationError("--resume goes on with a run and --force discards it; give one of them.")
-    runner = _Runner(Path(output), find_device(device), data_root, checkpoint_seconds, reporter or Silent(), warn)
+    runner = _Runner(from_home(output), find_device(device), data_root, checkpoint_seconds, reporter or Silent(), warn)
     return runner.make(configuration, resume, force)
 
 

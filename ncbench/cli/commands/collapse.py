@@ -12,13 +12,13 @@ from ncbench.cli import options
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=options.PathOption())
 @click.option("--features", default="features", show_default=True, metavar="NAME", help="Array of features, (N, d).")
 @click.option("--labels", default="labels", show_default=True, metavar="NAME", help="Array of classes, (N,) integers.")
 @click.option("--weight", metavar="NAME", help="Array of classifier rows, (K, d); default: weight, if there is one.")
 @click.option("--bias", metavar="NAME", help="Array of the classifier's bias, (K,); default: bias, if there is one.")
 @options.as_json
-@click.option("--plot", type=click.Path(path_type=Path), metavar="FOLDER", help="Write grams.png and grams.svg there.")
+@click.option("--plot", type=options.PathOption(), metavar="FOLDER", help="Write grams.png and grams.svg there.")
 def collapse(file: Path, as_json: bool, plot: Path | None, **names: Any) -> None:
     """Measure neural collapse of saved features.
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _data_root = click.option(
     "--data-root",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=options.PathOption(file_okay=False),
     help="Folder that holds the datasets' folders; searched before $NCBENCH_DATA and the cache folder.",
 )
 
@@ -183,7 +183,7 @@ def verify_sources(dataset: str, data_root: Path | None, synthetic: bool) -> Non
 
 @data.command()
 @click.argument("dataset")
-@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("folder", type=options.PathOption(file_okay=False))
 def synthesize(dataset: str, folder: Path) -> None:
     """Write a twin of a DATASET into FOLDER, a data root: the real layout with generated images."""
     from ncbench.contracts.dataset import DatasetParameters

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ncbench.cli import options
 from ncbench.cli.terminal import tell, text_console
 from ncbench.contracts.errors import DataError
 
@@ -19,7 +20,7 @@ _FOLDER = click.option(
     default="leaderboard",
     show_default=True,
     metavar="DIR",
-    type=click.Path(path_type=Path),
+    type=options.PathOption(),
     help="The leaderboard folder.",
 )
 
@@ -73,7 +74,7 @@ def check(folder: Path, base: str | None) -> int:
 
 
 @leaderboard.command()
-@click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path, exists=True))
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=options.PathOption(exists=True))
 @_FOLDER
 @click.option("--supersedes", metavar="HASH", help="The record that the run corrects, by the name of its file.")
 def submit(runs: tuple[Path, ...], folder: Path, supersedes: str | None) -> int:

@@ -35,7 +35,7 @@ _NEXT_STEP = {
 )
 @click.option(
     "--output",
-    type=click.Path(path_type=Path),
+    type=options.PathOption(),
     help="Folder for the PNG and SVG; default: the run's, or the current one for several.",
 )
 def plot(runs: tuple[Path, ...], kind: str, output: Path | None) -> None:

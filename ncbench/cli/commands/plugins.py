@@ -30,7 +30,7 @@ def plugins(context: click.Context, as_json: bool) -> None:
     default=".",
     show_default=True,
     metavar="DIR",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=options.PathOption(file_okay=False),
     help="Folder to write the package into.",
 )
 def new(name: str, kind: str, output: Path) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("suite", type=click.Path(path_type=Path))
+@click.argument("suite", type=options.PathOption())
 @options.folder_of_runs
 @click.option(
     "--launcher",
@@ -78,7 +78,6 @@ def sweep(
 
 def _make(state: Sweep, launcher: Launcher, data_root: Path | None) -> None:
     """Make the runs and show how they go: a line for each that starts or is over, or on a terminal a table."""
-    from rich.console import Console
     from rich.live import Live
 
     from ncbench.cli.tables.sweep import describe, table
@@ -94,7 +93,7 @@ def _make(state: Sweep, launcher: Launcher, data_root: Path | None) -> None:
                     left = sum(not other.problem for other in state.unfinished)
                     tell(f"{name}: {run.problem or run.state} ({left} left)")
         return
-    console = Console(stderr=True, markup=False, highlight=False)
+    console = text_console(stderr=True)
     with (
         Live(table(state), console=console, transient=True) as live,
         contextlib.closing(state.make(launcher, data_root, console.print)) as events,

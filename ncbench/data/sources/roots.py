@@ -8,20 +8,20 @@ from pathlib import Path
 import platformdirs
 
 from ncbench.contracts.errors import DataError
+from ncbench.data.files import from_home
 from ncbench.data.sources.manifest import Manifest, ManualSource
 
 
 def cache_folder() -> Path:
     """Return the folder ncbench writes below: ``$NCBENCH_CACHE``, else the platform's cache folder of the user."""
-    given = os.environ.get("NCBENCH_CACHE")
-    return Path(given).expanduser() if given else platformdirs.user_cache_path("ncbench")
+    return from_home(os.environ.get("NCBENCH_CACHE") or platformdirs.user_cache_path("ncbench"))
 
 
 def data_roots(data_root: Path | None = None) -> list[Path]:
     """Return the folders that may hold a dataset's folder, in the order they are searched."""
-    roots = [data_root] if data_root is not None else []
+    roots = [from_home(data_root)] if data_root is not None else []
     if given := os.environ.get("NCBENCH_DATA"):
-        roots.append(Path(given).expanduser())
+        roots.append(from_home(given))
     return [*roots, cache_folder() / "data"]
 
 
