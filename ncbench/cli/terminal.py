@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import click
 
-from ncbench.contracts.errors import NcbenchError
+from ncbench.contracts.errors import NcbenchError, one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -126,5 +126,10 @@ def text_console(*, stderr: bool = False) -> Console:
 
 
 def tell(line: str) -> None:
-    """Print a line on standard error."""
-    click.echo(line, err=True)
+    """Print a line on standard error; names of files in it that hold a line break do not break it."""
+    click.echo(one_line(line), err=True)
+
+
+def show(line: str) -> None:
+    """Print a line on standard output, as :func:`tell`."""
+    click.echo(one_line(line))

@@ -11,12 +11,17 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """Numbers of the errors of a disk that is full, or of which a user may have no more."""
 # What has no exception of its own: torch's allocators, and the loader of libraries.
 _MEMORY = re.compile(r"can't allocate memory|out of memory|cannot allocate memory|failed to map segment", re.IGNORECASE)
+# Line breaks, what moves a terminal's cursor, and what Unicode has of either.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class NcbenchError(Exception):
     """Base of every error ncbench raises on purpose: one line saying what is wrong and what to do next."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
 
 
 class ConfigurationError(NcbenchError):
@@ -52,6 +57,11 @@ def unknown_name(kind: str, name: str, valid: Iterable[str]) -> ConfigurationErr
     hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
     listed = f" Valid: {', '.join(choices)}." if choices else " There are none."
     return ConfigurationError(f"Unknown {kind} {name!r}.{hint}{listed}")
+
+
+def one_line(text: str) -> str:
+    r"""Return a text with its control characters written as ``\n`` and so on: the names of files may hold any."""
+    return _CONTROL.sub(lambda match: repr(match[0])[1:-1], text)
 
 
 def name_offenders(offenders: Sequence[str], limit: int = 20) -> str:

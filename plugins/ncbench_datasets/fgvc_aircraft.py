@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ncbench import DataError, Split, name_offenders
-from ncbench_datasets.layouts.folders import content
+from ncbench_datasets.layouts.folders import text
 from ncbench_datasets.layouts.listed_images import listed_images
 from ncbench_datasets.layouts.photographs import Photographs
 from ncbench_datasets.made.twin_pictures import striped
@@ -180,10 +180,7 @@ def read_table(path: Path) -> dict[str, str]:
     Raises:
         DataError: The file is missing, lines are of another form, or images occur twice; all are named.
     """
-    try:
-        lines = content(path).decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} cannot be read ({error}).") from error
+    lines = text(path).splitlines()
     labels: dict[str, str] = {}
     problems = []
     for number, line in enumerate(lines, start=1):

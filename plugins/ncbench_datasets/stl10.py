@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ncbench import DataError, Dataset, Split, name_offenders
-from ncbench_datasets.layouts.folders import content
+from ncbench_datasets.layouts.folders import content, text
 from ncbench_datasets.made.twin_pictures import striped
 
 SIDE = 96
@@ -50,7 +50,7 @@ class Stl10(Dataset):
             DataError: A file is truncated or damaged, labels are outside 1..10, or the classes have other names.
         """
         path = self.source / BINARY_FOLDER / NAMES_FILE
-        names = content(path).decode("utf-8", "replace").split()
+        names = text(path).split()
         if names != list(self.class_names):
             raise DataError(f"{path} names other classes: {' '.join(names) or 'none'}.")
         return {split: self._read(split) for split in SPLITS}

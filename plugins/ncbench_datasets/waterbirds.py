@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from ncbench import DataError, Split, name_offenders
+from ncbench_datasets.layouts.folders import text
 from ncbench_datasets.layouts.hub_files import find_shards, read_images
-from ncbench_datasets.layouts.listed_images import leads_out, listed_images
+from ncbench_datasets.layouts.listed_images import leads_out, listed_images, on_disk
 from ncbench_datasets.layouts.photographs import Photographs
 from ncbench_datasets.made.twin_pictures import striped_on
 
@@ -69,7 +71,7 @@ class Waterbirds(Photographs):
 
     def _listed(self, rows: Sequence[_Row]) -> Split:
         return Split(
-            inputs=[self.source / row.name for row in rows],
+            inputs=[path for path, _ in on_disk(self.source, [row.name for row in rows])],
             target=np.array([row.y for row in rows], dtype=np.int64),
             bias=np.array([row.place for row in rows], dtype=np.int64),
             ids=[row.name for row in rows],
@@ -117,29 +119,28 @@ def read_metadata(path: Path) -> list[_Row]:
     problems: list[str] = []
     seen: dict[str, int] = {}
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            wanted = ("img_filename", *LIMITS)
-            if missing := [name for name in wanted if name not in (reader.fieldnames or ())]:
-                raise DataError(f"{path} has no column {', '.join(missing)}, but {', '.join(reader.fieldnames or ())}.")
-            for entry in reader:
-                name, line = entry["img_filename"] or "", reader.line_num
-                codes = {key: entry[key] for key in LIMITS}
-                wrong = [
-                    f"{key} {'is missing' if code is None else f'is {code!r}'}"
-                    for key, code in codes.items()
-                    if code not in {str(number) for number in range(LIMITS[key])}
-                ]
-                if leads_out(name):
-                    wrong.append(f"img_filename is {name!r}")
-                elif name in seen:
-                    wrong.append(f"the image is that of line {seen[name]}")
-                if wrong:
-                    problems.append(f"line {line}: {', '.join(wrong)}")
-                    continue
-                seen[name] = line
-                rows.append(_Row(name, *(int(codes[key]) for key in LIMITS)))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reader = csv.DictReader(io.StringIO(text(path), newline=""))
+        wanted = ("img_filename", *LIMITS)
+        if missing := [name for name in wanted if name not in (reader.fieldnames or ())]:
+            raise DataError(f"{path} has no column {', '.join(missing)}, but {', '.join(reader.fieldnames or ())}.")
+        for entry in reader:
+            name, line = entry["img_filename"] or "", reader.line_num
+            codes = {key: entry[key] and entry[key].strip() for key in LIMITS}
+            wrong = [
+                f"{key} {'is missing' if code is None else f'is {code!r}'}"
+                for key, code in codes.items()
+                if code not in {str(number) for number in range(LIMITS[key])}
+            ]
+            if leads_out(name):
+                wrong.append(f"img_filename is {name!r}")
+            elif name in seen:
+                wrong.append(f"the image is that of line {seen[name]}")
+            if wrong:
+                problems.append(f"line {line}: {', '.join(wrong)}")
+                continue
+            seen[name] = line
+            rows.append(_Row(name, *(int(codes[key]) for key in LIMITS)))
+    except csv.Error as error:
         raise DataError(f"{path} cannot be read ({error}).") from error
     if problems:
         raise DataError(f"{path} is damaged in {len(problems)} rows: {name_offenders(problems)}.")

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from ncbench.cli import options
+from ncbench.cli.terminal import show
 
 
 @click.command()
@@ -40,4 +41,4 @@ def collapse(file: Path, as_json: bool, plot: Path | None, **names: Any) -> None
         click.echo(json.dumps({**to_json(report), "plots": [str(path) for path in paths]}, indent=2))
         return
     for line in (*lines(report), *paths):
-        click.echo(line)
+        show(str(line))

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ncbench.cli import options
-from ncbench.cli.terminal import tell, wrapped
-from ncbench.contracts.errors import ConfigurationError, DataError, NcbenchError, counted, described
+from ncbench.cli.terminal import show, tell, wrapped
+from ncbench.contracts.errors import ConfigurationError, DataError, NcbenchError, counted, described, one_line
 from ncbench.contracts.specs import Spec
 from ncbench.discovery.isolation import stdout_to_stderr
 from ncbench.discovery.registry import registry
@@ -53,7 +53,7 @@ def list_datasets(data_root: Path | None, as_json: bool) -> None:
     widths = [max(len(line[column]) for line in table) for column in range(4)]
     for line in table:
         cells = [f"{cell:<{width}}" for cell, width in zip(line, widths, strict=False)]
-        click.echo("  ".join([*cells, line[4]]).rstrip())
+        show("  ".join([*cells, line[4]]).rstrip())
 
 
 @data.command()
@@ -86,7 +86,7 @@ def info(dataset: str, data_root: Path | None, as_json: bool) -> None:
         ("recipe", ", ".join(f"{key}={value}" for key, value in manifest.recipe.items())),
         ("reported", f"{manifest.primary_metric}, selected by {manifest.selection}"),
         *((f"{row['name']}={row['value']}", row["description"]) for row in parameters),
-        ("sources", f"{status['sources']}: {status['reason'] or status['where'] or 'in the package'}"),
+        ("sources", one_line(f"{status['sources']}: {status['reason'] or status['where'] or 'in the package'}")),
         ("stores", f"{status['stores']}, {_megabytes(status['store_bytes'])}"),
         ("notes", manifest.notes.strip()),
     ]
@@ -116,7 +116,7 @@ def fetch_sources(dataset: str, data_root: Path | None) -> None:
     status = _status(card.name, data_root)
     if status["sources"] == "present":
         if not wrong_files(manifest, Path(status["where"])):
-            click.echo(f"{card.name} is here already: {status['where']}")
+            show(f"{card.name} is here already: {status['where']}")
             return
         tell(f"Files in {status['where']} are not the published ones.")
     tell(f"{manifest.title}. Licence: {manifest.licence.name} ({manifest.licence.url})")
@@ -130,7 +130,7 @@ def fetch_sources(dataset: str, data_root: Path | None) -> None:
             f"{card.name} was fetched to {root}, but {status['where']}, whose files are not the published ones, is "
             f"found first: move it away, or use --data-root {root}."
         )
-    click.echo(f"{card.name} is here: {status['where']}. Next: ncbench data prepare {dataset}")
+    show(f"{card.name} is here: {status['where']}. Next: ncbench data prepare {dataset}")
 
 
 @data.command("prepare")
@@ -150,9 +150,10 @@ def prepare_store(dataset: str, **others: Any) -> None:
     for name, split in store.splits.items():
         kind = "images" if split.inputs.ndim == 4 else "vectors"
         click.echo(f"{name:<5} {len(split):>9,} {kind} of {' x '.join(map(str, split.inputs.shape[1:]))}")
-    click.echo(f"fingerprint {store.fingerprint}\nstore       {store.folder}")
+    show(f"fingerprint {store.fingerprint}")
+    show(f"store       {store.folder}")
     for difference in store.mismatch:
-        click.echo(f"mismatch    {difference}")
+        show(f"mismatch    {difference}")
 
 
 @data.command("verify")
@@ -172,13 +173,13 @@ def verify_sources(dataset: str, data_root: Path | None, synthetic: bool) -> Non
         manifest = manifest.for_twin()
     problems = verify(found, params.spec(card.name), manifest, tell)
     for problem in problems:
-        click.echo(problem)
+        show(problem)
     if problems:
         origin = f" ncbench data info {card.name} says where its files come from." if found.folder is not None else ""
         count = counted(len(problems), "problem")
         raise DataError(f"{count} with {dataset}: put right what is named above, then verify anew.{origin}")
     where = "" if found.folder is None else f" in {found.source}"  # not always below --data-root, which comes first
-    click.echo(f"{dataset}{where} is whole.")
+    show(f"{dataset}{where} is whole.")
 
 
 @data.command()
@@ -199,7 +200,7 @@ def synthesize(dataset: str, folder: Path) -> None:
         write_twin(kind, folder)
     except OSError as error:
         raise DataError(f"Cannot write to {folder} ({error.strerror or error}): choose another folder.") from error
-    click.echo(
+    show(
         f"The twin of {card.name} is in {folder / kind.folder}; use it with --data-root {folder} --allow-mismatch, "
         "since it is not the real data."
     )

@@ -65,7 +65,8 @@ def sweep(
         with terminated_as_interrupted():
             _make(state, make_launcher(launcher, given), data_root)
     except KeyboardInterrupt:
-        tell("\nInterrupted. Give the same command again to go on.")
+        click.echo(err=True)
+        tell("Interrupted. Give the same command again to go on.")
         sys.exit(130)
     text_console().print(table(state))
     problems: dict[str, list[str]] = {}

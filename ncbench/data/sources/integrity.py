@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import os
@@ -32,6 +33,7 @@ def signature(files: Iterable[Path], root: Path | None) -> str:
     real_root = root.resolve()
     real_parents: dict[Path, Path] = {}
     offenders: list[str] = []
+    leads_out = False
     for path in sorted(files):
         if path.parent not in real_parents:
             real_parents[path.parent] = path.parent.resolve()
@@ -41,9 +43,10 @@ def signature(files: Iterable[Path], root: Path | None) -> str:
             if stat.S_ISLNK(state.st_mode):
                 real, state = path.resolve(strict=True), path.stat()
         except (OSError, RuntimeError) as error:
-            offenders.append(f"{path} (missing)" if isinstance(error, FileNotFoundError) else f"{path} ({error})")
+            offenders.append(f"{path} ({_why_not_there(path, error)})")
             continue
         if not real.is_relative_to(real_root):
+            leads_out = True
             offenders.append(f"{path} (a link out of the folder)")
         elif not stat.S_ISREG(state.st_mode):
             offenders.append(f"{path} (not a file)")
@@ -51,8 +54,17 @@ def signature(files: Iterable[Path], root: Path | None) -> str:
             relative = os.fsencode(path.relative_to(root)).hex()
             digest.update(f"{relative} {state.st_size} {state.st_mtime_ns}\n".encode())
     if offenders:
-        raise DataError(f"{root} cannot be used: {name_offenders(offenders)}.")
+        way = f" Put what links lead to into it; the whole folder may be a link (ln -s ELSEWHERE {root})."
+        raise DataError(f"{root} cannot be used: {name_offenders(offenders)}.{way if leads_out else ''}")
     return digest.hexdigest()
+
+
+def _why_not_there(path: Path, error: OSError | RuntimeError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "a link to nothing" if path.is_symlink() else "missing"
+    if isinstance(error, RuntimeError) or error.errno == errno.ELOOP:  # as Python before 3.13 has it, and since
+        return "a link to itself"
+    return error.strerror or str(error)
 
 
 def wrong_files(manifest: Manifest, folder: Path) -> list[str]:

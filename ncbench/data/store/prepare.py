@@ -15,7 +15,8 @@ from ncbench.contracts.dataset import Dataset, DatasetParameters
 from ncbench.contracts.errors import ConfigurationError, DataError
 from ncbench.data.files import locked
 from ncbench.data.sources.manifest import Manifest, load_manifest
-from ncbench.data.sources.roots import cache_folder, how_to_get, roots_with, unwritable
+from ncbench.data.sources.misplaced import where_it_lies
+from ncbench.data.sources.roots import cache_folder, data_roots, how_to_get, roots_with, unwritable
 from ncbench.data.store.open import Store, open_store
 
 
@@ -74,7 +75,8 @@ def locate(
 
     Raises:
         ConfigurationError: As :func:`prepare`.
-        DataError: The data are missing; the message says where they were looked for and how to get them.
+        DataError: The data are missing; the message says where they were looked for, where else they seem to lie, and
+            how to get them.
     """
     kind: type[Dataset] = card.load()
     own = _built(card, params).own
@@ -84,16 +86,29 @@ def locate(
         return kind(own, None)
     if synthetic:
         return kind(own, twin_root(card, kind, report))
-    incomplete: DataError | None = None
-    for root in roots_with(kind.folder, manifest, data_root):
-        dataset = kind(own, root)
+    problem: DataError | None = None
+    try:
+        for root in roots_with(kind.folder, manifest, data_root):
+            dataset = kind(own, root)
+            try:
+                dataset.source_files()
+            except DataError as error:
+                problem = problem or DataError(f"{error} {how_to_get(manifest)}")
+            else:
+                return dataset
+    except DataError as missing:
+        problem = missing
+
+    def is_whole(place: Path) -> bool:
+        dataset = kind(own, place.parent)
+        dataset.folder = place.name  # type: ignore[misc]
         try:
-            dataset.source_files()
-        except DataError as error:
-            incomplete = incomplete or error
-        else:
-            return dataset
-    raise DataError(f"{incomplete} {how_to_get(manifest)}") from incomplete
+            return bool(dataset.source_files())
+        except Exception:  # the folder is none of its own: whatever its code makes of that
+            return False
+
+    elsewhere = where_it_lies([card.name], kind.folder, data_roots(data_root), is_whole)
+    raise DataError(f"{str(problem).removesuffix('.')}. {elsewhere}" if elsewhere else str(problem)) from problem
 
 
 def _built(card: DatasetCard, params: DatasetParameters | Mapping[str, Any]) -> DatasetParameters:

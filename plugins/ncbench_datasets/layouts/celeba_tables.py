@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import io
 import re
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ncbench import DataError, name_offenders
-from ncbench_datasets.layouts.folders import content
+from ncbench_datasets.layouts.folders import text
 
 ATTRIBUTES = (
     "5_o_Clock_Shadow",
@@ -83,15 +82,15 @@ def read_attributes(path: Path) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
         DataError: The table cannot be read, is cut off, lacks an attribute, or has rows of another length, values other
             than -1 and 1, strange names of images, or a name twice; the offenders are named.
     """
-    text = content(path).removeprefix(codecs.BOM_UTF8)
+    table = text(path).encode()
     lines = None
     if path.suffix == ".txt":
-        first, _, text = text.partition(b"\n")
+        first, _, table = table.partition(b"\n")
         if not first.strip().isdigit():
             raise DataError(f"{path} does not begin with the number of its images.")
         lines = int(first)
-        text = _with_commas(b"image_id " + text)
-    names, order, columns = _read(path, text, ATTRIBUTES)
+        table = _with_commas(b"image_id " + table)
+    names, order, columns = _read(path, table, ATTRIBUTES)
     if lines not in (None, len(names)):
         raise DataError(f"{path} is cut off or damaged: it says that it lists {lines} images, and lists {len(names)}.")
     values = {}
@@ -118,10 +117,10 @@ def read_partition(path: Path) -> tuple[np.ndarray, np.ndarray]:
         DataError: The table cannot be read, or has rows of another length, other numbers, strange names of images, or a
             name twice; the offenders are named.
     """
-    text = content(path).removeprefix(codecs.BOM_UTF8)
+    table = text(path).encode()
     if path.suffix == ".txt":
-        text = b"image_id,partition\n" + _with_commas(text)
-    names, order, columns = _read(path, text, ("partition",))
+        table = b"image_id,partition\n" + _with_commas(table)
+    names, order, columns = _read(path, table, ("partition",))
     parts = np.full(len(names), -1, dtype=np.int64)
     for code in range(3):
         parts[_equal(columns["partition"], str(code))] = code
@@ -148,11 +147,11 @@ def same_images(first: np.ndarray, second: np.ndarray, paths: Sequence[Path]) ->
         raise DataError(f"{len(alone)} images are in one of {paths[0]} and {paths[1]} only: {offenders}.")
 
 
-def _with_commas(text: bytes) -> bytes:
-    return b"\n".join(b",".join(line.split()) for line in text.splitlines())
+def _with_commas(lines: bytes) -> bytes:
+    return b"\n".join(b",".join(line.split()) for line in lines.splitlines())
 
 
-def _read(path: Path, text: bytes, wanted: Sequence[str]) -> tuple[np.ndarray, np.ndarray, Mapping[str, Any]]:
+def _read(path: Path, content: bytes, wanted: Sequence[str]) -> tuple[np.ndarray, np.ndarray, Mapping[str, Any]]:
     """Return the names in order, the rows that have them, and the wanted columns as text in the order of the rows."""
     import pyarrow as pa  # here, since importing it takes a third of a second
     from pyarrow import csv
@@ -165,7 +164,7 @@ def _read(path: Path, text: bytes, wanted: Sequence[str]) -> tuple[np.ndarray, n
 
     try:
         table = csv.read_csv(
-            io.BytesIO(text),
+            io.BytesIO(content),
             read_options=csv.ReadOptions(use_threads=False),
             parse_options=csv.ParseOptions(quote_char=False, invalid_row_handler=note),
             convert_options=csv.ConvertOptions(

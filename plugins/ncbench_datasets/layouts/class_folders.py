@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -60,9 +61,11 @@ class ClassFolders(Photographs):
 def list_classes(folder: Path) -> Listing:
     """List what a folder holds; hidden files and folders are passed over.
 
+    Classes are named in Unicode's composed form, whichever the disk has, so that they are the same everywhere.
+
     Raises:
-        DataError: The folder is missing or empty, files lie beside the class folders, class folders hold no image, or
-            files in them are no images; all are named.
+        DataError: The folder is missing or empty, files lie beside the class folders, class folders hold no image or
+            have one name, or files in them are no images; all are named.
     """
     problems = []
     listing: dict[str, list[Path]] = {}
@@ -71,15 +74,19 @@ def list_classes(folder: Path) -> Listing:
             problems.append(f"{folder / name} is no class folder")
             continue
         inside = [inner for inner, _ in entries(folder / name)]
-        listing[name] = [folder / name / inner for inner in inside if inner.lower().endswith(SUFFIXES)]
+        images = [folder / name / inner for inner in inside if inner.lower().endswith(SUFFIXES)]
         problems += [f"{folder / name / inner} is no image" for inner in inside if not inner.lower().endswith(SUFFIXES)]
-        if not listing[name]:
+        if not images:
             problems.append(f"{folder / name} holds no images")
+        composed = unicodedata.normalize("NFC", name)
+        if composed in listing:
+            problems.append(f"{folder / name} has the name of another class folder, in another form of Unicode")
+        listing[composed] = images
     if not listing:
         problems.append("it holds no class folders")
     if problems:
         raise DataError(f"{folder} is not laid out as <class>/<image>: {name_offenders(problems)}.")
-    return listing
+    return dict(sorted(listing.items()))
 
 
 def check_classes(listings: Mapping[Path, Listing], classes: Collection[str]) -> None:

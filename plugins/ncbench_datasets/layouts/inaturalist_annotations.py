@@ -52,7 +52,7 @@ def read_annotations(folder: Path, files: Mapping[str, str]) -> Release:
         splits=splits,
         files=[
             *paths.values(),
-            *(folder / image["file_name"] for content in contents.values() for image in content["images"]),
+            *(image for split in splits.values() for image in split.inputs if isinstance(image, Path)),
         ],
     )
 
