@@ -216,18 +216,24 @@ def test_glass_blur_copies_neighbours_as_published(severity: int) -> None:
 
 
 def test_motion_blur_leaves_a_half_gaussian_trail() -> None:
-    dot = np.zeros((4, 41, 41, 1))
-    dot[:, 20, 20] = 1
+    dot = np.zeros((4, 41, 41, 1), dtype=np.uint8)
+    dot[:, 20, 20] = 255
     trails = blur.along_lines(dot, 6, 2, np.array([0.0, 90.0, -90.0, 45.0]))[..., 0]
     taps = np.exp(-(np.arange(13) ** 2) / 8)
-    taps /= taps.sum()
+    levels = np.floor(np.rint(65535 * taps / taps.sum()) / 257)  # of 65535 steps, cut off to 255
     # A pixel takes from those ahead of it, so the trail lies behind the dot.
-    np.testing.assert_allclose(trails[0, 20, 20:7:-1], taps, atol=1e-12)
-    np.testing.assert_allclose(trails[1, 20:7:-1, 20], taps, atol=1e-12)
-    np.testing.assert_allclose(trails[2, 20:33, 20], taps, atol=1e-12)
+    np.testing.assert_array_equal(trails[0, 20, 20:7:-1], levels)
+    np.testing.assert_array_equal(trails[1, 20:7:-1, 20], levels)
+    np.testing.assert_array_equal(trails[2, 20:33, 20], levels)
+    np.testing.assert_array_equal(trails[:3].sum(axis=(1, 2)), levels.sum())
     diagonal = trails[3, np.arange(20, 10, -1), np.arange(20, 10, -1)]
-    assert diagonal.sum() == pytest.approx(1)
-    np.testing.assert_allclose(trails.sum(axis=(1, 2)), 1)
+    assert diagonal.sum() == trails[3].sum() == pytest.approx(255, abs=len(diagonal))
+
+
+def test_motion_blur_cuts_fractions_off() -> None:
+    halves = np.tile(np.array([10, 11], dtype=np.uint8)[None, None, :, None], (1, 32, 16, 3))
+    blurred = blur.along_lines(halves, 9, 100, np.zeros(1))  # hardly a Gaussian: 10.5 wherever it meets both
+    assert (blurred[:, :, :13] == 10).all()
 
 
 def test_motion_blur_goes_on_with_the_outermost_pixels() -> None:
@@ -295,32 +301,51 @@ def test_jpeg_and_pixelate_are_pillows(severity: int) -> None:
 # ---------------------------------------------------------------- elastic
 
 
-@pytest.mark.parametrize("half", [True, False])
-def test_images_are_looked_up_as_scipy_does(half: bool) -> None:
+def test_images_are_looked_up_as_scipy_does() -> None:
     generator = np.random.default_rng(0)
     rows, columns = generator.uniform(-5, 37, (2, 3, 32, 32))
-    ours = digital.sampled(PICTURES[:3].astype(float), rows, columns, half=half)
-    mode = "reflect" if half else "mirror"
+    ours = digital.sampled(PICTURES[:3].astype(float), rows, columns)
     for index in range(3):
         for channel in range(3):
             theirs = ndimage.map_coordinates(
-                PICTURES[index, :, :, channel].astype(float), (rows[index], columns[index]), order=1, mode=mode
+                PICTURES[index, :, :, channel].astype(float), (rows[index], columns[index]), order=1, mode="mirror"
             )
             np.testing.assert_allclose(ours[index, :, :, channel], theirs, atol=1e-9)
 
 
-def test_without_displacements_elastic_is_an_affine_map() -> None:
+@pytest.mark.parametrize(
+    ("place", "expected"),  # on a line of 10, 20, 30, ...
+    [
+        (0.0, 10), (3.25, 42.5), (31.0, 320),
+        (-0.25, 17.5),  # not 10, nor 12.5: folded about the edge, then once more about the outermost pixel
+        (-1.0, 10), (-1.25, 12.5), (-2.5, 25),  # further out, about the edge alone
+        (31.25, 317.5), (32.0, 320), (32.75, 312.5),
+    ],
+)  # fmt: skip
+def test_beyond_its_edges_an_image_is_folded_back_as_old_scipy_did(place: float, expected: float) -> None:
+    line = np.tile(np.arange(10.0, 330, 10)[None, None, :, None], (1, 32, 1, 1))
+    where = digital.reflected(np.full((1, 32, 32), place))
+    np.testing.assert_allclose(digital.sampled(line, np.zeros((1, 32, 32)), where), expected)
+
+
+def test_without_displacements_elastic_is_an_affine_map_in_steps_of_a_32nd() -> None:
     astray = digital.ELASTIC[0][2]
     ours = _apply("elastic", 1)
+    pixels = [(row, column) for row in range(32) for column in range(32)]
     for index, stream in enumerate(_streams(4)):
-        moves = stream.uniform(-astray, astray, (3, 2))  # of three points (x, y)
-        points = np.array([[26, 26], [26, 6], [6, 6]]) + moves
+        moves = stream.uniform(-astray, astray, (3, 2)).astype(np.float32)  # of three points (x, y)
+        corners = np.array([[26, 26], [26, 6], [6, 6]], dtype=np.float32)
         # matrix @ (x, y, 1) is where the pixel (x, y) of the result comes from
-        matrix = np.array([[26, 26], [26, 6], [6, 6]]).T @ np.linalg.inv(np.vstack([points.T, np.ones(3)]))
-        swapped = matrix[::-1, [1, 0, 2]]  # rows and columns in the place of x and y
+        matrix = corners.T @ np.linalg.inv(np.vstack([(corners + moves).T, np.ones(3)]))
+        x, y = (  # OpenCV's whole numbers, a pixel at a time
+            np.array(
+                [(round(1024 * (b * row + c)) + round(1024 * a * column) + 16) // 32 / 32 for row, column in pixels]
+            )
+            for a, b, c in matrix.tolist()
+        )
         for channel in range(3):
             plane = PICTURES[index, :, :, channel].astype(float)
-            theirs = ndimage.affine_transform(plane, swapped[:, :2], swapped[:, 2], order=1, mode="mirror")
+            theirs = ndimage.map_coordinates(plane, (y, x), order=1, mode="mirror").reshape(32, 32)
             _close(ours[index, :, :, channel], theirs)
 
 

@@ -2,18 +2,23 @@
 
 The definitions and the parameters of the five severities are those that CIFAR-10-C was made with, milder than those of
 ImageNet-C. The libraries that offer these corruptions have the latter only, so they are written here, on whole batches
-and without OpenCV, scikit-image and ImageMagick. What differs from the published code:
+and without OpenCV, scikit-image and ImageMagick.
+
+Given the same random numbers they were found to be, bit for bit, what the code of Learning from Failure
+(github.com/alinlab/LfF, e66796e) makes of 400 photographs at every severity, with the libraries that it names and
+ImageMagick 6.9.11 Q16, its accidents included: motion blur and snow are cut off to grey levels, drops of water deeper
+than 255 start again at 0, and ``elastic`` looks pixels up in steps of 1/32 and mirrors them twice beyond two edges.
+What differs:
 
 - Random numbers are other ones: every image has a stream of its own, so that an image's corruption depends on its place
   in its split and on nothing else.
-- ``frost`` blends in textures drawn by a generator in the place of crops of photographs, which are not ours to ship;
-  see :func:`ncbench_datasets.made.corruptions.weather.frost`.
+- ``frost`` blends in textures drawn by a generator in the place of crops of photographs, which are not ours to ship: 2
+  to 4 grey levels brighter on average; see :func:`ncbench_datasets.made.corruptions.weather.frost`.
+- ``jpeg`` is what Pillow's libjpeg-turbo makes. The code's Pillow had libjpeg 9, which scales colours otherwise: a grey
+  level apart on average, up to 80 at the edges of saturated colours.
+- Gaussian, glass and defocus blur add a hair (1e-6 of a grey level) before fractions are cut off, so that an image does
+  not depend on the processor that rounds the sums: up to 2 % of the values are one level brighter.
 - ``spatter`` leaves an image without a drop as it is, where the published code divides by zero.
-- ``elastic`` interpolates with exact weights, which OpenCV used to round to 1/32.
-- A hair (1e-6 of a grey level) is added before fractions are cut off, so that rounding errors don't cost a grey level.
-
-Given the same random numbers, everything else was found within one grey level of OpenCV 5.0, scikit-image 0.26 and the
-motion blur of imagecorruptions 1.1.2, at every severity.
 
 The published code of ``glass blur`` means to swap neighbouring pixels, but since both sides are views of one array it
 copies one over the other. CIFAR-10-C was made by that code, so this does the same.

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from scipy import ndimage
 
-from ncbench_datasets.made.corruptions.pixels import SIDE, Streams, draw, grey_levels, smooth, unit
+from ncbench_datasets.made.corruptions.pixels import SIDE, Streams, draw, filtered_levels, grey_levels, smooth, unit
 
 GAUSSIAN_SIGMA = (0.4, 0.6, 0.7, 0.8, 1)
 DEFOCUS = ((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1))  # radius, sigma that softens the disk
@@ -18,13 +18,13 @@ ZOOM_END = (1.06, 1.11, 1.16, 1.21, 1.26)  # factors from 1 in steps of 0.01
 
 def gaussian_blur(images: np.ndarray, severity: int, streams: Streams) -> np.ndarray:
     """Blur by a Gaussian."""
-    return grey_levels(smooth(unit(images), GAUSSIAN_SIGMA[severity - 1]))
+    return filtered_levels(smooth(unit(images), GAUSSIAN_SIGMA[severity - 1]))
 
 
 def defocus_blur(images: np.ndarray, severity: int, streams: Streams) -> np.ndarray:
     """Blur by a disk with softened edges; the image is mirrored about its outermost pixels."""
     kernel = disk(*DEFOCUS[severity - 1])
-    return grey_levels(ndimage.correlate(unit(images), kernel[None, :, :, None], mode="mirror"))
+    return filtered_levels(ndimage.correlate(unit(images), kernel[None, :, :, None], mode="mirror"))
 
 
 def disk(radius: float, sigma: float) -> np.ndarray:
@@ -35,11 +35,11 @@ def disk(radius: float, sigma: float) -> np.ndarray:
         sigma: Of the Gaussian of three taps a direction that softens it.
     """
     offsets = np.arange(-2, 3)
-    inside = (offsets[:, None] ** 2 + offsets**2 <= radius**2).astype(np.float64)
+    inside = (offsets[:, None] ** 2 + offsets**2 <= radius**2).astype(np.float32)
     taps = np.exp(-(np.arange(-1, 2) ** 2) / (2 * sigma**2))
-    softening = np.outer(taps, taps) / taps.sum() ** 2
-    softened: np.ndarray = ndimage.convolve(inside / inside.sum(), softening, mode="constant")
-    return softened
+    taps = (taps / taps.sum()).astype(np.float32)
+    softened = ndimage.convolve1d(inside / inside.sum(), taps, axis=1, mode="constant")
+    return np.asarray(ndimage.convolve1d(softened, taps, axis=0, mode="constant"))
 
 
 def glass_blur(images: np.ndarray, severity: int, streams: Streams) -> np.ndarray:
@@ -49,7 +49,7 @@ def glass_blur(images: np.ndarray, severity: int, streams: Streams) -> np.ndarra
     or -1 in either direction has by then. (The swap that this is meant to be, see the package's docstring.)
     """
     sigma, reach, passes = GLASS[severity - 1]
-    shuffled = grey_levels(smooth(unit(images), sigma))
+    shuffled = filtered_levels(smooth(unit(images), sigma))
     places = range(SIDE - reach, reach, -1)
     offsets = draw(streams, lambda stream: stream.randint(-reach, reach, (passes, len(places), len(places), 2)))
     every = np.arange(len(images))
@@ -58,28 +58,29 @@ def glass_blur(images: np.ndarray, severity: int, streams: Streams) -> np.ndarra
             for j, column in enumerate(places):
                 across, down = offsets[:, turn, i, j, 0], offsets[:, turn, i, j, 1]
                 shuffled[:, row, column] = shuffled[every, row + down, column + across]
-    return grey_levels(smooth(unit(shuffled), sigma))
+    return filtered_levels(smooth(unit(shuffled), sigma))
 
 
 def motion_blur(images: np.ndarray, severity: int, streams: Streams) -> np.ndarray:
     """Blur along a line of a random direction within 45 degrees of the horizontal."""
     angles = draw(streams, lambda stream: stream.uniform(-45, 45, ()))
     radius, sigma = MOTION[severity - 1]
-    blurred = along_lines(images.astype(np.float64), radius, sigma, angles)
-    return np.asarray(np.rint(np.clip(blurred, 0, 255)), dtype=np.uint8)
+    return along_lines(images, radius, sigma, angles)
 
 
 def along_lines(batch: np.ndarray, radius: float, sigma: float, angles: np.ndarray) -> np.ndarray:
-    """Blur each image along a line, as ImageMagick's motion blur does: backwards only, and in steps of whole pixels.
+    """Blur each image along a line, as ImageMagick 6 (Q16) does: backwards only, and in steps of whole pixels.
+
+    Sums are rounded to its 257 steps a grey level, which are cut off to grey levels when the image is written.
 
     Args:
-        batch: (N, H, W, C).
+        batch: (N, H, W, C) uint8.
         radius: Of the kernel: it has 2 radius + 1 taps.
         sigma: Of the half Gaussian that the taps are.
         angles: (N,) degrees.
 
     Returns:
-        (N, H, W, C) float64. Beyond its edges an image goes on with its outermost pixels.
+        (N, H, W, C) uint8. Beyond its edges an image goes on with its outermost pixels.
     """
     width = 2 * math.ceil(radius) + 1
     taps = np.exp(-(np.arange(width) ** 2) / (2 * sigma**2))
@@ -89,20 +90,22 @@ def along_lines(batch: np.ndarray, radius: float, sigma: float, angles: np.ndarr
     across = np.ceil(np.arange(width) * np.cos(direction) - 0.5).astype(np.intp)
     _, height, length, _ = batch.shape
     every = np.arange(len(batch))[:, None, None]
-    blurred = np.zeros(batch.shape, dtype=np.float64)
+    steps = np.zeros(batch.shape, dtype=np.float64)
     for tap, weight in enumerate(taps):
         rows = np.clip(np.arange(height) + down[:, tap, None], 0, height - 1)  # (N, H)
         columns = np.clip(np.arange(length) + across[:, tap, None], 0, length - 1)  # (N, W)
-        blurred += weight * batch[every, rows[:, :, None], columns[:, None, :]]
-    return blurred
+        steps += 257 * weight * batch[every, rows[:, :, None], columns[:, None, :]]
+    return np.asarray((steps + 0.5).astype(np.uint16) // 257, dtype=np.uint8)
 
 
 def zoom_blur(images: np.ndarray, severity: int, streams: Streams) -> np.ndarray:
     """Return the mean of the image and of its enlargements."""
-    x = unit(images)
+    x = unit(images, np.float32)
     factors = np.arange(1, ZOOM_END[severity - 1], 0.01)
-    total = x + sum(enlarged(x, factor) for factor in factors)
-    return grey_levels(total / (len(factors) + 1))
+    total = np.zeros_like(x)
+    for factor in factors:
+        total += enlarged(x, factor).astype(np.float32)
+    return grey_levels((x + total) / np.float32(len(factors) + 1))
 
 
 def enlarged(batch: np.ndarray, factor: float) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 import numpy as np
+from matplotlib.colors import hsv_to_rgb, rgb_to_hsv
 from PIL import Image
 
 from ncbench_datasets.made.corruptions.pixels import SIDE, Streams, draw, grey_levels, smooth, unit
@@ -19,32 +20,18 @@ ELASTIC = ((0, 0, 2.56), (1.6, 6.4, 2.24), (2.56, 1.92, 1.92), (3.2, 1.28, 1.6),
 
 
 def brightness(images: np.ndarray, severity: int, streams: Streams) -> np.ndarray:
-    """Raise the value of HSV.
-
-    With hue and saturation fixed, all channels are proportional to the value; black becomes grey.
-    """
-    x = unit(images)
-    value = x.max(axis=3, keepdims=True)
-    raised = np.minimum(1, value + BRIGHTNESS[severity - 1])
-    return grey_levels(np.where(value > 0, x * raised / np.where(value > 0, value, 1), raised))
+    """Raise the value of HSV."""
+    hsv = rgb_to_hsv(unit(images))
+    hsv[..., 2] = np.clip(hsv[..., 2] + BRIGHTNESS[severity - 1], 0, 1)
+    return grey_levels(hsv_to_rgb(hsv))
 
 
 def saturate(images: np.ndarray, severity: int, streams: Streams) -> np.ndarray:
-    """Change the saturation of HSV.
-
-    With hue and value fixed, how far a channel is below the value is proportional to the saturation; what is grey has
-    the hue of red.
-    """
+    """Change the saturation of HSV."""
     factor, summand = SATURATION[severity - 1]
-    x = unit(images)
-    value = x.max(axis=3, keepdims=True)
-    below = value - x
-    spread = below.max(axis=3, keepdims=True)
-    saturation = spread / np.where(value > 0, value, 1)
-    changed = np.clip(saturation * factor + summand, 0, 1)
-    coloured = below * changed / np.where(saturation > 0, saturation, 1)
-    grey = value * changed * np.array([0, 1, 1])
-    return grey_levels(value - np.where(saturation > 0, coloured, grey))
+    hsv = rgb_to_hsv(unit(images))
+    hsv[..., 1] = np.clip(hsv[..., 1] * factor + summand, 0, 1)
+    return grey_levels(hsv_to_rgb(hsv))
 
 
 def contrast(images: np.ndarray, severity: int, streams: Streams) -> np.ndarray:
@@ -76,44 +63,68 @@ def pixelate(images: np.ndarray, severity: int, streams: Streams) -> np.ndarray:
 def elastic(images: np.ndarray, severity: int, streams: Streams) -> np.ndarray:
     """Map the image by a random affine map, then displace its pixels by smooth random fields."""
     size, smoothness, astray = ELASTIC[severity - 1]
-    corners = np.array([[26, 26], [26, 6], [6, 6]], dtype=np.float64)  # (x, y)
-    moves = draw(streams, lambda stream: stream.uniform(-astray, astray, (3, 2)))
+    corners = np.array([[26, 26], [26, 6], [6, 6]], dtype=np.float32)  # (x, y)
+    moves = draw(streams, lambda stream: stream.uniform(-astray, astray, (3, 2))).astype(np.float32)
     fields = draw(streams, lambda stream: stream.uniform(-1, 1, (2, SIDE, SIDE)))  # across, down
-    across, down = (size * smooth(fields[:, i], smoothness, mode="reflect", truncate=3) for i in range(2))
+    smooth_fields = (smooth(fields[:, i], smoothness, mode="reflect", truncate=3) for i in range(2))
+    across, down = ((size * field).astype(np.float32) for field in smooth_fields)
     rows, columns = np.mgrid[0:SIDE, 0:SIDE].astype(np.float64)
     # The affine map takes the corners to corners + moves; a pixel of the result is looked up by its inverse.
-    to_source = np.linalg.solve(_with_ones(corners + moves), np.broadcast_to(corners, moves.shape))  # (N, 3, 2)
-    source = np.stack([columns, rows, np.ones_like(rows)], axis=2) @ to_source[:, None]  # (N, 32, 32, 2)
-    mapped = sampled(unit(images), source[..., 1], source[..., 0], half=False)
-    return grey_levels(sampled(mapped, rows + down, columns + across, half=True))
+    inverse = np.linalg.solve(_with_ones(corners + moves), np.broadcast_to(corners, moves.shape))  # (N, 3, 2)
+    x, y = (_to_32nds(inverse[:, :, axis]) for axis in range(2))
+    mapped = sampled(unit(images, np.float32), y, x)
+    displaced = sampled(mapped.astype(np.float64), reflected(rows + down), reflected(columns + across))
+    return grey_levels(displaced.astype(np.float32))
 
 
 def _with_ones(points: np.ndarray) -> np.ndarray:
     return np.concatenate([points, np.ones((*points.shape[:-1], 1))], axis=-1)
 
 
-def sampled(batch: np.ndarray, rows: np.ndarray, columns: np.ndarray, *, half: bool) -> np.ndarray:
-    """Interpolate images linearly.
+def _to_32nds(weights: np.ndarray) -> np.ndarray:
+    """Return ``a column + b row + c`` for every pixel, cut off to 1/32 as OpenCV does.
 
     Args:
-        batch: (N, H, W, C) float64.
-        rows: (N, H, W) places to look up.
+        weights: (N, 3) a, b and c.
+
+    Returns:
+        (N, 32, 32) float64.
+    """
+    a, b, c = weights.T[:, :, None]  # (N, 1)
+    places = np.arange(SIDE)
+    of_row = np.rint(1024 * (b * places + c))[:, :, None]
+    of_column = np.rint(1024 * a * places)[:, None, :]
+    return np.floor((of_row + of_column + 16) / 32) / 32
+
+
+def reflected(places: np.ndarray) -> np.ndarray:
+    """Mirror places about the edges, as scipy did before 1.6.
+
+    What was up to one pixel above or left of the image remains outside, and :func:`sampled` mirrors it once more.
+    """
+    return np.where(places < 0, -places - 1, np.where(places >= SIDE, 2 * SIDE - places - 1, places))
+
+
+def sampled(batch: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Interpolate images linearly; they are mirrored about their outermost pixels (``d c b | a b c d``).
+
+    Args:
+        batch: (N, H, W, C).
+        rows: (N, H, W) float64 places to look up.
         columns: Likewise.
-        half: Whether the images are mirrored about their edges (``d c b a | a b c d``), or about their outermost pixels
-            (``d c b | a b c d``).
     """
     _, height, width, _ = batch.shape
     top, left = np.floor(rows).astype(np.intp), np.floor(columns).astype(np.intp)
     every = np.arange(len(batch))[:, None, None]
-    total = np.zeros(batch.shape)
+    total = np.zeros_like(batch)
     for row, row_weight in ((top, top + 1 - rows), (top + 1, rows - top)):
         for column, column_weight in ((left, left + 1 - columns), (left + 1, columns - left)):
-            pixels = batch[every, _mirrored(row, height, half), _mirrored(column, width, half)]
-            total += (row_weight * column_weight)[..., None] * pixels
+            pixels = batch[every, _mirrored(row, height), _mirrored(column, width)]
+            total += (row_weight * column_weight)[..., None].astype(batch.dtype) * pixels
     return total
 
 
-def _mirrored(index: np.ndarray, length: int, half: bool) -> np.ndarray:
-    period = 2 * length if half else 2 * length - 2
+def _mirrored(index: np.ndarray, length: int) -> np.ndarray:
+    period = 2 * length - 2
     index = index % period
-    return np.where(index < length, index, period - index - half)
+    return np.where(index < length, index, period - index)

@@ -12,15 +12,21 @@ Streams = Sequence[np.random.RandomState]
 """A random stream for each image of a batch."""
 
 
-def unit(images: np.ndarray) -> np.ndarray:
-    """Return uint8 images as float64 in [0, 1]."""
-    return images / 255.0
+def unit(images: np.ndarray, dtype: type[np.floating] = np.float64) -> np.ndarray:
+    """Return uint8 images as floating-point numbers in [0, 1]."""
+    return images.astype(dtype) / dtype(255)
 
 
 def grey_levels(values: np.ndarray) -> np.ndarray:
-    """Return values in [0, 1] as uint8; what is outside is clamped, and fractions are cut off as in the published code.
+    """Return values in [0, 1] as uint8: what is outside is clamped, and fractions are cut off, as published."""
+    return np.asarray(np.clip(values, 0, 1) * 255).astype(np.uint8)
 
-    A hair is added before, so that a grey level that went through float64 comes back as it was.
+
+def filtered_levels(values: np.ndarray) -> np.ndarray:
+    """Return what a filter made as uint8, as :func:`grey_levels` does but for a hair (1e-6 of a level) that is added.
+
+    A filter's sums are off by rounding errors, which differ between processors: without the hair, an area of one grey
+    level would be one level darker on some of them.
     """
     return np.asarray(np.clip(values, 0, 1) * 255 + 1e-6).astype(np.uint8)
 

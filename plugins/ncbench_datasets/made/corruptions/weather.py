@@ -28,21 +28,23 @@ SPATTER = (
     (0.65, 0.1, 0.5, 0.68, 0.6, "mud"),
 )
 """Of the liquid: mean, standard deviation, smoothness, threshold; strength of water or smoothness of mud; and which."""
-WATER = np.array([175, 238, 238]) / 255
-MUD = np.array([63, 42, 20]) / 255
-_LUMA = np.array([0.299, 0.587, 0.114])
+WATER = (np.array([175, 238, 238]) / 255).astype(np.float32)
+MUD = (np.array([63, 42, 20]) / 255).astype(np.float32)
+_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
 def snow(images: np.ndarray, severity: int, streams: Streams) -> np.ndarray:
     """Whiten the image and let flakes fall over it from two sides."""
     mean, sigma, size, threshold, length, smoothness, share = SNOW[severity - 1]
-    x = unit(images)
+    x = unit(images, np.float32)
     flakes = draw(streams, lambda stream: mean + sigma * stream.standard_normal((SIDE, SIDE)))[..., None]
     flakes = enlarged(flakes, size)
-    flakes = grey_levels(np.where(flakes < threshold, 0, flakes)).astype(np.float64)
+    flakes = grey_levels(np.where(flakes < threshold, 0, flakes))
     angles = draw(streams, lambda stream: stream.uniform(-135, -45, ()))
-    flakes = np.rint(along_lines(flakes, length, smoothness, angles)) / 255
-    bright = (x @ _LUMA)[..., None] * 1.5 + 0.5
+    flakes = unit(along_lines(flakes, length, smoothness, angles))
+    red, green, blue = np.moveaxis(x * _LUMA, 3, 0)  # added in turn: sums by @ depend on the processor
+    grey = red + green + blue
+    bright = grey[..., None] * 1.5 + 0.5
     whitened = share * x + (1 - share) * np.maximum(x, bright)
     return grey_levels(whitened + flakes + np.rot90(flakes, 2, axes=(1, 2)))
 
@@ -144,16 +146,16 @@ def frost_plates() -> np.ndarray:
 def spatter(images: np.ndarray, severity: int, streams: Streams) -> np.ndarray:
     """Let drops of water (severity 1 to 3) or mud (4 and 5) fall on the lens."""
     mean, sigma, smoothness, threshold, strength, liquid = SPATTER[severity - 1]
-    x = unit(images)
+    x = unit(images, np.float32)
     drops = smooth(draw(streams, lambda stream: mean + sigma * stream.standard_normal((SIDE, SIDE))), smoothness)
     drops = np.where(drops < threshold, 0, drops)
     if liquid == "water":
-        depth = np.minimum(drops * 255, 255).astype(np.uint8)
-        wet = depth * shading(depth)
+        depth = (drops * 255).astype(np.int64).astype(np.uint8)  # as published, 256 is 0 again
+        wet = (depth * shading(depth)).astype(np.float32)
         largest = wet.max(axis=(1, 2), keepdims=True)
-        film = strength * wet / np.where(largest > 0, largest, 1)
+        film = wet / np.where(largest > 0, largest, 1) * strength
         return grey_levels(x + film[..., None] * WATER)
-    film = smooth((drops > threshold).astype(np.float64), strength)
+    film = smooth((drops > threshold).astype(np.float32), strength)
     film = np.where(film < 0.8, 0, film)[..., None]
     return grey_levels(x * (1 - film) + film * MUD)
 
