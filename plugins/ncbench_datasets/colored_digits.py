@@ -7,16 +7,18 @@ from pathlib import Path
 
 import numpy as np
 
-from ncbench_datasets.made.colouring import ColouredDigits, GreyDigits
+from ncbench_datasets.made.colouring import MEAN_COLOURS, ColouredDigits, GreyDigits
 
 
 class ColoredDigits(ColouredDigits):
     """1,797 real digits of 8x8 pixels, in ten colours.
 
     scikit-learn ships the test part of the UCI digits only, so this splits it: of each class, in dataset order, every
-    third image is a test image (1,201 to train on, 596 to test).
+    third image is a test image (1,201 to train on, 596 to test). The mean colours are Colored MNIST's, rounded to whole
+    grey levels.
     """
 
+    mean_colours = np.rint(MEAN_COLOURS) / 255
     folder = None
     image_size = (8, 8)
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from pathlib import Path
+import zlib
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from ncbench import ConfigurationError
 from ncbench.data.store.open import Store
 from ncbench.data.store.prepare import prepare
 from ncbench_datasets.made.biased_splits import assign_bias, evenly_apart
-from ncbench_datasets.made.colouring import JITTER, MEAN_COLOURS, colour
+from ncbench_datasets.made.colouring import JITTER, MEAN_COLOURS, ColouredDigits, colour
 
 from .conftest import CARDS
 
@@ -57,17 +57,26 @@ def test_a_colour_is_the_mean_with_jitter_times_the_grey_image() -> None:
     grey[:, 0, 0] = 255
     colours = generator.integers(0, 10, 20_000)
     for sigma in JITTER:
-        coloured = colour(grey, colours, sigma, seed=0)
+        mean = MEAN_COLOURS[colours] / 255
+        coloured = colour(grey, mean, sigma, seed=0)
         tint = coloured[:, 0, 0] / 255  # (N, 3), cut off to whole steps
-        mean = np.asarray(MEAN_COLOURS)[colours] / 255
         inner = (mean > 4 * sigma) & (mean < 1 - 4 * sigma)  # where the clamp takes no part
         assert np.std((tint - mean)[inner]) == pytest.approx(np.hypot(sigma, 1 / 255 / 12**0.5), rel=0.05)
         np.testing.assert_allclose(coloured / 255, grey[..., None] / 255 * tint[:, None, None], atol=2 / 255)
 
 
+def test_colours_are_the_released_ones_bit_for_bit() -> None:
+    # Expected: CRC-32, by severity, of what data/colored_mnist_protocol.py of github.com/alinlab/LfF (e66796e) makes of
+    # the same images with the same jitter, in the place of torch.randn.
+    grey = (np.arange(200 * 16).reshape(200, 4, 4) * 7 % 256).astype(np.uint8)
+    means = ColouredDigits.mean_colours[np.arange(200) % 10]
+    crcs = [zlib.crc32(colour(grey, means, sigma, seed=0).tobytes()) for sigma in JITTER]
+    assert crcs == [0xAE126D4D, 0x2DE368D4, 0x819ABC91, 0xC57C8F90, 0x33326073]
+
+
 def test_one_jitter_an_image_and_another_for_every_image() -> None:
     grey = np.full((50, 3, 3), 255, dtype=np.uint8)
-    coloured = colour(grey, np.zeros(50, dtype=np.int64), 0.05, seed=0)
+    coloured = colour(grey, MEAN_COLOURS[[0] * 50] / 255, 0.05, seed=0)
     assert (coloured == coloured[:, :1, :1]).all()
     assert len(np.unique(coloured[:, 0, 0], axis=0)) > 40
 
@@ -99,6 +108,8 @@ def test_colored_digits_needs_nothing() -> None:
     assert counts.max() <= 7
     assert store.class_names == tuple("0123456789")
     assert len(store.bias_names) == 10
+    # Unchanged since the first records: colored_digits keeps whole grey levels where Colored MNIST has fractions.
+    assert store.fingerprint == "432466aa01fdccaf5b37f5e7e4b3c282d5bdaf5c788ab101ab4af1a2db6e9a5b"
 
 
 def test_the_validation_split_is_carved_out_of_train() -> None:
@@ -122,9 +133,17 @@ def test_parameters_out_of_range_are_refused(params: dict[str, Any]) -> None:
 
 
 @pytest.mark.real_data
-@pytest.mark.parametrize(("conflict", "conflicting"), [(0.005, 300), (0.05, 3000)])
-def test_the_real_colored_mnist(conflict: float, conflicting: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("conflict", "conflicting", "fingerprint"),
+    # Stores of which every value was found to be what the released make_dataset.py makes, with the same jitter.
+    [
+        (0.005, 300, "e19fc2f674212ff18b7930a4737aefa21d637277d670d55829a104f6bf1ed31c"),
+        (0.05, 3000, "6c2a9d17bd360a36565dcaed7854aaa5718aebb97b746f503c89239799d3300e"),
+    ],
+)
+def test_the_real_colored_mnist(conflict: float, conflicting: int, fingerprint: str) -> None:
     store = prepare(CARDS["colored_mnist"], {"conflict": conflict})
+    assert store.fingerprint == fingerprint
     train, test = store.splits["train"], store.splits["test"]
     assert train.inputs.shape == (60_000, 28, 28, 3)
     assert test.inputs.shape == (10_000, 28, 28, 3)

@@ -19,18 +19,20 @@ from ncbench_datasets.made.biased_splits import assign_bias, set_apart
 COLOURS = 10
 DIGIT_NAMES = tuple(str(digit) for digit in range(COLOURS))
 COLOUR_NAMES = ("red", "yellow", "mauve", "khaki", "sky blue", "green", "blue", "purple", "dark green", "crimson")
-# Mean RGB of colours 0-9, in 0..255.
-MEAN_COLOURS = (
-    (251, 80, 43),
-    (253, 233, 90),
-    (172, 118, 148),
-    (200, 212, 153),
-    (22, 198, 250),
-    (82, 245, 114),
-    (6, 60, 193),
-    (142, 26, 194),
-    (53, 100, 5),
-    (213, 52, 68),
+# Mean RGB of colours 0-9, in 0..255: colors.th of the published code, whose fractions matter beside the jitter.
+MEAN_COLOURS = np.array(
+    [
+        (250.8389953, 79.6923485, 42.9867133),
+        (252.5850624, 233.479338, 89.6356094),
+        (171.6058141, 117.5729719, 147.8510848),
+        (199.729245, 212.0467553, 153.3389935),
+        (22.4440277, 198.3806518, 250.3609809),
+        (81.9553095, 245.0689137, 113.8447183),
+        (6.2770504, 60.0908723, 193.4599006),
+        (141.587972, 25.9029365, 194.2496046),
+        (52.9694161, 100.2018696, 4.7691089),
+        (212.5826937, 51.6143632, 68.0704898),
+    ]
 )
 JITTER = (0.05, 0.02, 0.01, 0.005, 0.002)  # standard deviation in [0, 1] units, by severity 1-5
 _JITTER_SEED = {"train": 0, "test": 1}
@@ -58,9 +60,13 @@ class GreyDigits:
 
 
 class ColouredDigits(Dataset):
-    """Base of the datasets that colour grey digits; subclasses implement :meth:`grey_digits`."""
+    """Base of the datasets that colour grey digits; subclasses implement :meth:`grey_digits`.
+
+    `mean_colours` is (10, 3), in [0, 1]; tints are computed in its precision, which is the published code's.
+    """
 
     Parameters = ColouringParameters
+    mean_colours: np.ndarray = (MEAN_COLOURS / 255).astype(np.float32)
     class_names = DIGIT_NAMES
     bias_names = COLOUR_NAMES
 
@@ -76,39 +82,30 @@ class ColouredDigits(Dataset):
         """Colour the digits, and set a share of the training images apart for validation if asked to."""
         params: Any = self.params
         train, test = self.grey_digits()
-        coloured = coloured_split(train, 1 - params.conflict, params.severity, "train")
-        return {
-            **set_apart(coloured, params.val),
-            "test": coloured_split(test, 1 / COLOURS, params.severity, "test"),
-        }
+        coloured = self._coloured(train, 1 - params.conflict, "train")
+        return {**set_apart(coloured, params.val), "test": self._coloured(test, 1 / COLOURS, "test")}
+
+    def _coloured(self, grey: GreyDigits, aligned: float, name: str) -> Split:
+        """Colour the digits of a split, of which a share `aligned` gets the digit's own colour."""
+        params: Any = self.params
+        colours = assign_bias(grey.digits, aligned, COLOURS)
+        means = self.mean_colours[colours]
+        return Split(
+            inputs=colour(grey.images, means, JITTER[params.severity - 1], _JITTER_SEED[name]),
+            target=grey.digits,
+            bias=colours,
+            ids=[f"{name}-{index:05d}" for index in range(len(colours))],
+        )
 
 
-def coloured_split(grey: GreyDigits, aligned: float, severity: int, name: str) -> Split:
-    """Colour grey digits.
-
-    Args:
-        grey: The digits.
-        aligned: Share of each digit's images in the digit's own colour.
-        severity: 1 to 5; the jitter's standard deviation is ``JITTER[severity - 1]``.
-        name: "train" or "test", for the ids and the jitter's stream.
-    """
-    colours = assign_bias(grey.digits, aligned, COLOURS)
-    return Split(
-        inputs=colour(grey.images, colours, JITTER[severity - 1], _JITTER_SEED[name]),
-        target=grey.digits,
-        bias=colours,
-        ids=[f"{name}-{index:05d}" for index in range(len(colours))],
-    )
-
-
-def colour(images: np.ndarray, colours: np.ndarray, sigma: float, seed: int) -> np.ndarray:
+def colour(images: np.ndarray, means: np.ndarray, sigma: float, seed: int) -> np.ndarray:
     """Multiply grey images with their colour, jittered by a Gaussian and clamped to [0, 1].
 
     Fractions are cut off, not rounded, as the published code does.
 
     Args:
         images: (N, H, W) uint8.
-        colours: (N,) int64 in 0..9.
+        means: (N, 3) the images' colours before the jitter, in [0, 1].
         sigma: Standard deviation of the jitter, in [0, 1] units.
         seed: Of the jitter.
 
@@ -117,8 +114,7 @@ def colour(images: np.ndarray, colours: np.ndarray, sigma: float, seed: int) -> 
     """
     # RandomState's streams are frozen for good (NEP 19), those of numpy's newer generators are not.
     noise = np.random.RandomState(seed).standard_normal((len(images), 3))
-    mean = np.asarray(MEAN_COLOURS)[colours] / 255  # (N, 3)
-    tint = np.clip(mean + sigma * noise, 0, 1).astype(np.float32)
+    tint = np.clip(means + sigma * noise.astype(means.dtype), 0, 1).astype(np.float32)  # (N, 3)
     coloured = np.empty((*images.shape, 3), dtype=np.uint8)
     for start in range(0, len(images), 4096):  # in pieces, to keep the float32 copies small
         piece = slice(start, start + 4096)
