@@ -27,7 +27,7 @@ class HierarchyMetrics(Metric):
     - `mistake_severity`: mean D(predicted, y) over the images whose prediction is wrong (Bertinetto et al., CVPR 2020,
       section 4). Left out where none is wrong.
     - `hierarchical_distance_at_k`, k = 1, 5, 20: mean over all images of the mean D to y of the k largest logits'
-      classes. Left out where there are fewer than k classes.
+      classes, of equal ones the first, as the prediction is. Left out where there are fewer than k classes.
     - `level_d_accuracy`: share of the images whose predicted and true class share the ancestor d edges below the root.
       A class that ends above that depth stands for itself there; the deepest level is the accuracy.
     - `crm_accuracy`, `crm_mistake_severity`: the same measures after conditional risk minimisation (Karthik et al.,
@@ -61,13 +61,32 @@ class HierarchyMetrics(Metric):
             chunk, labels = logits[start : start + rows], target[start : start + rows]
             reranked.append(tree.least_expected_height(chunk.double().softmax(dim=1)))
             if largest > 1:
-                of_top = tree.lca_heights(chunk.topk(largest, dim=1).indices, labels[:, None])  # (rows, k)
+                of_top = tree.lca_heights(top_classes(chunk, largest), labels[:, None])  # (rows, k)
                 for k in TOP[1:]:
                     if k <= largest:
                         metrics[f"hierarchical_distance_at_{k}"] += of_top[:, :k].mean(dim=1).sum().item() / len(target)
         choice = torch.cat(reranked)  # (N,)
         metrics["crm_accuracy"] = (choice == target).double().mean().item()
         return metrics | _severity("crm_mistake_severity", tree.lca_heights(choice, target), choice != target)
+
+
+def top_classes(logits: Tensor, k: int) -> Tensor:
+    """Return the classes of the k largest logits, the largest first and of equal ones the lowest class first.
+
+    So ``argmax`` decides, which makes the prediction: it is always the first of them.
+
+    Args:
+        logits: (N, K) without NaN.
+        k: 1 to K.
+
+    Returns:
+        (N, k) int64.
+    """
+    # topk takes any of equal logits, so rows in which the k + 1 largest are not all different are sorted as a whole.
+    values, top = logits.topk(min(k + 1, logits.shape[1]), dim=1)
+    tied = (values[:, 1:] == values[:, :-1]).any(dim=1)
+    top[tied] = logits[tied].argsort(dim=1, descending=True, stable=True)[:, : top.shape[1]]
+    return top[:, :k]
 
 
 def _severity(name: str, distance: Tensor, wrong: Tensor) -> dict[str, float]:

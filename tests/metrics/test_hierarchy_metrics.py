@@ -16,7 +16,7 @@ import ncbench_metrics
 import ncbench_metrics.hierarchy
 from ncbench.geometry import Hierarchy, hierarchy_aware_frame
 from ncbench_metrics.frame import FrameMetrics
-from ncbench_metrics.hierarchy import HierarchyMetrics, Tree
+from ncbench_metrics.hierarchy import HierarchyMetrics, Tree, top_classes
 from tests.metrics.evaluations import make_evaluation
 
 compute = HierarchyMetrics().compute
@@ -171,6 +171,24 @@ def test_runs_of_images_change_nothing(monkeypatch):
 )
 def test_what_is_missing_leaves_all_out(evaluation):
     assert compute(evaluation) == {}
+
+
+@given(
+    logits=st.lists(st.lists(st.integers(-1, 1), min_size=7, max_size=7), min_size=1, max_size=6),
+    k=st.integers(1, 7),
+)
+def test_of_equal_logits_the_first_are_the_top_ones(logits, k):
+    found = top_classes(torch.tensor(logits, dtype=torch.float32), k)
+    assert found.tolist() == [sorted(range(7), key=lambda c: -row[c])[:k] for row in logits]  # sorted is stable
+    assert found[:, 0].tolist() == torch.tensor(logits).argmax(dim=1).tolist()
+
+
+def test_with_equal_logits_the_prediction_is_among_its_own_top_k():
+    tree = Hierarchy.from_categories([(f"c{i}", "a" if i == 0 else "b") for i in range(100)])
+    found = compute(of_logits(torch.zeros(50, 100), torch.zeros(50, dtype=torch.int64), tree))
+    assert found["hierarchical_distance_at_1"] == 0
+    assert found["hierarchical_distance_at_5"] == pytest.approx(4 / 5 * tree.height)
+    assert found["crm_accuracy"] == 0  # one of the many is expected to be nearest to all
 
 
 def test_without_mistakes_there_is_no_severity_and_every_level_is_right():
