@@ -71,9 +71,9 @@ def submit(folder: Path, runs: Sequence[Path], supersedes: str | None = None) ->
 
     archive = read_archive(folder, catalogue, {entry.record.dataset.name for entry, _ in read.values()})
     present = {entry.path: entry.path for entry in archive.entries}
-    present |= _made_again([entry for entry, _ in read.values()], select_counting(archive.entries)[0])
+    present |= _made_again([entry for entry, _ in read.values()], select_counting(archive.entries, archive.provenance)[0])
     new = {entry.path: entry for entry, _ in read.values() if entry.path not in present}
-    counting, problems = select_counting([*archive.entries, *new.values()])
+    counting, problems = select_counting([*archive.entries, *new.values()], archive.provenance)
     reasons = {problem.file: f"{problem.field or 'the whole'}: {problem.reason}" for problem in problems}
     rows = {entry.path for entry in counting}
     seeds = Counter(entry.configuration for entry in counting)

@@ -1,157 +1,177 @@
-"""What can only be told from several records: corrections, duplicates, copies, and runs that do not compare."""
+"""What can only be told from several records: corrections, the same run twice, copies, and runs that do not compare.
+
+Records are taken in the order in which they were placed, and one that counts stands until who placed it corrects it:
+nothing that comes later can put it out, and nothing that does not count itself has any say.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
+from ncbench.leaderboard.intake.canonical import canonical, content_hash
 from ncbench.leaderboard.intake.entry import Entry, grouped
+from ncbench.leaderboard.intake.git_base import Provenance
 from ncbench.leaderboard.intake.problems import Problem
 
 
-def select_counting(entries: Iterable[Entry]) -> tuple[list[Entry], list[Problem]]:
+def select_counting(entries: Iterable[Entry], provenance: Provenance) -> tuple[list[Entry], list[Problem]]:
     """Select the entries that count.
 
     Args:
         entries: Every valid record of the archive, in any order.
+        provenance: Who placed them, and in which order.
 
     Returns:
-        The entries that count, by path, and one problem or more for each other one.
+        The entries that count, by path, and one problem for each other one.
     """
-    counting = sorted(entries, key=lambda entry: entry.path)
-    problems: list[Problem] = []
-    for rule in _RULES:
-        found = list(rule(counting))
-        counting = _without(counting, found)
-        problems += found
-    return counting, problems
+    by_path = sorted(entries, key=lambda entry: entry.path)
+    problems = [entry.exclusion for entry in by_path if entry.exclusion is not None]
+    candidates = [entry for entry in by_path if entry.exclusion is None]
+    if _contend(candidates):
+        candidates.sort(key=lambda entry: provenance.order(entry.path))
+    digests = {entry.digest: entry for entry in by_path}
+    counting = _Counting(digests, provenance)
+    for entry in candidates:
+        for member in reversed([*_corrected(entry, digests)]):  # what a record corrects goes first
+            counting.take(member)
+    problems += counting.problems
+    return sorted(_parted([*counting.entries.values()], provenance), key=lambda entry: entry.path), problems
 
 
-def _without(entries: Iterable[Entry], problems: Iterable[Problem]) -> list[Entry]:
-    gone = {problem.file for problem in problems}
-    return [entry for entry in entries if entry.path not in gone]
+def _contend(entries: Sequence[Entry]) -> bool:
+    """Whether it matters which of the entries came first."""
+    runs = {_run(entry) for entry in entries}
+    losses = {_training(entry) for entry in entries}
+    return len(runs) < len(entries) or len(losses) < len(entries) or any(entry.supersedes for entry in entries)
 
 
-def _corrections(entries: Sequence[Entry]) -> Iterator[Problem]:
-    """Replace every record that a later one supersedes."""
-    by_digest = {entry.digest: entry for entry in entries}
-    corrections: defaultdict[str, list[Entry]] = defaultdict(list)
-    for entry in entries:
-        if entry.supersedes is None:
-            continue
-        corrected = by_digest.get(entry.supersedes)
-        if corrected is None:
-            yield Problem(entry.path, "supersedes", f"there is no valid record {entry.supersedes}")
-        elif _subject(corrected) != _subject(entry):
-            yield Problem(entry.path, "supersedes", f"{corrected.path} is of another method, dataset or seed")
-        else:
-            corrections[corrected.digest].append(entry)
-    for digest, rivals in corrections.items():
-        path = by_digest[digest].path
-        if len(rivals) == 1:
-            yield Problem(path, "", f"superseded by {rivals[0].path}", refused=False)
-            continue
-        for rival in rivals:
-            others = ", ".join(other.path for other in rivals if other is not rival)
-            yield Problem(rival.path, "supersedes", f"{path} is superseded by {others} too")
+def _corrected(entry: Entry | None, digests: Mapping[str, Entry]) -> Iterator[Entry]:
+    """Yield an entry, the one that it supersedes, the one that that does, and so on."""
+    while entry is not None and entry.exclusion is None:
+        yield entry
+        entry = digests.get(entry.supersedes or "")
 
 
-def _subject(entry: Entry) -> tuple[str, str, int]:
+def _run(entry: Entry) -> Hashable:
+    return entry.configuration, entry.record.seed
+
+
+def _training(entry: Entry) -> Hashable:
+    return entry.record.method.name, entry.record.dataset.spec, entry.losses
+
+
+def _subject(entry: Entry) -> Hashable:
     return entry.record.method.name, entry.record.dataset.name, entry.record.seed
 
 
-def _duplicates(entries: Sequence[Entry]) -> Iterator[Problem]:
-    """Refuse every record of one configuration and seed, or of one id, that comes more than once.
+class _Counting:
+    """The entries that count so far.
 
-    All of them: which of two contradicting records is right cannot be told from the records.
+    Attributes:
+        entries: By digest.
+        problems: Of those that were taken and do not count.
     """
-    named = set()
-    keys: tuple[tuple[str, str, Callable[[Entry], Hashable]], ...] = (
-        ("seed", "configuration and seed", lambda entry: (entry.configuration, entry.record.seed)),
-        ("run_id", "run", lambda entry: entry.record.run_id),
-    )
-    for field, what, key in keys:
-        for members in grouped(entries, key).values():
-            for entry in members if len(members) > 1 else ():
-                if entry.path not in named:
-                    named.add(entry.path)
-                    other = next(member for member in members if member is not entry)
-                    reason = f"{other.path} is of the same {what}; a correction must supersede it"
-                    yield Problem(entry.path, field, reason)
+
+    def __init__(self, digests: Mapping[str, Entry], provenance: Provenance) -> None:
+        self.entries: dict[str, Entry] = {}
+        self.problems: list[Problem] = []
+        self._digests = digests
+        self._provenance = provenance
+        self._taken: set[str] = set()
+        self._corrections: dict[str, Entry] = {}
+        self._runs: dict[Hashable, Entry] = {}
+        self._trainings: dict[Hashable, Entry] = {}
+
+    def take(self, entry: Entry) -> None:
+        """Count an entry, in the place of the one that it corrects, or note why not."""
+        if entry.digest in self._taken:
+            return
+        self._taken.add(entry.digest)
+        corrected = None if entry.supersedes is None else self._digests.get(entry.supersedes)
+        refused = self._refused(entry, corrected)
+        if refused is not None:
+            self.problems.append(Problem(entry.path, *refused))
+            return
+        if corrected is not None and self.entries.pop(corrected.digest, None) is not None:
+            for known, key in ((self._runs, _run(corrected)), (self._trainings, _training(corrected))):
+                if known.get(key) is corrected:
+                    del known[key]
+            self.problems.append(Problem(corrected.path, "", f"superseded by {entry.path}", refused=False))
+        if corrected is not None:
+            self._corrections[corrected.digest] = entry
+        self.entries[entry.digest] = entry
+        self._runs[_run(entry)] = entry
+        if entry.losses is not None:
+            self._trainings.setdefault(_training(entry), entry)
+
+    def _refused(self, entry: Entry, corrected: Entry | None) -> tuple[str, str] | None:
+        """Return why an entry cannot count beside those that do, as field and reason."""
+        if entry.supersedes is not None:
+            if corrected is None:
+                return "supersedes", f"there is no valid record {entry.supersedes}"
+            if _subject(corrected) != _subject(entry):
+                return "supersedes", f"{corrected.path} is of another method, dataset or seed"
+            rival = self._corrections.get(corrected.digest)
+            if rival is not None:
+                return "supersedes", f"{corrected.path} is superseded by {rival.path} already"
+            authors = {self._provenance.author(path) for path in (corrected.path, entry.path)} - {None}
+            if corrected.digest in self.entries and len(authors) > 1:
+                return "supersedes", f"{corrected.path} was placed by somebody else, who alone may correct it"
+        rival = self._runs.get(_run(entry))
+        if rival is not None and rival is not corrected:
+            return "seed", f"{rival.path} is of the same configuration and seed; a correction must supersede it"
+        rival = None if entry.losses is None else self._trainings.get(_training(entry))
+        if rival is not None and rival is not corrected and rival.record.seed != entry.record.seed:
+            return "history", f"its losses equal those of {rival.path}, another seed, to the last digit"
+        return None
 
 
-def _incomplete(entries: Sequence[Entry]) -> Iterator[Problem]:
-    """Exclude what, by :func:`~ncbench.leaderboard.intake.entry.inspect`, does not count whatever else there is."""
-    return (entry.exclusion for entry in entries if entry.exclusion is not None)
+def _parted(entries: Sequence[Entry], provenance: Provenance) -> Iterator[Entry]:
+    """Make rows of their own of what ran when the default of a parameter was another, and note it there.
 
-
-def _copies(entries: Sequence[Entry]) -> Iterator[Problem]:
-    """Exclude runs whose losses equal those of another seed to the last digit: they are not independent."""
-    with_losses = [entry for entry in entries if entry.losses is not None]
-    for members in grouped(with_losses, lambda entry: (_subject(entry)[0], _dataset(entry), entry.losses)).values():
-        first = min(members, key=lambda entry: (entry.record.seed, entry.path))
-        for entry in members:
-            if entry.record.seed != first.record.seed:
-                reason = f"its losses equal those of {first.path}, another seed, to the last digit"
-                yield Problem(entry.path, "history", reason, refused=False)
-
-
-def _dataset(entry: Entry) -> str:
-    return entry.record.dataset.spec
-
-
-def _differing(field: str, key: Callable[[Entry], Hashable]) -> Callable[[Sequence[Entry]], Iterator[Problem]]:
-    """Return the rule that excludes, within a dataset, what differs from the majority in a field."""
-
-    def rule(entries: Sequence[Entry]) -> Iterator[Problem]:
-        for members in grouped(entries, _dataset).values():
-            yield from _minority(members, field, key, "of this dataset")
-
-    return rule
-
-
-def _other_defaults(entries: Sequence[Entry]) -> Iterator[Problem]:
-    """Within each configuration, exclude what ran when the default of a parameter was another."""
+    The parameters that only some of the records know are those that later versions added; they part no rows.
+    """
     for members in grouped(entries, lambda entry: entry.configuration).values():
-        for kind in ("method", "dataset", "backbone"):
-            parameters = [getattr(entry.record, kind).parameters for entry in members]
-            if all(other == parameters[0] for other in parameters):  # by far the most often, and quick to see
-                continue
-            for key in sorted(set.intersection(*map(set, parameters))):
-                value = partial(_parameter, kind, key)
-                found = list(_minority(members, f"{kind}.parameters.{key}", value, "of this row"))
-                members = _without(members, found)
-                yield from found
+        parameters = [_parameters(entry) for entry in members]
+        if all(other == parameters[0] for other in parameters):  # by far the most often, and quick to see
+            yield from members
+            continue
+        rows: list[dict[str, Any]] = []
+        for entry in sorted(members, key=lambda entry: provenance.order(entry.path)):
+            own = _parameters(entry)
+            row = next((row for row in rows if not _differing(own, row)), None)
+            if row is None:
+                rows.append(row := own)
+            yield entry if row is rows[0] else _set_apart(entry, _differing(row, rows[0]))
 
 
-def _parameter(kind: str, key: str, entry: Entry) -> str:
-    return json.dumps(getattr(entry.record, kind).parameters[key], sort_keys=True)
+def _parameters(entry: Entry) -> dict[str, Any]:
+    """Return every parameter of a record by its place in it."""
+    return {
+        f"{kind}.parameters.{key}": value
+        for kind in ("method", "dataset", "backbone")
+        for key, value in getattr(entry.record, kind).parameters.items()
+    }
 
 
-def _minority(members: Sequence[Entry], field: str, key: Callable[[Entry], Hashable], where: str) -> Iterator[Problem]:
-    """Yield a problem for every entry without the most common key, or for all of them if two keys are."""
-    votes = Counter(map(key, members)).most_common(2)
-    if len(votes) < 2:
-        return
-    (winner, number), (_, second) = votes
-    reason = f"it differs from that of {number} other records {where}"
-    if number == second:
-        reason = f"the records {where} disagree, and neither side is in the majority"
-    for entry in members:
-        if number == second or key(entry) != winner:
-            yield Problem(entry.path, field, reason, refused=False)
+def _differing(own: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, str]:
+    """Return the values that both have and that differ: of `own`, as JSON, by their place."""
+    texts = {key: (_text(own[key]), _text(other[key])) for key in own if key in other}
+    return {key: text for key, (text, before) in texts.items() if text != before}
 
 
-_RULES: tuple[Callable[[Sequence[Entry]], Iterator[Problem]], ...] = (
-    _corrections,
-    _duplicates,
-    _incomplete,
-    _copies,
-    _differing("dataset.plugin.distribution", lambda entry: entry.record.dataset.plugin.distribution),
-    _differing("dataset.fingerprint", lambda entry: entry.record.dataset.fingerprint),
-    _differing("groups", lambda entry: entry.totals),
-    _differing("primary_metric", lambda entry: entry.record.primary_metric),
-    _other_defaults,
-)
+def _text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def _set_apart(entry: Entry, differing: Mapping[str, str]) -> Entry:
+    stated = ", ".join(f"{key} is {value}" for key, value in sorted(differing.items()))
+    note = f"{stated}, by another default than in the other row of this configuration"
+    return dataclasses.replace(
+        entry,
+        configuration=content_hash(canonical([entry.configuration, differing])),
+        note="; ".join(filter(None, (entry.note, note))),
+    )

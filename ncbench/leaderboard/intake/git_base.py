@@ -1,10 +1,12 @@
-"""What git knows: the archive and the board as they were at a commit."""
+"""What git knows: the archive and the board as they were at a commit, and who placed each record, in which order."""
 
 from __future__ import annotations
 
+import functools
+import math
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ncbench.contracts.errors import ConfigurationError, NcbenchError
@@ -24,21 +26,23 @@ class Base:
 
     def __init__(self, folder: Path, reference: str) -> None:
         self._folder = folder
-        commit = self._git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{reference}^{{commit}}")
+        if shutil.which("git") is None:
+            raise ConfigurationError("git is not installed; --base needs it.")
+        commit = _git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{reference}^{{commit}}")
         if commit is None:
             raise ConfigurationError(
                 f"There is no commit {reference!r} in a git repository of {folder}; in a shallow clone, fetch it first."
             )
         # From where the branches parted: records that the base gained since then are not deletions. Where the history
         # is too shallow to tell, the base itself is the stricter choice.
-        parted = self._git("merge-base", commit.decode().strip(), "HEAD") or commit
+        parted = _git(folder, "merge-base", commit.decode().strip(), "HEAD") or commit
         self.commit = parted.decode().strip()
 
     def changed_records(self) -> Iterator[tuple[str, bool]]:
         """Yield the path of every file of the archive that is gone or has other content, and whether it is gone."""
         # Paths are relative to the folder git runs in, and end with NUL whatever characters they hold.
         options = ("--no-renames", "--no-ext-diff", "--no-textconv", "--diff-filter=a", "--name-status", "-z")
-        listed = self._git("diff", "--relative", *options, self.commit, "--", f"{RESULTS}/")
+        listed = _git(self._folder, "diff", "--relative", *options, self.commit, "--", f"{RESULTS}/")
         if listed is None:
             raise NcbenchError(f"git cannot compare {RESULTS}/ with {self.commit}.")
         fields = listed.decode(errors="surrogateescape").split("\0")
@@ -48,14 +52,73 @@ class Base:
 
     def read(self, name: str) -> bytes | None:
         """Return the content of a file of the leaderboard folder, or None if there was none."""
-        return self._git("cat-file", "blob", f"{self.commit}:./{name}")
+        return _git(self._folder, "cat-file", "blob", f"{self.commit}:./{name}")
 
-    def _git(self, *arguments: str) -> bytes | None:
-        """Run git in the leaderboard folder; None if it fails."""
-        program = shutil.which("git")
-        if program is None:
-            raise ConfigurationError("git is not installed; --base needs it.")
-        done = subprocess.run(  # noqa: S603 (the program is git, the arguments are a list, and options end before a reference)
-            [program, "-C", str(self._folder), *arguments], capture_output=True, check=False
+
+class Provenance:
+    """Who placed each record, and in which order; git is asked where records contend, and only then.
+
+    An author is what a commit says of itself: who may write what is for the reviewer of a pull request to see.
+
+    Args:
+        folder: The leaderboard folder. In no git repository, nothing is known of it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def order(self, path: str) -> tuple[float, str]:
+        """Return what sorts records as they came into the branch; those of one commit, and those of none, by path."""
+        return self._positions.get(path, math.inf), path
+
+    def author(self, path: str) -> str | None:
+        """Return who placed a record, or who is about to commit it; None where git does not know."""
+        return self._authors.get(path, self._committer) if self._complete else None
+
+    @functools.cached_property
+    def _positions(self) -> Mapping[str, int]:
+        # Along the first parents: the order in which the branch took them in, whatever the dates of their commits.
+        added = self._added("--first-parent", "-m")
+        return {path: position for position, (_, paths) in reversed([*enumerate(added)]) for path in paths}
+
+    @functools.cached_property
+    def _authors(self) -> Mapping[str, str]:
+        return {path: author for author, paths in reversed(self._added("--topo-order")) for path in paths}
+
+    @functools.cached_property
+    def _committer(self) -> str | None:
+        return (_git(self._folder, "config", "user.email") or b"").decode(errors="replace").strip() or None
+
+    @functools.cached_property
+    def _complete(self) -> bool:
+        """Whether the history is there; the oldest commit of a shallow clone seems to have placed all before it."""
+        return (_git(self._folder, "rev-parse", "--is-shallow-repository") or b"").strip() == b"false"
+
+    def _added(self, *options: str) -> list[tuple[str, list[str]]]:
+        """Return the author of every commit that added files to the archive, and which; the oldest first."""
+        listed = _git(
+            self._folder,
+            "log",
+            "--reverse",
+            *options,
+            "--no-renames",
+            "--diff-filter=A",
+            "--name-only",
+            "--relative",
+            "--format=%x00%aE",
+            "--",
+            f"{RESULTS}/",
         )
-        return done.stdout if done.returncode == 0 else None
+        commits = (listed or b"").decode(errors="surrogateescape").split("\0")[1:]
+        return [(author, paths) for author, *paths in (commit.split("\n") for commit in commits)]
+
+
+def _git(folder: Path, *arguments: str) -> bytes | None:
+    """Run git in the leaderboard folder; None if it fails, or is not installed."""
+    program = shutil.which("git")
+    if program is None:
+        return None
+    done = subprocess.run(  # noqa: S603 (the program is git, the arguments are a list, and options end before a reference)
+        [program, "-C", str(folder), *arguments], capture_output=True, check=False
+    )
+    return done.stdout if done.returncode == 0 else None
