@@ -5,8 +5,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import shutil
-from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from ncbench.leaderboard.intake.catalogue import Catalogue
 from ncbench.leaderboard.intake.consistency import select_counting
 from ncbench.leaderboard.intake.entry import Entry, grouped, inspect
 from ncbench.leaderboard.intake.files import SITE, find_files, make_folders, read_file, require_leaderboard
+from ncbench.leaderboard.intake.git_base import Provenance
 from ncbench.leaderboard.intake.problems import Problem, RefusedError
 from ncbench.leaderboard.pages.markdown import render
 from ncbench.leaderboard.pages.site import render_site
@@ -36,12 +36,14 @@ class Archive:
         files: Paths of all files that may be records, relative to the leaderboard folder.
         entries: The valid records among them.
         problems: Why other files are not.
+        provenance: Who placed them, and in which order.
     """
 
     catalogue: Catalogue
     files: Sequence[str]
     entries: Sequence[Entry]
     problems: Sequence[Problem]
+    provenance: Provenance
 
 
 def read_archive(folder: Path, catalogue: Catalogue, datasets: Collection[str] | None = None) -> Archive:
@@ -67,7 +69,7 @@ def read_archive(folder: Path, catalogue: Catalogue, datasets: Collection[str] |
                 problems.append(Problem(path, error.field, error.reason))
     finally:
         gc.enable()
-    return Archive(catalogue, files, entries, problems)
+    return Archive(catalogue, files, entries, problems, Provenance(folder))
 
 
 def _read_entry(folder: Path, path: str, catalogue: Catalogue) -> Entry:
@@ -90,13 +92,11 @@ def build_board(archive: Archive, reported: Sequence[ReportedTable]) -> Board:
         archive: The records.
         reported: Numbers of others, shown beside.
     """
-    counting, problems = select_counting(archive.entries)
-    diverged = Counter(entry.configuration for entry in archive.entries if entry.record.status == "diverged")
+    counting, problems = select_counting(archive.entries, archive.provenance)
     files = "".join(f"{path}\n" for path in archive.files)
     measures = _measures({name for entry in counting for name in entry.numbers}, archive.catalogue)
     order = [measure.name for measure in measures]
-    by_dataset = grouped(counting, lambda entry: entry.record.dataset.spec)
-    tables = [dataset_table(by_dataset[spec], diverged, order) for spec in sorted(by_dataset)]
+    tables = [dataset_table(members, heading, order) for heading, members in _by_data(counting, archive.provenance)]
     names = {table.dataset.name for table in tables}
     return Board(
         records=len(archive.files),
@@ -113,6 +113,21 @@ def build_board(archive: Archive, reported: Sequence[ReportedTable]) -> Board:
         reported=list(reported),
         left_out=sorted([*archive.problems, *problems]),
     )
+
+
+def _by_data(entries: Sequence[Entry], provenance: Provenance) -> Iterator[tuple[str, Sequence[Entry]]]:
+    """Yield the entries of each table and its heading: those that say the same of the data they ran on.
+
+    Whose data are the right ones cannot be told from records, so that other data make another table. Of several with
+    one spec, that of today's data, then that of the record that was placed first, has the spec for its heading.
+    """
+    by_spec = grouped(entries, lambda entry: entry.record.dataset.spec)
+    for spec in sorted(by_spec):
+        tables = [*grouped(by_spec[spec], lambda entry: entry.data).values()]
+        if len(tables) > 1:
+            tables.sort(key=lambda members: (not members[0].current, min(provenance.order(e.path) for e in members)))
+        for number, members in enumerate(tables, start=1):
+            yield spec if number == 1 else f"{spec} ({number})", members
 
 
 def _measures(names: Collection[str], catalogue: Catalogue) -> list[Measure]:

@@ -71,12 +71,15 @@ def submit(folder: Path, runs: Sequence[Path], supersedes: str | None = None) ->
 
     archive = read_archive(folder, catalogue, {entry.record.dataset.name for entry, _ in read.values()})
     present = {entry.path: entry.path for entry in archive.entries}
-    present |= _made_again([entry for entry, _ in read.values()], select_counting(archive.entries, archive.provenance)[0])
+    present |= _made_again(
+        [entry for entry, _ in read.values()], select_counting(archive.entries, archive.provenance)[0]
+    )
     new = {entry.path: entry for entry, _ in read.values() if entry.path not in present}
     counting, problems = select_counting([*archive.entries, *new.values()], archive.provenance)
     reasons = {problem.file: f"{problem.field or 'the whole'}: {problem.reason}" for problem in problems}
     rows = {entry.path for entry in counting}
     seeds = Counter(entry.configuration for entry in counting)
+    given = Counter((entry.configuration, entry.record.seed) for entry in new.values())
 
     outcomes = []
     for run in runs:
@@ -85,6 +88,9 @@ def submit(folder: Path, runs: Sequence[Path], supersedes: str | None = None) ->
             continue
         entry, data = read[run]
         path = present.get(entry.path, entry.path)
+        if path in new and given[entry.configuration, entry.record.seed] > 1:
+            outcomes.append(Submission(run, problem="seed: runs of one configuration and seed are given that differ"))
+            continue
         if path in new and path not in rows:
             outcomes.append(Submission(run, problem=reasons[path]))
             continue

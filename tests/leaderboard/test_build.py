@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -173,13 +174,11 @@ def test_what_a_reader_should_know_is_flagged(board: Path) -> None:
     less = seeds("group_dro", supervision=("none", "none"))
     rerun = make_record("jtt", 0)
     rerun["method"]["plugin"]["version"] = "9.9"
-    diverged = {**make_record("jtt", 7), "status": "diverged", "reason": "the loss of epoch 2 is nan"}
-    place_all(board, [*stranger, *less, rerun, *seeds("jtt")[1:], diverged])
+    place_all(board, [*stranger, *less, rerun, *seeds("jtt")[1:]])
     flags = {row.method.name: " | ".join(row.flags) for row in build(board).datasets[0].sections[0].rows}
     assert "as its author declares" in flags["mine"]
     assert "less supervision than its card" in flags["group_dro"]
     assert "2 versions of the method" in flags["jtt"]
-    assert "1 further seed diverged" in flags["jtt"]
 
 
 def test_a_method_unknown_here_is_grouped_by_what_it_declares(board: Path) -> None:
@@ -295,12 +294,36 @@ def test_a_parameter_that_a_later_version_adds_does_not_part_its_seeds_from_olde
     assert [run.seed for run in row.runs] == [0, 1, 2, 3, 4]
 
 
-def test_a_seed_that_ran_under_another_default_is_left_out(board: Path) -> None:
+def test_a_seed_that_ran_under_another_default_is_a_row_of_its_own_that_says_so(board: Path) -> None:
     contents = seeds(count=4)
     for seed, content in enumerate(contents):
-        content["method"]["parameters"]["temperature"] = 2.0 if seed == 1 else 1.0
+        content["method"]["parameters"] = {
+            "temperature": 2.0 if seed == 1 else 1.0,
+            **({"added": 1} if seed > 2 else {}),
+        }
     place_all(board, contents)
     built = build(board)
-    ((row,),) = [section.rows for table in built.datasets for section in table.sections]
-    assert [run.seed for run in row.runs] == [0, 2, 3]
-    assert [item.field for item in built.left_out] == ["method.parameters.temperature"]
+    ((*rows,),) = [section.rows for table in built.datasets for section in table.sections]
+    assert sorted([run.seed for run in row.runs] for row in rows) == [[0, 2, 3], [1]]
+    assert len({row.id for row in rows}) == 2
+    flags = [flag for row in rows for flag in row.flags if "temperature" in flag]
+    assert len(flags) == 1
+    assert "by another default" in flags[0]
+    assert built.left_out == []
+
+
+def test_records_of_other_data_are_a_table_of_their_own(board: Path) -> None:
+    others = seeds("jtt", level=0.9)
+    for content in others:
+        content["dataset"]["fingerprint"] = "cd" * 32
+    place_all(board, [*seeds("erm"), *others, *seeds("lff")])
+    built = build(board)
+    assert built.counted == 9
+    assert sorted(table.heading for table in built.datasets) == ["toy", "toy (2)"]
+    assert {table.dataset.spec for table in built.datasets} == {"toy"}
+    methods = [{row.method.name for section in table.sections for row in section.rows} for table in built.datasets]
+    assert {"jtt"} in methods
+    assert {"erm", "lff"} in methods
+    page = (board / "site" / "index.html").read_text()
+    assert "<code>toy (2)</code>" in page
+    assert len(set(re.findall(r'<section id="([^"]+)"', page))) == len(re.findall(r"<section id=", page))

@@ -16,9 +16,11 @@ from ncbench.leaderboard.check import check
 from ncbench.leaderboard.tables.board import Board
 from tests.leaderboard.records import make_record, place, place_all, seeds
 
+MALLORY = "mallory@b.c"
 
-def git(folder: Path, *arguments: str) -> str:
-    identity = ["-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false"]
+
+def git(folder: Path, *arguments: str, author: str = "a@b.c") -> str:
+    identity = ["-c", "user.name=a", "-c", f"user.email={author}", "-c", "commit.gpgsign=false"]
     command = ["git", "-C", str(folder), *identity, *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
@@ -33,6 +35,8 @@ def commit(board: Path) -> str:
 def committed(board: Path) -> Path:
     """Three runs of erm and the board they give, committed on the branch `main`."""
     git(board, "init", "-q", "-b", "main", "..")
+    git(board, "config", "user.email", "a@b.c")
+    git(board, "config", "user.name", "a")
     place_all(board, seeds("erm"))
     build(board)
     commit(board)
@@ -156,7 +160,8 @@ def test_a_record_replaced_by_a_link_fails(committed: Path, tmp_path: Path) -> N
 def test_a_duplicate_fails(committed: Path) -> None:
     place(committed, make_record(level=0.9))
     build(committed)
-    assert len(check(committed).failures) == 2
+    (line,) = check(committed).failures
+    assert "same configuration and seed" in line
 
 
 def test_a_schema_violation_fails(committed: Path) -> None:
@@ -231,3 +236,75 @@ def test_build_succeeds_if_a_sound_record_does_not_compare(board: Path) -> None:
 
 def test_the_committed_board_is_what_its_records_give() -> None:
     assert check(Path(__file__).parents[2] / "leaderboard").failures == []
+
+
+def test_of_contending_records_the_one_committed_first_stays_whatever_its_commits_date_says(committed: Path) -> None:
+    """A record of a branch that says it is older than the archive comes after what the branch is merged into."""
+    honest = {path.name for path in committed.glob("results/*/*/*.json")}
+    git(committed, "checkout", "-q", "-b", "stranger")
+    for number in range(20):
+        place(committed, {**make_record(seed=1, level=0.9), "extra": number})  # some come before the honest one by path
+    build(committed)
+    git(committed, "add", "-A", ".")
+    git(committed, "commit", "-q", "-m", "older", "--date", "2001-01-01T00:00:00", author=MALLORY)
+    git(committed, "checkout", "-q", "main")
+    place_all(committed, seeds("lff"))
+    build(committed)
+    commit(committed)
+    git(committed, "merge", "-q", "-X", "ours", "-m", "merged", "stranger")
+    built = build(committed)
+    row = next(row for row in built.datasets[0].sections[0].rows if row.method.name == "erm")
+    assert {Path(run.record).name for run in row.runs} == honest
+    failures = check(committed).failures
+    assert len(failures) == 20
+    assert all("seed:" in line for line in failures)
+
+
+def test_only_who_placed_a_record_can_correct_it(committed: Path) -> None:
+    wrong = place(committed, make_record(seed=1))
+    before = build(committed)
+    right = {**make_record(seed=1, level=0.1), "supersedes": wrong.stem}
+    placed = place(committed, right)
+    git(committed, "add", "-A", ".")
+    git(committed, "commit", "-q", "-m", "correction", author=MALLORY)
+    built = build(committed)
+    assert built.datasets == before.datasets
+    (line,) = check(committed).failures
+    assert "was placed by somebody else, who alone may correct it" in line
+    assert placed.name in line
+
+    git(committed, "reset", "-q", "--hard", "HEAD^")
+    place(committed, right)
+    git(committed, "add", "-A", ".")
+    git(committed, "commit", "-q", "-m", "correction")
+    corrected = build(committed)
+    assert corrected.counted == 3
+    assert corrected.datasets != before.datasets
+    assert check(committed).failures == []
+
+
+def test_a_correction_that_does_not_count_corrects_nothing(committed: Path) -> None:
+    wrong = place(committed, make_record(seed=1))
+    before = build(committed)
+    copied = {**make_record(seed=1, level=0.1), "supersedes": wrong.stem, "history": make_record(seed=2)["history"]}
+    place(committed, copied)
+    diverged = {**make_record(seed=1), "supersedes": wrong.stem, "status": "diverged", "groups": {}, "metrics": {}}
+    place(committed, diverged)
+    built = build(committed)
+    assert built.datasets == before.datasets
+    assert built.counted == 3
+
+
+def test_a_diverged_record_puts_no_remark_on_the_others(committed: Path) -> None:
+    before = build(committed)
+    place(committed, {**make_record(seed=7), "status": "diverged", "reason": "the loss of epoch 2 is nan"})
+    assert build(committed).datasets == before.datasets
+
+
+def test_a_shallow_clone_builds_the_same_board(committed: Path, tmp_path: Path) -> None:
+    wrong = place(committed, make_record(seed=1))
+    place(committed, {**make_record(seed=1, level=0.9), "supersedes": wrong.stem})
+    build(committed)
+    commit(committed)
+    git(tmp_path, "clone", "-q", "--depth", "1", f"file://{committed.parent}", "shallow")
+    assert check(tmp_path / "shallow" / "leaderboard").failures == []

@@ -187,6 +187,8 @@ class Manifest(Part):
         files: Source files whose content is known, checked before they are used.
         counts: What each split must contain. A ``val`` split that is not listed here is counted with ``train``,
             which it was carved from.
+        fingerprints: Of the stores, by version and spec, where the content is the same on every machine; records of
+            other data do not count. Those of earlier versions stay, since records of them do.
         lookalikes: Other data that are known to circulate as this dataset, to call them by name.
         backbone: Spec of the default backbone.
         recipe: Default recipe values by key.
@@ -207,6 +209,7 @@ class Manifest(Part):
     sources: tuple[Annotated[HttpSource | HubSource | ManualSource, Field(discriminator="kind")], ...] = ()
     files: tuple[SourceFile, ...] = ()
     counts: Mapping[SplitName, SplitCounts] = Field(default_factory=dict)
+    fingerprints: Mapping[str, Mapping[str, Sha256]] = Field(default_factory=dict)
     lookalikes: tuple[Lookalike, ...] = ()
     backbone: str
     recipe: Mapping[str, Scalar] = Field(default_factory=dict)
@@ -229,6 +232,10 @@ class Manifest(Part):
         if missing:
             raise ValueError(f"tuned_on_test names {', '.join(missing)}, which the recipe does not have")
         return self
+
+    def fingerprint(self, spec: str) -> str | None:
+        """Return the fingerprint of the data as they are read today; None where it is not the same everywhere."""
+        return self.fingerprints.get(self.version, {}).get(spec)
 
     def counting(self, what: Literal["all", "images", "none"]) -> Manifest:
         """Return the manifest with those of its counts that hold (see :meth:`Dataset.counts_hold`)."""

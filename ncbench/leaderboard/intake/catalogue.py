@@ -137,7 +137,7 @@ def check_against_card(record: Record, catalogue: Catalogue) -> str:
 
 
 def check_against_manifest(record: Record, catalogue: Catalogue, cells: Mapping[str, Cells]) -> Manifest | None:
-    """Compare the primary metric and the totals of a record with its dataset's manifest, and return that.
+    """Compare the primary metric, the data and the totals of a record with its dataset's manifest, and return that.
 
     Raises:
         RefusedError: They differ, or the dataset has no such parameters.
@@ -148,6 +148,9 @@ def check_against_manifest(record: Record, catalogue: Catalogue, cells: Mapping[
         return None
     if record.primary_metric != manifest.primary_metric:
         raise RefusedError("primary_metric", f"the manifest of {manifest.name!r} has {manifest.primary_metric!r}")
+    known = [by_spec.get(record.dataset.spec) for by_spec in manifest.fingerprints.values()]
+    if manifest.fingerprint(record.dataset.spec) is not None and record.dataset.fingerprint not in known:
+        raise RefusedError("dataset.fingerprint", f"the manifest of {manifest.name!r} has another for these data")
     if _difference(manifest, cells, thinned=False) is not None:
         # Only a record that differs costs the import of its dataset, which knows what its parameters change.
         from ncbench.contracts.dataset import DatasetParameters

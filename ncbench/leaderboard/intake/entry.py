@@ -37,10 +37,12 @@ class Entry:
         record: Without its counts, history and metrics, which are long.
         digest: SHA-256 of the content, which names the file.
         path: Of the file, relative to the leaderboard folder.
-        configuration: SHA-256 of everything that determines the result but the seed.
+        configuration: SHA-256 of everything that determines the result but the seed, the data included.
         published_epochs: Of the recipe in the dataset's manifest; None if unknown.
         numbers: Of the test split: accuracies, recomputed, and what else the record states; empty if it does not count.
-        totals: SHA-256 of the images in every cell of every split.
+        data: SHA-256 of what it says of the data: their origin, their fingerprint, the images in every cell of every
+            split, and the primary metric.
+        current: Whether the dataset's manifest has its fingerprint for the data as they are read today.
         losses: SHA-256 of the losses of every epoch, which no two seeds share to the last digit; None without epochs.
         history: The curves that the pages draw.
         tuned_on_test: Which settings were chosen by looking at test results, and how; empty if none is known to be.
@@ -54,7 +56,8 @@ class Entry:
     configuration: str
     published_epochs: int | None
     numbers: Mapping[str, float]
-    totals: str
+    data: str
+    current: bool
     losses: str | None
     history: History
     tuned_on_test: str
@@ -102,7 +105,9 @@ def inspect(data: bytes, catalogue: Catalogue) -> Entry:
     stated = stated_numbers(record, accuracies, catalogue)
     numbers = {name: accuracies[name] for name in catalogue.shown if name in accuracies} | stated
 
-    note, tuned, published_epochs = "", "", None
+    said = [record.dataset.plugin.distribution, record.dataset.fingerprint, record.primary_metric]
+    on = _hash([*said, *((split, part.label, part.count) for split, part in sorted(cells.items()))])
+    note, tuned, published_epochs, current = "", "", None, False
     excluded = _exclusion(record, accuracies, catalogue)
     if excluded is None:
         try:
@@ -110,6 +115,7 @@ def inspect(data: bytes, catalogue: Catalogue) -> Entry:
             manifest = check_against_manifest(record, catalogue, cells)
             configured = manifest.recipe.get("epochs") if manifest else None
             published_epochs = configured if isinstance(configured, int) else None
+            current = manifest is not None and record.dataset.fingerprint == manifest.fingerprint(record.dataset.spec)
             method = catalogue.find("methods", record.method.name, record.method.plugin.distribution)
             tuned = tuned_on_test(record, method.card if method else None, manifest)
         except RefusedError as error:
@@ -119,10 +125,11 @@ def inspect(data: bytes, catalogue: Catalogue) -> Entry:
         record=record.model_copy(update={"groups": {}, "history": [], "metrics": {}, "selection": {}}),
         digest=digest,
         path=path,
-        configuration=_configuration(record),
+        configuration=_configuration(record, on),
         published_epochs=published_epochs,
         numbers=numbers if excluded is None else {},
-        totals=_hash([(split, part.label, part.count) for split, part in sorted(cells.items())]),
+        data=on,
+        current=current,
         losses=_hash([epoch.losses for epoch in record.history]) if record.history else None,
         history=read_history(record),
         tuned_on_test=tuned,
@@ -167,12 +174,11 @@ def _hash(value: Any) -> str:
     return content_hash(pydantic_core.to_json(value))
 
 
-def _configuration(record: Record) -> str:
+def _configuration(record: Record, data: str) -> str:
     """Return a hash of what determines the result but the seed.
 
     Versions are left out, so a rerun is a correction; so are parameters at their defaults, so that one that is added
     later does not part new seeds from old ones.
     """
     parts = [[part.spec, part.plugin.distribution] for part in (record.method, record.dataset, record.backbone)]
-    data = [record.dataset.synthetic, *([record.dataset.mismatch] if record.dataset.mismatch else [])]
-    return content_hash(canonical([*parts, *data, record.recipe]))
+    return content_hash(canonical([*parts, data, record.dataset.synthetic, record.dataset.mismatch, record.recipe]))

@@ -67,9 +67,12 @@ class Provenance:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def order(self, path: str) -> tuple[float, str]:
-        """Return what sorts records as they came into the branch; those of one commit, and those of none, by path."""
-        return self._positions.get(path, math.inf), path
+    def order(self, path: str) -> tuple[float, bool, str]:
+        """Return what sorts records as they came into the branch; those of one commit, and those of none, by path.
+
+        What is not in the archive yet, as what is about to be submitted, comes last.
+        """
+        return self._positions.get(path, math.inf), not (self._folder / path).exists(), path
 
     def author(self, path: str) -> str | None:
         """Return who placed a record, or who is about to commit it; None where git does not know."""
@@ -87,7 +90,8 @@ class Provenance:
 
     @functools.cached_property
     def _committer(self) -> str | None:
-        return (_git(self._folder, "config", "user.email") or b"").decode(errors="replace").strip() or None
+        identity = (_git(self._folder, "var", "GIT_AUTHOR_IDENT") or b"").decode(errors="replace")
+        return identity.partition("<")[2].partition(">")[0] or None
 
     @functools.cached_property
     def _complete(self) -> bool:

@@ -62,7 +62,7 @@ def literal(text: str) -> str:
 def _dataset(table: DatasetTable, wording: Wording) -> str:
     note = interval_note(table.sections)
     lines = [
-        f"## {literal(table.dataset.spec)}",
+        f"## {literal(table.heading)}",
         "",
         f"Data of {literal(table.dataset.distribution)}, fingerprint {literal(table.fingerprint[:12])}; primary metric "
         f"{literal(table.primary_metric)}.{f' {note}.' if note else ''}",

@@ -52,7 +52,7 @@ def render_site(board: Board, histories: Mapping[str, History]) -> dict[str, byt
     """
     wording = Wording(board)
     environment = _environment(wording)
-    compared = {table.dataset.spec: comparisons(table, board.reported, wording.measures) for table in board.datasets}
+    compared = {table.heading: comparisons(table, board.reported, wording.measures) for table in board.datasets}
     index = environment.get_template("index.html").render(
         root="",
         archive="../",
@@ -171,7 +171,7 @@ def _configurations(
                         row=row,
                         ranked=ranked,
                         charts=tuple(chart for panel in panels if (chart := charts.draw(panel, runs))),
-                        compared=tuple(line for part in compared[table.dataset.spec] if (line := part.of(row))),
+                        compared=tuple(line for part in compared[table.heading] if (line := part.of(row))),
                     )
                 )
     return found

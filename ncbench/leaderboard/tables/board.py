@@ -101,8 +101,9 @@ class Section(Comparable):
 
 
 class DatasetTable(Part):
-    """All that was run on one dataset with one set of parameters."""
+    """All that was run on one dataset with one set of parameters, as far as records say the same of the data."""
 
+    heading: str = Field(description="the dataset's canonical spec; numbered where there are several tables of it")
     dataset: Plugin
     fingerprint: str
     primary_metric: str

@@ -67,6 +67,8 @@ def overviews(tables: Sequence[DatasetTable], families: Families) -> list[Overvi
     """
     groups: defaultdict[tuple[str | bool, ...], list[tuple[DatasetTable, Section]]] = defaultdict(list)
     for table in tables:
+        if table.heading != table.dataset.spec:
+            continue  # on other data than the first of its spec
         for section in table.sections:
             if any(row.rank is not None for row in section.rows):
                 groups[tuple(getattr(section, name) for name in Comparable.model_fields)].append((table, section))
@@ -75,8 +77,8 @@ def overviews(tables: Sequence[DatasetTable], families: Families) -> list[Overvi
 
 def _overview(members: Sequence[tuple[DatasetTable, Section]], families: Families) -> Overview:
     """Compare the methods of some sections of one group, each with its dataset's table."""
-    tables = {table.dataset.spec: table for table, _ in members}
-    rows = {table.dataset.spec: _one_row_a_method(table, section) for table, section in members}
+    tables = {table.heading: table for table, _ in members}
+    rows = {table.heading: _one_row_a_method(table, section) for table, section in members}
     family = {spec: families[table.dataset.name] for spec, table in tables.items()}
     ranked = {_identity(row) for _, section in members for row in section.rows if row.rank is not None}
     methods, datasets = _complete(rows, family)

@@ -20,12 +20,12 @@ DIGITS = 6
 """Decimals kept. The last bits of a t quantile are the machine's; six decimals of a fraction are not."""
 
 
-def dataset_table(entries: Sequence[Entry], diverged: Mapping[str, int], measures: Sequence[str]) -> DatasetTable:
+def dataset_table(entries: Sequence[Entry], heading: str, measures: Sequence[str]) -> DatasetTable:
     """Return the table of a dataset.
 
     Args:
-        entries: The records of one dataset with one set of parameters that count.
-        diverged: Configuration -> how many of its runs diverged.
+        entries: The records of one dataset with one set of parameters that count, all on the same data.
+        heading: What tells it from every other table.
         measures: What tables show, in order.
     """
     first = entries[0]
@@ -34,14 +34,12 @@ def dataset_table(entries: Sequence[Entry], diverged: Mapping[str, int], measure
     sections = []
     for labels in sorted(by_labels):
         of_section = grouped(by_labels[labels], lambda entry: entry.configuration)
-        rows = [
-            _row(runs, _baseline(runs[0], configurations), diverged[configuration], measures)
-            for configuration, runs in of_section.items()
-        ]
+        rows = [_row(runs, _baseline(runs[0], configurations), measures) for runs in of_section.values()]
         rows = _distinguished(_ranked(rows, first.record.primary_metric))
         (train, val, hierarchy), selection = labels
         sections.append(Section(train=train, val=val, hierarchy=hierarchy, selection=selection, rows=rows))
     return DatasetTable(
+        heading=heading,
         dataset=_plugin([entry.record.dataset for entry in entries]),
         fingerprint=first.record.dataset.fingerprint,
         primary_metric=first.record.primary_metric,
@@ -55,11 +53,11 @@ def _labels(entry: Entry) -> tuple[tuple[LabelUse, LabelUse, bool], str]:
     return (used.train, used.val, used.hierarchy), entry.selection
 
 
-def _row(runs: Sequence[Entry], baseline: Sequence[Entry] | None, diverged: int, measures: Sequence[str]) -> Row:
+def _row(runs: Sequence[Entry], baseline: Sequence[Entry] | None, measures: Sequence[str]) -> Row:
     runs = sorted(runs, key=lambda entry: entry.record.seed)
     first = runs[0]
     shared = set.intersection(*(set(entry.numbers) for entry in runs))
-    flags = _flags(runs, diverged)
+    flags = _flags(runs)
     paired = None if baseline is None else _paired(runs, baseline)
     if paired is not None and baseline is not None and baseline[0].epochs != first.epochs:
         flags.append(f"compared with {BASELINE} at {baseline[0].epochs} epochs")
@@ -141,14 +139,12 @@ def _paired(runs: Sequence[Entry], baseline: Sequence[Entry]) -> Paired | None:
     return Paired(baseline=_row_id(baseline[0]), difference=_estimate(differences))
 
 
-def _flags(runs: Sequence[Entry], diverged: int) -> list[str]:
+def _flags(runs: Sequence[Entry]) -> list[str]:
     flags = []
     if tuned := _tuned(runs):
         flags.append(f"tuned on test: not ranked ({tuned})")
     if len(runs) < MIN_SEEDS:
         flags.append(f"fewer than {MIN_SEEDS} seeds: not ranked")
-    if diverged:
-        flags.append(f"{diverged} further seed{'s' if diverged > 1 else ''} diverged")
     published = runs[0].published_epochs
     if published is not None and runs[0].epochs < published:
         flags.append(f"{runs[0].epochs} of the dataset's {published} epochs")
