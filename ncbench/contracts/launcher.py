@@ -52,7 +52,7 @@ class Job:
         settings = [part for key, value in self.settings.items() for part in ("--set", f"{key}={format_scalar(value)}")]
         mismatch = ["--allow-mismatch"] if self.allow_mismatch else []
         start = "--force" if self.anew and attempt == 0 else "--resume"
-        return [*named, "--seed", str(self.seed), *settings, *mismatch, start]
+        return [*named, "--seed", str(self.seed), *settings, *mismatch, "--wait", start]
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,8 @@ from typing import Any
 import pydantic
 
 from ncbench.contracts.errors import ConfigurationError
+
+_TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)\.tmp", re.DOTALL)
 
 
 class Part(pydantic.BaseModel):
@@ -60,8 +64,12 @@ def from_home(path: str | Path) -> Path:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a reader, or a crash, sees the old content or the new and nothing between."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Write a file so that a reader, or a crash, sees the old content or the new and nothing between.
+
+    What killed processes left of earlier attempts to write it is removed.
+    """
+    clear_temporaries(path.parent, path.name)
+    temporary = temporary_for(path)
     try:
         with temporary.open("wb") as file:
             file.write(content)
@@ -71,6 +79,51 @@ def write_atomically(path: Path, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def temporary_for(path: Path) -> Path:
+    """Return where this process prepares what is to be moved to `path` when it is whole: a file or a folder."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a name is one of :func:`temporary_for`'s."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
+def clear_temporaries(folder: Path, name: str | None = None) -> None:
+    """Remove what killed processes left in a folder where they would have moved it to its place.
+
+    Args:
+        folder: Where to look; it need not exist.
+        name: That of the file or folder it was to become; None for any.
+    """
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            found = _TEMPORARY.fullmatch(entry.name)
+            if found and name in (None, found["name"]) and not _alive(int(found["process"])):
+                _remove(Path(entry.path))
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def _alive(process: int) -> bool:
+    """Whether there is such a process on this machine; on Windows, where an open file cannot be removed, say no."""
+    if os.name == "nt" or process == os.getpid():
+        return False
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 @contextlib.contextmanager

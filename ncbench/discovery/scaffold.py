@@ -7,7 +7,6 @@ import importlib.util
 import keyword
 import re
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,14 +89,14 @@ def new_package(name: str, kind: str, output: Path) -> Path:
     templates = importlib.resources.files("ncbench.discovery") / "templates"
     try:
         output.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=output))
+        partial = output / f".{target.name}.partial"
+        shutil.rmtree(partial, ignore_errors=True)  # what a killed command left
         try:
             for path, template in {**_FILES, **STARTS[kind].files}.items():
                 content = (templates / f"{Template(template).substitute(values)}.template").read_text(encoding="utf-8")
                 file = partial / Template(path).substitute(values)
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_text(Template(content).substitute(values), encoding="utf-8")
-            partial.chmod(0o755)  # mkdtemp made it private
             partial.rename(target)
         finally:
             shutil.rmtree(partial, ignore_errors=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ncbench.contracts.errors import ConfigurationError, NcbenchError, counted
-from ncbench.data.files import write_atomically
+from ncbench.data.files import clear_temporaries, write_atomically
 from ncbench.leaderboard.build import read_archive
 from ncbench.leaderboard.intake.canonical import canonical
 from ncbench.leaderboard.intake.catalogue import Catalogue
@@ -140,6 +140,7 @@ def _place(folder: Path, path: str, data: bytes) -> None:
         make_folders(folder, path)
         if os.path.lexists(target):
             raise NcbenchError(f"{target} exists and is not the record that belongs there; see 'leaderboard check'.")
+        clear_temporaries(target.parent)
         write_atomically(target, data)
     except OSError as error:
         raise NcbenchError(f"{target} cannot be written ({error.strerror}).") from error

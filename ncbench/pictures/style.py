@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ncbench.contracts.errors import ConfigurationError
+from ncbench.contracts.errors import ConfigurationError, NcbenchError, lacking
 from ncbench.data.files import write_atomically
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def save_figure(figure: Figure, folder: Path, name: str, option: str) -> list[Pa
 
     Raises:
         ConfigurationError: The folder cannot be written.
+        NcbenchError: The disk is full, or the machine lacks something else.
     """
     paths = [folder / f"{name}.png", folder / f"{name}.svg"]
     try:
@@ -75,5 +76,7 @@ def save_figure(figure: Figure, folder: Path, name: str, option: str) -> list[Pa
             write_atomically(path, buffer.getvalue())
             figure.set_layout_engine(None)  # the second file is laid out as the first: finding it out takes longest
     except OSError as error:
+        if lack := lacking(error):
+            raise NcbenchError(lack) from error
         raise ConfigurationError(f"{folder} cannot be written ({error.strerror}). Choose another {option}.") from error
     return paths

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import errno
-import os
 import shutil
+import tempfile
 from pathlib import Path
 
-from ncbench.contracts.errors import ConfigurationError, DataError, NcbenchError
+from ncbench.contracts.errors import FULL, ConfigurationError, DataError, NcbenchError, lacking
 from ncbench.records.archive import RESULT_FILE, RunResult, load_result
 
 LOG_FILE = "log.jsonl"
@@ -17,8 +17,7 @@ CHECKPOINTS = "checkpoints"
 LOCK_FILE = ".lock"
 _PICTURES = ("curves", "collapse", "grams", "frame")  # drawn as .png and .svg
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-NOT_WRITABLE = {*_FULL, errno.EROFS, errno.EACCES, errno.EPERM}
+NOT_WRITABLE = {*FULL, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 def writable_folder(folder: Path) -> Path:
@@ -30,9 +29,7 @@ def writable_folder(folder: Path) -> Path:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".{os.getpid()}.probe"
-        probe.touch()
-        probe.unlink()
+        tempfile.TemporaryFile(dir=folder).close()  # without a name, where the system can: a kill leaves nothing
     except OSError as error:
         raise explain_write_error(error, folder) from error
     return folder
@@ -41,13 +38,19 @@ def writable_folder(folder: Path) -> Path:
 def explain_write_error(error: OSError, folder: Path) -> NcbenchError:
     """Return what to say of a file below `folder` that could not be written."""
     where = error.filename or folder
-    if error.errno in _FULL:
+    if error.errno in FULL:
         return NcbenchError(f"There is no space left for {where}. Free some and go on with --resume.")
+    if lack := lacking(error):
+        return NcbenchError(lack)
+    if error.errno == errno.ENOENT and not folder.exists():
+        return NcbenchError(f"{folder} is gone: it was removed while the run was under way, and nothing of it is kept.")
     return ConfigurationError(f"{where} cannot be written ({error.strerror or error}). Choose another --output.")
 
 
 def finished(folder: Path, resume: bool) -> RunResult | None:
     """Return the finished record that is already there, or None where there is none and a new attempt may begin.
+
+    What the process that finished it was killed before it could remove, its checkpoints, is removed.
 
     Raises:
         ConfigurationError: The run was cut off before, and the user has not said how to go on.
@@ -60,6 +63,7 @@ def finished(folder: Path, resume: bool) -> RunResult | None:
         except DataError as error:
             raise DataError(f"{error} --force discards what is there of this run and starts it anew.") from error
         if result.status in {"completed", "diverged"}:
+            shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
             return result
         status = result.status
     if resume:
@@ -89,5 +93,5 @@ def discard_earlier_attempt(folder: Path, *, checkpoints: bool, everything: bool
 
 def remove_if_nothing_happened(folder: Path) -> None:
     """Take back a run's folder that holds no more than the lock and the log."""
-    if {path.name for path in folder.iterdir()} <= {LOCK_FILE, LOG_FILE}:
+    if folder.is_dir() and {path.name for path in folder.iterdir()} <= {LOCK_FILE, LOG_FILE}:
         shutil.rmtree(folder, ignore_errors=True)

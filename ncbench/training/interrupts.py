@@ -1,19 +1,27 @@
-"""Ctrl-C, SIGTERM and SIGUSR1: a run that trains loses no more than the epoch under way, a sweep ends its runs."""
+"""Ctrl-C, and signals to terminate: a run that trains loses no more than the epoch under way, a sweep ends its runs."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 
-TERMINATING: tuple[signal.Signals, ...] = (
-    signal.SIGTERM,
-    *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else []),  # Windows has none
+TERMINATING = tuple(
+    signal.Signals[name]
+    for name in ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGXCPU")
+    if name in signal.Signals.__members__  # Windows has the first alone
 )
-"""What batch systems send before they kill. Slurm sends SIGTERM to every process of a step twice, when the time that it
-leaves them begins and when it ends, and can announce a time limit by SIGUSR1 (``--signal``)."""
+"""What batch systems send before they kill, and a terminal when it is closed. Slurm sends SIGTERM to every process of a
+step twice, when the time that it leaves them begins and when it ends, and can announce a time limit by SIGUSR1
+(``--signal``). One that is ignored, as SIGHUP after ``nohup``, stays so."""
+
+LIFELINE = "NCBENCH_LIFELINE"
+"""Variable that a launcher sets to say that a run's standard input ends when the launcher is gone."""
+_GRACE_SECONDS = 60  # in which a run without a launcher writes its record
 
 
 class Interrupts:
@@ -30,24 +38,23 @@ class Interrupts:
     Attributes:
         unsaved: Epochs that are done and not on the disk yet; kept by the training loop.
         noted: Whether the run is to end after the epoch under way.
+        over: Whether it has ended, and nothing must keep it from writing its record.
     """
 
     def __init__(self, warn: Callable[[str], None]) -> None:
         self.warn = warn
         self.unsaved = 0
         self.noted = False
+        self.over = False
 
     @contextlib.contextmanager
     def heard(self) -> Iterator[None]:
         """Listen while the context is open; outside the main thread, which alone gets signals, do nothing."""
-        numbers = [*TERMINATING]
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a job in the background ignores Ctrl-C
-            numbers.append(signal.SIGINT)
-        with _handled(numbers, self._hear):
+        with _handled([*TERMINATING, signal.SIGINT], self._hear):  # a job in the background ignores Ctrl-C
             yield
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
-        if self.noted and number != signal.SIGINT:
+        if self.over or (self.noted and number != signal.SIGINT):
             return
         if self.noted or not self.unsaved:
             self.noted = True
@@ -78,12 +85,27 @@ def terminated_as_interrupted() -> Iterator[None]:
         yield
 
 
+def end_with_launcher() -> None:
+    """End this process, as SIGTERM does, once the launcher that started it is gone; see `LIFELINE`."""
+
+    def wait() -> None:
+        while os.read(0, 1 << 10):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(_GRACE_SECONDS)
+        os._exit(1)
+
+    if os.environ.pop(LIFELINE, ""):
+        threading.Thread(target=wait, daemon=True).start()
+
+
 @contextlib.contextmanager
 def _handled(numbers: Sequence[int], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    previous = {number: signal.signal(number, handler) for number in numbers}
+    heard = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    previous = {number: signal.signal(number, handler) for number in heard}
     try:
         yield
     finally:

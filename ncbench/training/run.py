@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from ncbench.contracts.errors import ConfigurationError, DataError, NcbenchError, counted, described
-from ncbench.data.files import from_home, locked
+from ncbench.contracts.errors import ConfigurationError, DataError, NcbenchError, counted, described, lacking
+from ncbench.data.files import clear_temporaries, from_home, locked
 from ncbench.data.store.open import Store
 from ncbench.data.store.prepare import prepare
 from ncbench.records.archive import RESULT_FILE, RunResult
@@ -48,6 +48,7 @@ def run(
     data_root: str | Path | None = None,
     resume: bool = False,
     force: bool = False,
+    wait: bool = False,
     synthetic: bool = False,
     allow_mismatch: bool = False,
     checkpoint_seconds: float = 30.0,
@@ -70,6 +71,8 @@ def run(
         data_root: Where datasets lie; before ``$NCBENCH_DATA`` and the platform's cache folder.
         resume: Go on with the run of this id from its newest checkpoint, or start it.
         force: Discard what is there of this run and start it anew.
+        wait: Where another process makes this run, wait for what comes of it, instead of refusing; what it finishes is
+            not made again, whatever `force` says.
         synthetic: Use the dataset's generated twin; the record is marked.
         allow_mismatch: Go on with data that are not what the dataset's manifest promises; the record is marked.
         checkpoint_seconds: Least time between two checkpoints; an interrupted run writes one besides.
@@ -90,7 +93,7 @@ def run(
     if resume and force:
         raise ConfigurationError("--resume goes on with a run and --force discards it; give one of them.")
     runner = _Runner(from_home(output), find_device(device), data_root, checkpoint_seconds, reporter or Silent(), warn)
-    return runner.make(configuration, resume, force)
+    return runner.make(configuration, resume, force, wait)
 
 
 @dataclass(frozen=True)
@@ -113,11 +116,18 @@ class _Runner:
             force: Discard what is there.
             wait: Whether to wait where another process makes the same run, instead of refusing.
         """
+        waited: list[str] = []
+
+        def waiting(line: str) -> None:
+            waited.append(line)
+            self.warn(line)
+
         folder = writable_folder(self.output / configuration.run_id)
         interrupts = Interrupts(self.warn)
-        lock = locked(folder / LOCK_FILE, f"working on {folder}", self.warn if wait else None)
+        lock = locked(folder / LOCK_FILE, f"working on {folder}", waiting if wait else None)
         with interrupts.heard(), lock:
-            earlier = None if force else finished(folder, resume)
+            clear_temporaries(folder)
+            earlier = None if force and not waited else finished(folder, resume or bool(waited))
             if earlier is not None:
                 self.warn("This run is finished already; here is its record. --force runs it anew.")
                 return earlier
@@ -130,9 +140,12 @@ class _Runner:
             except (NcbenchError, KeyboardInterrupt):
                 remove_if_nothing_happened(folder)
                 raise
-            discard_earlier_attempt(folder, checkpoints=not resume, everything=force)
-            session.start(resume)
-            result = _train(session, resume, self.checkpoint_seconds, self.reporter, interrupts)
+            try:
+                discard_earlier_attempt(folder, checkpoints=not resume, everything=force)
+                session.start(resume)
+                result = _train(session, resume, self.checkpoint_seconds, self.reporter, interrupts)
+            except OSError as error:
+                raise explain_write_error(error, folder) from error
             shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
             return result
 
@@ -176,6 +189,7 @@ def _train(
     except DivergedError as error:
         return session.end("diverged", str(error))
     except KeyboardInterrupt:
+        interrupts.over = True
         session.end("interrupted", "interrupted by the user")
         raise KeyboardInterrupt(_how_to_go_on(folder / CHECKPOINTS, interrupts.unsaved)) from None
     except (ConfigurationError, DataError):
@@ -183,16 +197,16 @@ def _train(
         raise
     except BaseException as error:  # a plugin may raise anything, SystemExit too, which must not look like success
         if isinstance(error, OSError) and error.errno in NOT_WRITABLE:
-            raise explain_write_error(error, folder) from error
+            raise
         reason = f"{described(error):.500}"
         session.end("failed", reason)
         if isinstance(error, NcbenchError):
             raise
         epoch = newest_epoch(folder / CHECKPOINTS)
         goes_on = "" if epoch is None else f" and --resume goes on after epoch {epoch}"
+        said = lacking(error) or f"{session.configuration.method.name} failed with {reason}."
         raise NcbenchError(
-            f"{session.configuration.method.name} failed with {reason}. The record is {folder / RESULT_FILE}; "
-            f"--debug shows the traceback{goes_on}."
+            f"{said} The record is {folder / RESULT_FILE}; --debug shows the traceback{goes_on}."
         ) from error
 
 

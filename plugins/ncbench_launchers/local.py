@@ -6,12 +6,13 @@ import contextlib
 import os
 import subprocess
 import sys
-import tempfile
+import threading
 import time
+from collections import deque
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 
@@ -28,13 +29,27 @@ class _Process:
     job: Job
     slot: int
     process: subprocess.Popen[bytes]
-    errors: IO[bytes]
+
+    def __post_init__(self) -> None:
+        self._last_line = deque[bytes](maxlen=1)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        with self.process.stderr as errors:
+            self._last_line.extend(line for line in errors if line.strip())
 
     def ended(self) -> Ended:
-        self.errors.seek(0)
-        lines = self.errors.read().decode(errors="replace").strip().splitlines()
-        self.errors.close()
-        return Ended(self.job, self.process.returncode, lines[-1] if lines else "")
+        self.forget()
+        line = b"".join(self._last_line).decode(errors="replace").strip()
+        return Ended(self.job, self.process.returncode, line)
+
+    def forget(self) -> None:
+        """Let go of what was kept for a process that is over."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self._reader.join(1)  # it may have left a process behind that could still write
 
 
 class Local(Launcher):
@@ -87,17 +102,16 @@ class Local(Launcher):
     ) -> _Process:
         # -P: a folder the user happens to stand in must not shadow an import.
         command = [sys.executable, "-P", "-m", "ncbench", "run", *job.arguments(), *arguments]
-        errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed when the run has ended)
         # In a session of its own a run does not hear the terminal's Ctrl-C, which would reach it a second time from us.
         process = subprocess.Popen(  # noqa: S603 (our own command, no shell)
             [*command, "--device", device, "--quiet"],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # nothing is written to it: it ends when this process does, even by a kill -9
             stdout=subprocess.DEVNULL,
-            stderr=errors,
-            env=environment,
+            stderr=subprocess.PIPE,
+            env={**environment, "NCBENCH_LIFELINE": "1"},
             start_new_session=True,
         )
-        return _Process(job, slot, process, errors)
+        return _Process(job, slot, process)
 
 
 def _interrupt(running: Sequence[_Process]) -> None:
@@ -113,4 +127,4 @@ def _interrupt(running: Sequence[_Process]) -> None:
         for process in running:
             process.process.kill()
             process.process.wait()
-            process.errors.close()
+            process.forget()

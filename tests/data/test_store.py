@@ -281,6 +281,13 @@ def test_data_that_differ_can_be_gone_on_with_and_are_marked(toy_root: Path) -> 
         open_store(dataset, Spec("toy", {"per_class": 2}), manifest)
 
 
+def test_an_old_store_that_a_killed_build_left_aside_is_removed(toy_root: Path) -> None:
+    folder = open_toy(toy_root).folder
+    aside = shutil.copytree(folder, folder.with_name(f".{folder.name}.old"))
+    assert open_toy(toy_root).folder == folder
+    assert not aside.exists()
+
+
 def test_a_manifest_that_is_corrected_judges_an_old_store_anew(toy_root: Path) -> None:
     assert open_toy(toy_root).mismatch == ()
     with pytest.raises(DataError, match="expected images a class"):

@@ -190,6 +190,41 @@ def test_an_interrupted_sweep_leaves_no_run_behind_and_each_can_go_on(
         _process_of(member.job.run_id)
 
 
+@pytest.mark.slow
+def test_a_sweep_that_is_killed_leaves_no_run_behind(tmp_path: Path) -> None:
+    path = suite(tmp_path, {"methods": ["erm"], "settings": {"recipe.epochs": 4000}})
+    (member,) = load_suite(path).members()
+    folder = tmp_path / "runs" / member.job.run_id
+    sweep = served.Process("-m", "ncbench", "sweep", path, "--output", tmp_path / "runs")
+    while not list(folder.glob("checkpoints/*.pt")):
+        assert sweep.running
+        time.sleep(0.01)
+    sweep.send(signal.SIGKILL)
+    assert sweep.finish().returncode == -signal.SIGKILL
+    deadline = time.monotonic() + 60
+    while _is_worked_on(member.job.run_id):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert load_result(folder).status == "interrupted"
+
+
+@pytest.mark.slow
+def test_two_sweeps_of_one_suite_make_every_run_once(tmp_path: Path) -> None:
+    path = suite(tmp_path, {"methods": ["erm"], "seeds": [0, 1]})
+    command = ("-m", "ncbench", "sweep", path, "--output", tmp_path / "runs", "--workers", "1")
+    for sweep in [served.Process(*command) for _ in range(2)]:
+        assert sweep.finish().returncode == 0
+    logs = [log.read_text() for log in tmp_path.glob("runs/*/log.jsonl")]
+    assert [log.count('"started"') for log in logs] == [1, 1]
+    assert [log.count('"ended"') for log in logs] == [1, 1]
+
+
+def _is_worked_on(run_id: str) -> bool:
+    with contextlib.suppress(AssertionError):
+        return _process_of(run_id) > 0
+    return False
+
+
 def _process_of(run_id: str) -> int:
     """The process that works on a run's folder: the only one to which its lock file is open."""
     for process in Path("/proc").glob("[0-9]*"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -54,6 +55,18 @@ def test_sound_records_pass_twice_and_nothing_is_written(committed: Path) -> Non
         assert (result.return_value, result.stderr) == (0, "")
         assert "passed: 3 records" in result.stdout
     assert before == {path: path.stat().st_mtime_ns for path in committed.rglob("*") if path.is_file()}
+
+
+def test_a_file_that_a_killed_submission_left_is_no_record(committed: Path, tmp_path: Path) -> None:
+    (folder,) = (committed / "results").glob("*/erm")
+    left = folder / f".{'0' * 64}.json.{2**31}.tmp"
+    left.write_text("{")
+    assert invoke(committed, "check", "--base", "main").return_value == 0
+    assert invoke(committed, "build").return_value == 0
+    run = tmp_path / "result.json"
+    run.write_text(json.dumps(make_record(seed=7)))
+    assert invoke(committed, "submit", str(run)).return_value == 0
+    assert not left.exists()
 
 
 def test_a_new_record_passes_and_its_row_is_shown(committed: Path) -> None:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import shutil
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import ncbench
+from ncbench import NcbenchError, load_result
 from ncbench.records.record import Record
+from ncbench.training.loop import Silent
 from tests import served
 
 from .conftest import only_record
@@ -199,3 +206,48 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(tmp_path: Path)
     assert "Traceback" not in finished.stderr
     assert not list((tmp_path / "runs").rglob("*.pt"))
     assert not list((tmp_path / "runs").rglob("*.tmp"))
+
+
+class Doing(Silent):
+    """Does something at the end of the second epoch."""
+
+    def __init__(self, action: Callable[[], object]) -> None:
+        self.action = action
+
+    def epoch(self, entry: dict[str, Any]) -> None:
+        if entry["epoch"] == 2:
+            self.action()
+
+
+def run_while(output: Path, action: Callable[[], object]) -> None:
+    settings = {"recipe.epochs": 4, "recipe.measure_points": 1}
+    ncbench.run("erm", "colored_digits:per_class=25", set=settings, output=output, reporter=Doing(action))
+
+
+def test_a_folder_that_is_removed_during_a_run_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(NcbenchError, match="is gone: it was removed while the run was under way") as caught:
+        run_while(tmp_path / "runs", lambda: shutil.rmtree(tmp_path / "runs"))
+    assert caught.value.exit_code == 1
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError(), "Memory ran out (MemoryError): end other programs"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), "Memory ran out"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "Memory ran out"),
+        (OSError(errno.EMFILE, "Too many open files", "x.npy"), "Too many open files: more files are needed at once"),
+        (RuntimeError("can't start new thread"), "No more processes or threads are allowed"),
+    ],
+)
+def test_what_the_machine_lacks_is_not_blamed_on_the_method(tmp_path: Path, error: Exception, said: str) -> None:
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(NcbenchError) as caught:
+        run_while(tmp_path, fail)
+    assert str(caught.value).startswith(said)
+    assert "erm failed" not in str(caught.value)
+    (folder,) = tmp_path.iterdir()
+    assert load_result(folder).status == "failed"

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGUSR1 at a moment of the test's choice, in this process."""
+"""Ctrl-C, SIGTERM and the like at a moment of the test's choice, in this process."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def interrupted(output: Path, reporter: Interrupting, **changes: Any) -> tuple[s
 
 
 @pytest.mark.parametrize(
-    ("sent", "epoch", "at_its_end"), [(signal.SIGINT, 2, True), (signal.SIGTERM, 4, False), (signal.SIGUSR1, 5, False)]
+    ("sent", "epoch", "at_its_end"), [(signal.SIGINT, 2, True), (signal.SIGTERM, 4, False), (signal.SIGHUP, 5, False)]
 )
 def test_an_interrupt_loses_no_epoch(
     tmp_path: Path, whole: dict[str, Any], sent: signal.Signals, epoch: int, at_its_end: bool
@@ -104,6 +104,28 @@ def test_a_second_ctrl_c_ends_at_once_and_says_what_is_lost(tmp_path: Path, whol
     assert "goes on after epoch 1 and repeats 2 finished epochs" in last_word
     resumed = ncbench.run(**OPTIONS, output=tmp_path, resume=True)
     assert without_times(json.loads(resumed.path.read_text())) == whole
+
+
+def test_after_nohup_a_closed_terminal_ends_nothing(tmp_path: Path, whole: dict[str, Any]) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        result = ncbench.run(**OPTIONS, output=tmp_path, reporter=Interrupting(4, [signal.SIGHUP]))
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert without_times(json.loads(result.path.read_text())) == whole
+
+
+def test_no_further_ctrl_c_takes_the_record_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = session_module.write_result
+
+    def insisting(result: RunResult) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        write(result)
+
+    monkeypatch.setattr(session_module, "write_result", insisting)
+    last_word, done, kept, _ = interrupted(tmp_path, Interrupting(4, [signal.SIGINT, signal.SIGINT]))
+    assert (done, kept) == (3, 1)
+    assert "goes on after epoch 1" in last_word
 
 
 def test_only_ctrl_c_hastens_a_run_that_is_ending(

@@ -54,6 +54,20 @@ def start_and_wait(command: list[str], output: Path, lines: int) -> served.Proce
     return process
 
 
+def test_what_a_killed_process_left_behind_is_cleared(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"method": "erm", "dataset": "colored_digits:per_class=25", "set": {"recipe.epochs": 1}}
+    folder = ncbench.run(**options, output=tmp_path).folder
+    before = {path.name for path in folder.iterdir()}
+    for moment in ("after the record", "before the record"):
+        if moment == "before the record":
+            (folder / "result.json").unlink()
+        for name in ("result.json", "model.pt", "curves.svg"):
+            (folder / f".{name}.{2**31}.tmp").write_text("half")
+        (folder / "checkpoints").mkdir()
+        assert ncbench.run(**options, output=tmp_path, resume=True).status == "completed"
+        assert {path.name for path in folder.iterdir()} == before, moment
+
+
 @pytest.mark.parametrize(("method", "dataset"), CASES)
 def test_kill_9_and_resume_end_in_the_uninterrupted_record(method: str, dataset: str, tmp_path: Path) -> None:
     settings = {"recipe.epochs": EPOCHS, **({"recipe.selection": "val_accuracy"} if "val" in dataset else {})}

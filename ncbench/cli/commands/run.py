@@ -29,6 +29,7 @@ from ncbench.cli.terminal import tell
 @options.data_root
 @click.option("--resume", is_flag=True, help="Go on with this run from its newest checkpoint, or start it.")
 @click.option("--force", is_flag=True, help="Discard what is there of this run and start it anew.")
+@click.option("--wait", is_flag=True, help="Where another process makes this run, wait for it instead of refusing.")
 @options.synthetic
 @options.allow_mismatch
 @click.option(
@@ -46,6 +47,10 @@ def run(method: str, dataset: str, settings: tuple[str, ...], quiet: bool, **oth
     A run's folder follows from its configuration and seed. A finished run is not run again: the same command points to
     its record.
     """
+    from ncbench.training.interrupts import end_with_launcher
+
+    end_with_launcher()  # before what takes seconds to import
+
     from ncbench.cli.progress import make_reporter
     from ncbench.cli.tables.result import print_result
     from ncbench.pictures.curves import plot_curves

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import platformdirs
 
-from ncbench.contracts.errors import DataError
+from ncbench.contracts.errors import FULL, DataError, NcbenchError, lacking
 from ncbench.data.files import from_home
 from ncbench.data.sources.manifest import Manifest, ManualSource
 
@@ -52,8 +52,10 @@ def how_to_get(manifest: Manifest) -> str:
     return f"To get it: {'; or by hand: '.join(ways)}" if ways else "Its manifest names no source."
 
 
-def unwritable(folder: Path, error: OSError) -> DataError:
+def unwritable(folder: Path, error: OSError) -> NcbenchError:
     """Return the error for a cache folder that cannot be written to, or is full."""
+    if error.errno not in FULL and (lack := lacking(error)):
+        return NcbenchError(lack)
     reason = error.strerror or str(error)
     return DataError(
         f"Cannot write to the cache folder {folder} ({reason}): "

@@ -158,9 +158,14 @@ def _begin(partial: Path, plan: Mapping[str, Any]) -> None:
     write_atomically(partial / PLAN, text.encode())
 
 
+def replaced(folder: Path) -> Path:
+    """Return where the store that was at `folder` lies for the moment in which another takes its place."""
+    return folder.with_name(f".{folder.name}.old")
+
+
 def _place(partial: Path, folder: Path, say: Callable[[str], None]) -> None:
     """Move a whole store to its place."""
-    old = folder.with_name(f".{folder.name}.old")
+    old = replaced(folder)
     shutil.rmtree(old, ignore_errors=True)  # where a process was killed just here
     if not folder.exists():
         partial.replace(folder)

@@ -17,6 +17,7 @@ import contextlib
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ from ncbench.data.files import locked
 from ncbench.data.sources.integrity import signature
 from ncbench.data.sources.manifest import Manifest
 from ncbench.data.sources.roots import cache_folder, unwritable
-from ncbench.data.store.build import array_stamps, build, seal
+from ncbench.data.store.build import array_stamps, build, replaced, seal
 from ncbench.data.store.check import SPLITS, not_as_promised
 from ncbench.data.store.decode import Framing, decoder
 from ncbench.data.store.imbalance import RULE
@@ -124,11 +125,13 @@ def open_store(
     say = report or (lambda line: None)
     identity, folder = _identity(dataset, spec, manifest), store_folder(spec, _root(dataset))
     store = _load_unchanged(folder, identity, dataset)
-    if store is None:
+    if store is None or replaced(folder).exists():
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with locked(folder.with_name(f".{folder.name}.lock"), f"preparing {folder}", say):
                 store = _load_unchanged(folder, identity, dataset)  # another process may have built it meanwhile
+                if store is not None:  # and been killed before it had removed the old one
+                    shutil.rmtree(replaced(folder), ignore_errors=True)
                 if store is None:
                     if folder.exists():
                         say(f"The store {folder} is out of date, or was changed since it was built; building it anew.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from inspect import getattr_static
 from pathlib import Path
@@ -13,7 +12,7 @@ from urllib.parse import quote
 from ncbench.contracts.cards import DatasetCard
 from ncbench.contracts.dataset import Dataset, DatasetParameters
 from ncbench.contracts.errors import ConfigurationError, DataError
-from ncbench.data.files import locked
+from ncbench.data.files import clear_temporaries, locked, temporary_for
 from ncbench.data.sources.manifest import Manifest, load_manifest
 from ncbench.data.sources.misplaced import where_it_lies
 from ncbench.data.sources.roots import cache_folder, data_roots, how_to_get, roots_with, unwritable
@@ -154,8 +153,10 @@ def write_twin(kind: type[Dataset], root: Path) -> None:
         DataError: The dataset has no twin.
         OSError: The folder cannot be written to.
     """
-    partial = Path(tempfile.mkdtemp(prefix=".twin-", dir=root))
+    clear_temporaries(root, "twin")
+    partial = temporary_for(root / "twin")
     try:
+        partial.mkdir()
         kind.synthesize(partial)
         for entry in sorted(partial.iterdir()):
             if (root / entry.name).exists():

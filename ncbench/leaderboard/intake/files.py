@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ncbench.contracts.cards import NAME
 from ncbench.contracts.errors import ConfigurationError, NcbenchError
+from ncbench.data.files import is_temporary
 from ncbench.leaderboard.intake.problems import Problem, RefusedError, plain
 from ncbench.records import archive as records
 
@@ -106,6 +107,8 @@ def _entries(folder: Path, kind: str, problems: list[Problem], prefix: str) -> I
         problems.append(Problem(plain(prefix), "", f"the folder cannot be read ({error.strerror})"))
         return
     for entry in entries:
+        if kind == "file" and is_temporary(entry.name) and entry.is_file(follow_symlinks=False):
+            continue  # of a process that is writing just now, or was killed while it did
         if entry.is_symlink():
             reason = "it is a link; the archive holds real files only"
         elif kind == "folder" and not (entry.is_dir(follow_symlinks=False) and is_folder_name(entry.name)):
