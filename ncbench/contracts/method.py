@@ -57,6 +57,12 @@ class Backbone(nn.Module):
         """The same as `input_shape`, which was called so before there were feature vectors."""
         return self.input_shape
 
+    def init_classifier(self, classifier: nn.Linear) -> None:
+        """Draw the weights of a linear classifier on the features, where the network prescribes them.
+
+        Default: leave them as PyTorch draws them.
+        """
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -127,6 +133,7 @@ class Method(nn.Module):
         """Create the modules from scratch. A method that retrains calls this again at the start of a stage."""
         self.backbone = self.make_backbone()
         self.classifier = nn.Linear(self.backbone.feature_dim, self.task.num_classes)
+        self.backbone.init_classifier(self.classifier)
 
     # Training
 

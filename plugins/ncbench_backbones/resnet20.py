@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from ncbench import Backbone, Parameters
@@ -11,18 +14,29 @@ from ncbench_backbones.limits import require_size
 _BLOCKS_A_STAGE = 3  # n of He et al., section 4.2: 6 n + 2 = 20 layers with the classifier
 
 
+class ResNet20Parameters(Parameters):
+    """Parameters of :class:`ResNet20`."""
+
+    classifier: Literal["default", "he"] = Field(
+        "default", description="how the classifier's weights are drawn: as PyTorch does, or as in He et al. (2015)"
+    )
+
+
 class ResNet20(Backbone):
     """He et al. (CVPR 2016), section 4.2: a 3x3 convolution, three stages of 16, 32 and 64 channels, average pooling.
 
     Every stage has three blocks of two 3x3 convolutions; the second and the third stage begin with stride 2. All
     shortcuts are free of parameters (option A): where the size changes, every other position, with zeros for the new
-    channels. Weights are initialised as in He et al. (ICCV 2015). Features: 64 averages of values after a ReLU.
-    Images of at least 8 x 8 pixels.
+    channels. Convolutions are initialised as in He et al. (ICCV 2015), and with `classifier` "he" so are linear
+    classifiers on the features: the network that Learning from Failure (Nam et al., NeurIPS 2020) released for
+    Corrupted CIFAR-10 draws its own so, with a standard deviation of 0.177 where PyTorch's is 0.072. Features: 64
+    averages of values after a ReLU. Images of at least 8 x 8 pixels.
     """
 
+    Parameters = ResNet20Parameters
     feature_dim = 64
 
-    def __init__(self, image_shape: tuple[int, int, int], params: Parameters) -> None:
+    def __init__(self, image_shape: tuple[int, int, int], params: Any) -> None:
         super().__init__(image_shape, params)
         require_size("resnet20", image_shape, least=8)
         self.stem = nn.Sequential(
@@ -37,6 +51,11 @@ class ResNet20(Backbone):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight)
+
+    def init_classifier(self, classifier: nn.Linear) -> None:
+        """Draw the weights as the parameter `classifier` says."""
+        if self.params.classifier == "he":
+            nn.init.kaiming_normal_(classifier.weight)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the features: (N, C, H, W) -> (N, 64)."""

@@ -37,7 +37,7 @@ class ERM(Method):
         "corrupted_cifar10": Published(
             source="the vanilla baseline of Wang et al. (CVPR 2024), trained as ETF-Debias is in the published code",
             recipe=WANG_CORRUPTED_CIFAR10,
-            backbone="resnet20",
+            backbone="resnet20:classifier=he",
         ),
         "waterbirds": Published(
             source="Sagawa et al. (ICLR 2020), section 3.1 and appendix C.2, standard regularisation",
@@ -60,6 +60,7 @@ class ERM(Method):
         super().build()
         if not self.params.classifier_bias:
             self.classifier = nn.Linear(self.backbone.feature_dim, self.task.num_classes, bias=False)
+            self.backbone.init_classifier(self.classifier)
 
     def loss(self, batch: Batch) -> Tensor:
         """Return the mean cross-entropy."""

@@ -95,6 +95,16 @@ def test_resnet20_has_the_published_number_of_parameters():
     assert sum(isinstance(module, torch.nn.Conv2d) for module in backbone.modules()) == 19
 
 
+def test_resnet20_draws_its_classifier_as_released_where_that_is_asked_for():
+    plain, drawn = torch.nn.Linear(64, 500), torch.nn.Linear(64, 500)
+    drawn.load_state_dict(plain.state_dict())
+    build("resnet20", (3, 32, 32)).init_classifier(drawn)
+    assert torch.equal(drawn.weight, plain.weight)
+    build("resnet20", (3, 32, 32), classifier="he").init_classifier(drawn)
+    assert drawn.weight.std().item() == pytest.approx((2 / 64) ** 0.5, rel=0.02)  # kaiming_normal_: 0.177
+    assert torch.equal(drawn.bias, plain.bias)
+
+
 def test_resnet20_shortcuts_are_identities_with_zeros_for_new_channels():
     backbone = build("resnet20", (3, 8, 8)).eval()
     block = backbone.blocks[3]  # the first of the second stage

@@ -6,6 +6,7 @@ import inspect
 
 import pytest
 import torch
+from torch import nn
 
 import ncbench_backbones
 import ncbench_methods
@@ -13,6 +14,8 @@ from ncbench import Method, Supervision
 from ncbench.contracts.specs import Spec
 from ncbench.contracts.task import Progress
 from ncbench.training.recipe import Recipe
+
+from .conftest import ToyBackbone
 
 CARDS = {card.name: card for card in ncbench_methods.ncbench_methods()}
 BACKBONES = {card.name: card for card in ncbench_backbones.ncbench_backbones()}
@@ -107,3 +110,15 @@ def test_supervision_is_what_the_literature_says():
     assert with_bias == {"shortcut_prime", "group_dro", "reweight", "resample"}
     imbalance = {"logit_adjustment", "balanced_softmax", "vs_loss", "ldam", "focal", "cb_loss", "fixed_seli"}
     assert without == {"erm", "fixed_etf", "lff", "jtt"} | imbalance
+
+
+@pytest.mark.parametrize(
+    ("name", "values"), [("erm", {}), ("erm", {"classifier_bias": False}), ("shortcut_prime", {}), ("lff", {})]
+)
+def test_linear_classifiers_are_drawn_as_the_network_prescribes(name, values, build, monkeypatch):
+    monkeypatch.setattr(
+        ToyBackbone, "init_classifier", lambda self, classifier: nn.init.constant_(classifier.weight, 7)
+    )
+    method = build(name, **values)
+    classifiers = [method.classifier, *([method.biased[1]] if name == "lff" else [])]
+    assert all((classifier.weight == 7).all() for classifier in classifiers)

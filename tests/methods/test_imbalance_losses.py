@@ -218,6 +218,10 @@ def test_ldam_takes_the_margin_from_the_own_classs_cosine(uneven, make):
     assert method.classifier_parameters()[1] is None
 
 
+def test_ldams_weights_start_at_length_1(uneven, make):
+    assert make(LDAM, uneven).classifier.weight.norm(dim=1).tolist() == pytest.approx([1.0] * 3, abs=1e-6)
+
+
 def test_ldam_without_margins_is_normalised_softmax(uneven, make):
     method = make(LDAM, uneven, max_margin=0)
     batch = uneven.batch(bias=False)

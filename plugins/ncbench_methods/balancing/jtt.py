@@ -28,7 +28,9 @@ class JTT(Method):
     An epoch of the second stage visits each image of the error set E `upweight` times and every other image once,
     which is eq. 4's lambda_up sum over E + sum over the rest. (The published code appends lambda_up copies, so that
     an error is seen lambda_up + 1 times; the defaults below are the paper's numbers in the paper's sense.)
-    The identification model uses the same recipe, and is scored in evaluation mode on the whole training split.
+    The identification model uses the same recipe, and is scored after its last epoch, in evaluation mode, as in
+    algorithm 1. (The published code's error set is what the model got wrong during that epoch, in training mode and
+    while its weights still changed.)
     The second stage lasts as many passes over the up-weighted set as the recipe has epochs.
 
     Published settings: `waterbirds` T = 60, lambda_up = 100; `celeba` T = 1, lambda_up = 50 (appendix A). The paper

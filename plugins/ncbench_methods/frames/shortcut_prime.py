@@ -71,7 +71,7 @@ class ShortcutPrime(Method):
             source="Wang et al. (CVPR 2024), the published code's settings for type 0",
             parameters={"clean_weight": 0.8},
             recipe=WANG_CORRUPTED_CIFAR10,
-            backbone="resnet20",
+            backbone="resnet20:classifier=he",
         ),
     }
 
@@ -92,6 +92,7 @@ class ShortcutPrime(Method):
         d = self.backbone.feature_dim
         prime_dim = d if d >= num_bias - 1 else num_bias
         self.classifier = nn.Linear(d + prime_dim, task.num_classes, bias=False)
+        self.backbone.init_classifier(self.classifier)
         primes = simplex_etf(num_bias, prime_dim, generator=task.generator("primes"))
         self.register_buffer("primes", primes.to(self.classifier.weight))  # (B, prime_dim)
         class_of_bias = torch.arange(num_bias)

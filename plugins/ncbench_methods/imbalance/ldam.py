@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
@@ -43,7 +44,9 @@ class LDAM(Method):
     both at epoch 160 of 200. The optimizer and the recipe's schedule go on. As in the published code the batch's
     weighted losses are divided by the sum of their weights.
 
-    A class without training images is taken to have one for its margin. `features` are the normalised h.
+    The weights start at length 1, as in the published code: what they are normalised to does not change the logits, but
+    how fast they turn. A class without training images is taken to have one for its margin. `features` are the
+    normalised h.
     Supervision: none.
     """
 
@@ -55,6 +58,8 @@ class LDAM(Method):
         """Create the network, and the margin and the later weight of each class."""
         self.backbone = self.make_backbone()
         self.classifier = nn.Linear(self.backbone.feature_dim, self.task.num_classes, bias=False)
+        with torch.no_grad():
+            self.classifier.weight.copy_(F.normalize(self.classifier.weight, dim=1))
         fourth_root = positive_counts(self.task) ** 0.25
         self.register_buffer("margin", (self.params.max_margin * fourth_root.min() / fourth_root).float())  # (K,) m
         self.register_buffer("class_weight", effective_number_weights(self.task, self.params.beta).float())  # (K,)
