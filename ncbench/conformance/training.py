@@ -20,9 +20,9 @@ from ncbench.contracts.specs import Spec
 from ncbench.contracts.task import SplitView, Task
 from ncbench.data.store.open import Store
 from ncbench.discovery.registry import registry
-from ncbench.training.evaluation import Evaluator
+from ncbench.training.evaluation import DivergedError, Evaluator
 from ncbench.training.interrupts import Interrupts
-from ncbench.training.loop import DivergedError, RunState, Silent, fit, make_method
+from ncbench.training.loop import RunState, Silent, fit, make_method
 from ncbench.training.recipe import Recipe
 from ncbench.training.splits import LoadedSplit, load_splits, task_of
 

@@ -7,9 +7,10 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from ncbench.contracts.errors import ConfigurationError, unknown_name
+from ncbench.contracts.errors import ConfigurationError, counted, unknown_name
 from ncbench.discovery.registry import registry
 from ncbench.records.archive import RunResult
+from ncbench.records.record import FEW_IMAGES, Record
 
 
 def label(result: RunResult) -> str:
@@ -48,6 +49,29 @@ def by_data(results: Sequence[RunResult]) -> list[dict[str, list[RunResult]]]:
 def _settings(result: RunResult) -> dict[str, Any]:
     """Return what a run's label does not say: its recipe, and which data it was on, if others than usual."""
     return {**result.record.recipe, "fingerprint": result.record.dataset.fingerprint[:12]}
+
+
+def describe_choice(records: Sequence[Record]) -> str:
+    """Return which epoch's model the metrics of some runs are of, by what it was chosen, and what is doubtful in that.
+
+    Empty if none of the runs has come so far.
+    """
+    rule = str(records[0].recipe.get("selection")) if records else ""
+    chosen = [record.selection[rule] for record in records if record.metrics and rule in record.selection]
+    if not chosen:
+        return ""
+    epochs = sorted({each.epoch for each in chosen})
+    text = f"epoch {epochs[0]}" if len(epochs) == 1 else f"epochs {epochs[0]} to {epochs[-1]}"
+    if rule == "last":
+        return f"{text}, the last"
+    tied = max(each.tied or 1 for each in chosen)
+    smallest = min(FEW_IMAGES if each.smallest_group is None else each.smallest_group for each in chosen)
+    remarks = [
+        *([f"{tied} epochs tied"] if tied > 1 else []),
+        *([f"{counted(smallest, 'image')} in the smallest group"] if smallest < FEW_IMAGES else []),
+    ]
+    said = f" ({', '.join(remarks)})" if remarks else ""
+    return f"{text} by {rule}{said}"
 
 
 def parse_limit(text: str) -> tuple[str, float]:

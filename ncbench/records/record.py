@@ -31,6 +31,7 @@ Numbers = dict[Annotated[str, Field(max_length=200)], float]
 Member = TypeVar("Member")
 Members = Annotated[list[Member], FailFast()]
 """A list that is looked through to its first fault: an error for each member costs a thousand times its bytes."""
+FEW_IMAGES = 10  # in a group by which an epoch is chosen
 
 
 class PluginPart(Part):
@@ -118,10 +119,18 @@ class Group(Part):
 
 
 class Selected(Part):
-    """The epoch one criterion chose, and the metrics of its model as they stood at that epoch."""
+    """The epoch one criterion chose, and the metrics of its model as they stood at that epoch.
+
+    `tied` is the number of epochs that are equally good by the criterion, this one included. It is missing in the
+    records written before ties were broken, in which the first of them is chosen.
+    `smallest_group` is the number of validation images in the smallest of the groups that occur in training or
+    validation; null if the criterion needs no groups.
+    """
 
     epoch: Count
     metrics: dict[Split, Numbers]
+    tied: Annotated[int, Field(ge=1)] | None = None
+    smallest_group: Count | None = None
 
 
 class Epoch(Part):

@@ -32,7 +32,7 @@ class Checkpoint(TypedDict):
         report: What it has to report so far.
         optimizer: Its ``state_dict``.
         history: One entry an epoch.
-        best: Criterion -> epoch and score of the best epoch so far.
+        best: Criterion -> the epoch it would choose so far.
         snapshot: The ``state_dict`` of the primary criterion's best model; None while that is the current one.
         made_with: What must be the same to go on: the data's fingerprint, versions, the model of the base.
     """
@@ -41,7 +41,7 @@ class Checkpoint(TypedDict):
     report: dict[str, float]
     optimizer: dict[str, Any]
     history: list[dict[str, Any]]
-    best: dict[str, dict[str, Any]]
+    best: dict[str, int]
     snapshot: dict[str, Tensor] | None
     made_with: dict[str, str]
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ncbench.collapse import ClassMeans
-from ncbench.contracts.errors import NcbenchError, described
+from ncbench.contracts.errors import NcbenchError, counted, described
 from ncbench.contracts.groups import group_counts
 from ncbench.contracts.method import Method
 from ncbench.contracts.metric import Evaluation, FeatureStream, Metric
@@ -48,6 +48,10 @@ class SplitResult:
         ]
 
 
+class DivergedError(Exception):
+    """Losses or logits are not finite any more."""
+
+
 class Evaluator:
     """Evaluates a method on the splits of one store.
 
@@ -79,6 +83,10 @@ class Evaluator:
             method: The model; left in evaluation mode.
             split: The images and labels.
             scheduled: Whether families with ``when="scheduled"`` are computed too.
+
+        Raises:
+            DivergedError: Logits are not finite, so that there is no largest one.
+            NcbenchError: A family failed, or changed what it was given.
         """
         return self.measure(self.look(method, split, scheduled), scheduled)
 
@@ -91,6 +99,7 @@ class Evaluator:
         num_classes, num_bias = len(self.store.class_names), len(self.store.bias_names)
         number = len(split.target)
         prediction = torch.empty(number, dtype=torch.int64, device=split.target.device)
+        finite = torch.zeros((), dtype=torch.int64, device=split.target.device)
         logits = features = sums = None
         method.eval()
         seen = 0
@@ -98,6 +107,7 @@ class Evaluator:
             rows = slice(seen, seen + len(batch_features))
             seen = rows.stop
             batch_logits = method.classify(batch_features).float()
+            finite += torch.isfinite(batch_logits).all(dim=1).sum()
             prediction[rows] = batch_logits.argmax(dim=1)
             # Written in place: kept and concatenated, they would be in memory twice, and so would all that they are
             # views of.
@@ -112,6 +122,8 @@ class Evaluator:
                 sums = sums or _Sums(split, num_classes, num_bias, batch_features)
                 sums.add(rows, batch_features)
 
+        if (lost := number - int(finite)) > 0:
+            raise DivergedError(f"the logits of {counted(lost, f'{split.name} image')} are not finite")
         hit = prediction == split.target
         labels = split.target.cpu().numpy()
         bias = None if split.bias is None else split.bias.cpu().numpy()

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from ncbench.contracts.errors import PluginError
+from ncbench.contracts.errors import NcbenchError, PluginError
 from ncbench.contracts.method import (
     Backbone,
     Method,
@@ -32,20 +32,16 @@ from ncbench.contracts.task import Batch, Progress, SplitView, Task, derived_see
 from ncbench.data.loading.loader import batch_bounds
 from ncbench.features.snapshot import Snapshot, take_snapshot
 from ncbench.training.checkpoints import load_latest_checkpoint, refuse_other, save_checkpoint
-from ncbench.training.evaluation import Evaluator, SplitResult
+from ncbench.training.evaluation import DivergedError, Evaluator, SplitResult
 from ncbench.training.interrupts import Interrupts
 from ncbench.training.recipe import Recipe, rescale, schedules
 from ncbench.training.seeding import seed_global_generators
-from ncbench.training.selection import Best, available_criteria, improved
+from ncbench.training.selection import available_criteria, find_criterion
 from ncbench.training.splits import LoadedSplit
 
 # A running sum of losses is looked at this often (in steps), so that a run that diverges ends within an epoch, without
 # waiting for the device at every step.
 FINITE_CHECK_EVERY = 50
-
-
-class DivergedError(Exception):
-    """The training loss is not finite any more."""
 
 
 class Reporter(Protocol):
@@ -80,12 +76,12 @@ class RunState:
 
     Args:
         history: One entry an epoch, as in the record.
-        best: Criterion -> best epoch so far.
+        best: Criterion -> the epoch it would choose so far.
         snapshot: State of the primary criterion's best model; None while that is the current model.
     """
 
     history: list[dict[str, Any]] = field(default_factory=list)
-    best: dict[str, Best] = field(default_factory=dict)
+    best: dict[str, int] = field(default_factory=dict)
     snapshot: dict[str, Tensor] | None = None
 
 
@@ -160,10 +156,11 @@ def fit(
 
     Raises:
         KeyboardInterrupt: The run was interrupted; a checkpoint has every finished epoch unless the user insisted.
-        DivergedError: The loss is not finite.
+        DivergedError: The loss is not finite, or logits of an evaluation are not.
         SupervisionError: The method read a label it did not declare.
         ConfigurationError: The recipe or the method does not fit the dataset.
         PluginError: The method breaks its contract.
+        NcbenchError: No epoch has a finite value of what is to choose one.
         DataError: The newest checkpoint is damaged, or was made with something else.
     """
     train, seed = splits["train"], method.task.seed
@@ -184,7 +181,7 @@ def fit(
     if restored is not None:
         refuse_other(restored["made_with"], made_with, checkpoints)
         state.history[:] = restored["history"]
-        state.best.update({name: Best(**best) for name, best in restored["best"].items()})
+        state.best.update(restored["best"])
         state.snapshot = restored["snapshot"]
         method.load_state_dict(restored["method"])
         method.report.update(restored["report"])
@@ -245,13 +242,16 @@ def fit(
                 raise DivergedError(f"the loss of epoch {epoch} is {losses['loss']}{of_terms}")
 
             last_epoch = epoch == total_epochs
-            if epoch in measured:
-                entry["metrics"]["train"] = evaluator.evaluate(method, train, scheduled=True).metrics
             evaluated = epoch % recipe.evaluate_every == 0 or last_epoch
-            if evaluated:
-                for name in ("val", "test"):
-                    if name in splits:
-                        entry["metrics"][name] = evaluator.evaluate(method, splits[name], epoch in measured).metrics
+            due = [*(["train"] if epoch in measured else []), *(["val", "test"] if evaluated else [])]
+            for name in due:
+                if name in splits:
+                    try:
+                        result = evaluator.evaluate(method, splits[name], epoch in measured)
+                    except DivergedError as error:
+                        state.history.append(entry)
+                        raise DivergedError(f"{error} after epoch {epoch}") from None
+                    entry["metrics"][name] = result.metrics
             entry["seconds"]["evaluate"] = time.perf_counter() - trained
             state.history.append(entry)
             if evaluated and stage is stages[-1]:
@@ -268,7 +268,7 @@ def fit(
                         "report": dict(method.report),
                         "optimizer": optimizer.state_dict(),
                         "history": state.history,
-                        "best": {name: vars(best) for name, best in state.best.items()},
+                        "best": state.best,
                         "snapshot": state.snapshot,
                         "made_with": dict(made_with),
                     },
@@ -278,6 +278,8 @@ def fit(
                 if interrupts.noted:
                     raise KeyboardInterrupt
 
+    if (chosen := state.best.get(recipe.selection)) is None:
+        raise NcbenchError(f"recipe.selection={recipe.selection} can choose no epoch: none has a finite value of it.")
     if state.snapshot is not None:
         method.load_state_dict(state.snapshot)
     method.progress = Progress(stages[-1].name, stages[-1].epochs, stages[-1].epochs)
@@ -287,7 +289,10 @@ def fit(
     report = sound_report(method)
     results, geometry = {}, None
     for name, split in splits.items():
-        evaluation = evaluator.look(method, split, scheduled=True)
+        try:
+            evaluation = evaluator.look(method, split, scheduled=True)
+        except DivergedError as error:
+            raise DivergedError(f"{error} after finish(), of the model of epoch {chosen}") from None
         results[name] = evaluator.measure(evaluation, scheduled=True)
         if name == "train":
             geometry = take_snapshot(evaluation)
@@ -356,9 +361,13 @@ def start_stage(method: Method, stage: Stage, train: SplitView, val: SplitView |
 
 def _select(primary: str, criteria: list[str], epoch: int, method: Method, state: RunState) -> None:
     """Note the epoch under every criterion it is best by, and keep the primary criterion's model."""
-    for criterion in criteria:
-        best = improved(state.best.get(criterion), epoch, criterion, state.history[-1]["metrics"].get("val", {}))
-        if best is not None:
-            state.best[criterion] = best
-            if criterion == primary and primary != "last":
+    for name in criteria:
+        criterion = find_criterion(name)
+        now, best = (
+            None if number is None else criterion.rank(number, state.history[number - 1]["metrics"].get("val", {}))
+            for number in (epoch, state.best.get(name))
+        )
+        if now is not None and (best is None or now > best):
+            state.best[name] = epoch
+            if name == primary and primary != "last":
                 state.snapshot = {name: value.clone() for name, value in method.state_dict().items()}

@@ -31,8 +31,9 @@ from ncbench.records.folder import (
 )
 from ncbench.training.checkpoints import newest_epoch
 from ncbench.training.configuration import Configuration, refuse_unfit, resolve
+from ncbench.training.evaluation import DivergedError
 from ncbench.training.interrupts import Interrupts
-from ncbench.training.loop import DivergedError, Reporter, Silent
+from ncbench.training.loop import Reporter, Silent
 from ncbench.training.session import Session
 
 

@@ -1,13 +1,14 @@
 """Model selection: which epoch's model stands for the run.
 
 The criterion ``last`` takes the last epoch; ``val_<metric>`` the best one by a metric of the validation split, any
-whose card says which direction is better. The test split is never used to select. A criterion that needs the bias
-attribute of validation images counts as supervision ``val="bias"``.
+whose card says which direction is better. Of epochs that are equally good by it, the best by ``group_mean_accuracy`` is
+taken where the criterion needs bias labels, else by ``accuracy``, and of those the last. The test split is never used
+to select. A criterion that needs the bias attribute of validation images counts as supervision ``val="bias"``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ncbench.contracts.cards import Measure, Supervision
@@ -31,13 +32,32 @@ class Criterion:
     needs_bias: bool = False
     always: bool = True
 
+    def rank(self, epoch: int, val_metrics: Mapping[str, float]) -> tuple[float, float, int] | None:
+        """Return what is largest for the epoch to choose; None for one that cannot be chosen.
 
-@dataclass(frozen=True)
-class Best:
-    """The best epoch so far under one criterion."""
+        That is its score, what breaks ties, and its number.
+        """
+        if self.metric is None:
+            return float(epoch), 0.0, epoch
+        if self.metric not in val_metrics:
+            return None
+        second = val_metrics.get("group_mean_accuracy" if self.needs_bias else "accuracy", 0.0)
+        return self.sign * val_metrics[self.metric], second, epoch
 
-    epoch: int
-    score: float
+    def choose(self, epochs: Sequence[tuple[int, Mapping[str, float]]]) -> tuple[int, int] | None:
+        """Return the epoch to choose, and how many are equally good by the criterion itself, it included.
+
+        Args:
+            epochs: The number and the metrics of the validation split of each epoch there is to choose from.
+
+        Returns:
+            The pair, or None if no epoch can be chosen.
+        """
+        ranks = [rank for number, metrics in epochs if (rank := self.rank(number, metrics)) is not None]
+        if not ranks:
+            return None
+        best = max(ranks)
+        return best[-1], sum(rank[0] == best[0] for rank in ranks)
 
 
 def criteria(measures: Mapping[str, Measure] | None = None) -> dict[str, Criterion]:
@@ -94,14 +114,3 @@ def effective_supervision(declared: Supervision, primary: str) -> Supervision:
     """Return what the run as a whole used: the method's declaration, and what selecting the model needed."""
     val = "bias" if find_criterion(primary).needs_bias else declared.val
     return Supervision(declared.train, val, declared.hierarchy)
-
-
-def improved(best: Best | None, epoch: int, criterion: str, val_metrics: Mapping[str, float]) -> Best | None:
-    """Return the new best if `epoch` is better than the best so far, else None; the earliest of equals stays."""
-    rule = find_criterion(criterion)
-    if rule.metric is None:
-        return Best(epoch, float(epoch))
-    score = val_metrics.get(rule.metric)
-    if score is None or (best is not None and rule.sign * score <= rule.sign * best.score):
-        return None
-    return Best(epoch, score)

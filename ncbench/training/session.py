@@ -20,7 +20,8 @@ from typing import Any
 import torch
 
 import ncbench
-from ncbench.contracts.errors import DataError, described
+from ncbench.contracts.errors import DataError, counted, described
+from ncbench.contracts.groups import group_counts
 from ncbench.contracts.method import Method
 from ncbench.data.files import write_atomically
 from ncbench.data.store.open import Store
@@ -29,13 +30,13 @@ from ncbench.discovery.registry import registry
 from ncbench.features.snapshot import write_snapshot
 from ncbench.records.archive import RESULT_FILE, RunResult, write_result
 from ncbench.records.folder import CHECKPOINTS, LOG_FILE, MODEL_FILE
-from ncbench.records.record import Record
+from ncbench.records.record import FEW_IMAGES, Record
 from ncbench.training.checkpoints import newest_epoch
 from ncbench.training.configuration import Configuration, load_metrics
 from ncbench.training.evaluation import Evaluator
 from ncbench.training.interrupts import Interrupts
 from ncbench.training.loop import Fitted, Reporter, RunState, fit, make_method, memory_format
-from ncbench.training.selection import available_criteria, check_criterion
+from ncbench.training.selection import available_criteria, check_criterion, find_criterion
 from ncbench.training.splits import load_splits, task_of
 
 
@@ -78,6 +79,7 @@ class Session:
         self.prepare_seconds = prepare_seconds
         self.state = RunState()
         self.base = base
+        self.smallest_group = _smallest_group(store)
         of_base = None if base is None else _describe_base(base, store)
         self.known: Mapping[str, Any] = MappingProxyType(
             {
@@ -119,6 +121,7 @@ class Session:
         val = store.splits.get("val")
         criteria = available_criteria(recipe.selection, val is not None, val is not None and val.bias is not None)
         check_criterion(recipe.selection, criteria, configuration.dataset.spec)
+        self._warn_of_small_groups()
         evaluator = Evaluator(store, load_metrics(), max(recipe.batch_size, 256), recipe.autocast(self.device))
         base = None
         if self.base is not None and configuration.base is not None:
@@ -143,6 +146,17 @@ class Session:
         if fitted.geometry is not None:
             write_snapshot(fitted.geometry, self.folder)
         return self.end("completed", fitted=fitted)
+
+    def _warn_of_small_groups(self) -> None:
+        if self.smallest_group is None or not find_criterion(self.configuration.recipe.selection).needs_bias:
+            return
+        target, bias, count = self.smallest_group
+        if count < FEW_IMAGES:
+            self.warn(
+                f"recipe.selection={self.configuration.recipe.selection} goes by groups of few validation images; that "
+                f"of target {self.store.class_names[target]} and bias {self.store.bias_names[bias]} has "
+                f"{counted(count, 'image')}. Which epoch it chooses is partly chance."
+            )
 
     def _made_with(self) -> dict[str, str]:
         """Return what a checkpoint must have been made with to be gone on from."""
@@ -178,17 +192,7 @@ class Session:
                 **self.known,
                 "status": status,
                 "reason": reason,
-                "selection": {
-                    criterion: {
-                        "epoch": best.epoch,
-                        "metrics": {
-                            split: numbers
-                            for split, numbers in history[best.epoch - 1]["metrics"].items()
-                            if split != "train"
-                        },
-                    }
-                    for criterion, best in self.state.best.items()
-                },
+                "selection": {name: self._selected(name, epoch) for name, epoch in self.state.best.items()},
                 "metrics": {split: result.metrics for split, result in results.items()},
                 "groups": {
                     split: result.groups(self.store.splits[split].bias is not None) for split, result in results.items()
@@ -201,6 +205,19 @@ class Session:
                 "created": _now(),
             }
         )
+
+    def _selected(self, name: str, epoch: int) -> dict[str, Any]:
+        """Return what the record says of the epoch that a criterion has chosen."""
+        history, criterion = self.state.history, find_criterion(name)
+        candidates = [
+            (entry["epoch"], entry["metrics"].get("val", {}))
+            for entry in history
+            if entry["stage"] == history[-1]["stage"]
+        ]
+        _, tied = criterion.choose(candidates) or (epoch, 1)
+        metrics = {split: numbers for split, numbers in history[epoch - 1]["metrics"].items() if split != "train"}
+        smallest = self.smallest_group[-1] if criterion.needs_bias and self.smallest_group else None
+        return {"epoch": epoch, "metrics": metrics, "tied": tied, "smallest_group": smallest}
 
 
 class _Logging:
@@ -222,6 +239,18 @@ class _Logging:
             logs=copy.deepcopy(entry),
         )
         self.reporter.epoch(entry)
+
+
+def _smallest_group(store: Store) -> tuple[int, int, int] | None:
+    """Return target, bias value and number of validation images of the group that has the fewest; it may have none."""
+    train, val = store.splits["train"], store.splits.get("val")
+    if val is None or val.bias is None:
+        return None
+    size = len(store.class_names), len(store.bias_names)
+    count = group_counts(val.target, val.bias, *size)
+    there = count if train.bias is None else count + group_counts(train.target, train.bias, *size)
+    groups = ((int(y), int(a), int(count[y, a])) for y, a in zip(*there.nonzero(), strict=True))
+    return min(groups, key=lambda group: group[-1])
 
 
 def load_trained(configuration: Configuration, store: Store, folder: Path, device: torch.device) -> Method:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -334,6 +334,35 @@ def test_of_the_same_configuration_and_seed_twice_the_second_is_refused(board: P
     assert (Path(left.file).name, left.field, left.refused) == (second.name, "seed", True)
     assert first.name in left.reason
     assert len(check(board).failures) == 1
+
+
+def _selected(scores: Sequence[tuple[float, float]], **chosen: Any) -> Content:
+    """Return a record whose epoch was chosen by the worst group, with that and the group mean of each epoch."""
+    content = make_record(selection="val_worst_group_accuracy", supervision=("none", "bias"))
+    for entry, (worst, mean) in zip(content["history"], scores, strict=True):
+        entry["metrics"]["val"] = {"worst_group_accuracy": worst, "group_mean_accuracy": mean}
+    content["selection"]["val_worst_group_accuracy"] |= chosen
+    return content
+
+
+@pytest.mark.parametrize(
+    ("chosen", "reason"),
+    [
+        ({"epoch": 1}, ""),  # as records from before ties were broken have it: the first of equals
+        ({"epoch": 2}, "it is 2, but by the history the rule chooses 1"),
+        ({"epoch": 2, "tied": 3}, ""),
+        ({"epoch": 3, "tied": 3}, "it is 3, but by the history the rule chooses 2"),
+        ({"epoch": 1, "tied": 3}, "it is 1, but by the history the rule chooses 2"),
+        ({"epoch": 2, "tied": 1}, "it is 1, but by the history 3 epochs are"),
+        ({"epoch": 2, "tied": 3, "smallest_group": 12}, "it is 12, but by the counts"),
+    ],
+)
+def test_the_chosen_epoch_follows_from_the_history_however_ties_were_broken(
+    board: Path, chosen: Content, reason: str
+) -> None:
+    place(board, _selected([(0.0, 0.3), (0.0, 0.5), (0.0, 0.4)], **chosen))
+    assert [item.reason for item in build(board).left_out if item.refused and reason not in item.reason] == []
+    assert build(board).counted == (not reason)
 
 
 def test_a_correction_replaces_the_record_it_names(board: Path) -> None:

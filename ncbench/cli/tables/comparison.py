@@ -13,7 +13,7 @@ from ncbench.cli.terminal import text_console
 from ncbench.contracts.cards import Measure
 from ncbench.contracts.errors import counted
 from ncbench.records.archive import RunResult
-from ncbench.records.comparison import by_data, values_of
+from ncbench.records.comparison import by_data, describe_choice, values_of
 
 _GAP = 2  # cells between two columns
 
@@ -37,7 +37,8 @@ def print_comparison(results: Sequence[RunResult]) -> None:
             if seeds < len(members):  # as of several machines, or of data that changed on the way
                 runs += f" of {counted(seeds, 'seed')}"
             statuses = ", ".join(sorted({member.status for member in members}))
-            console.print(f"{heading} {text}: {runs}, {statuses}")
+            choice = describe_choice([member.record for member in members])
+            console.print(f"{heading} {text}: {', '.join([runs, statuses, *([choice] if choice else [])])}")
         tables = _tables(headings, list(grouped.values()), console.width)
         for table in tables:
             console.print(table)

@@ -13,6 +13,7 @@ from ncbench.contracts.cards import Measure
 from ncbench.contracts.errors import name_offenders
 from ncbench.discovery.registry import registry
 from ncbench.records.archive import RunResult
+from ncbench.records.comparison import describe_choice
 from ncbench.records.record import Group, Record
 
 
@@ -56,6 +57,7 @@ def print_result(result: RunResult, plots: Sequence[Path]) -> None:
         differences = f" ({name_offenders(dataset.mismatch)})" if dataset.mismatch else ""
         console.print(f"Note: {dataset.caveat}{differences}.")
     if record.metrics:
+        console.print(f"Metrics of {describe_choice([record])}:")
         console.print(_metrics_table(record))
     worst = worst_group(record)
     if worst is not None:

@@ -12,6 +12,8 @@ from ncbench.contracts.cards import Measure
 from ncbench.contracts.launcher import Job
 from ncbench.discovery.registry import registry
 from ncbench.launch.sweep import OVER, Run, Sweep
+from ncbench.records.comparison import describe_choice
+from ncbench.records.record import Record
 
 
 def table(state: Sweep) -> Table:
@@ -25,6 +27,7 @@ def table(state: Sweep) -> Table:
         Column("", overflow="fold"),
         Column("made", no_wrap=True),
         Column("primary metric, test, ± sd", no_wrap=True, justify="right"),
+        Column("of", overflow="fold"),
         box=None,
         pad_edge=False,
         padding=(0, 2, 0, 0),
@@ -33,9 +36,11 @@ def table(state: Sweep) -> Table:
         records = [run.result.record for runs in configurations.values() for run in runs if run.result is not None]
         caveat = next((f" ({record.dataset.caveat})" for record in records if record.dataset.caveat), "")
         metric = next((record.primary_metric for record in records), "")
-        shown.add_row(f"{dataset}{caveat}", "", metric, style="bold")
+        shown.add_row(f"{dataset}{caveat}", "", metric, "", style="bold")
         for configuration, runs in configurations.items():
-            shown.add_row(Padding(configuration, (0, 0, 0, 2)), _made(runs), _primary(runs))
+            shown.add_row(
+                Padding(configuration, (0, 0, 0, 2)), _made(runs), _primary(runs), describe_choice(_completed(runs))
+            )
     return shown
 
 
@@ -50,9 +55,13 @@ def _made(runs: Sequence[Run]) -> str:
     return ", ".join([f"{over}/{len(runs)}", *(f"{count} {what}" for what, count in counts.items() if count)])
 
 
+def _completed(runs: Sequence[Run]) -> list[Record]:
+    return [run.result.record for run in runs if run.result is not None and run.state == "completed"]
+
+
 def _primary(runs: Sequence[Run]) -> str:
     """Return mean and standard deviation of the primary metric over the completed seeds, accuracies in per cent."""
-    records = [run.result.record for run in runs if run.result is not None and run.state == "completed"]
+    records = _completed(runs)
     name = next((record.primary_metric for record in records), "")
     # A metric that is undefined, as where a group has no image, is not in the record.
     values = [test[name] for record in records if name in (test := record.metrics.get("test", {}))]

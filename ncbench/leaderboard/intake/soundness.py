@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +14,7 @@ from ncbench.contracts.errors import NcbenchError
 from ncbench.contracts.specs import Spec
 from ncbench.leaderboard.intake.files import is_folder_name
 from ncbench.leaderboard.intake.problems import RefusedError
-from ncbench.records.record import Epoch, Record
+from ncbench.records.record import Record
 from ncbench.training.selection import Criterion
 
 SUPERSEDES = "supersedes"
@@ -144,22 +146,24 @@ def _check_history(record: Record, criterion: Criterion | None) -> None:
     chosen = record.selection.get(selection)
     if chosen is None:
         raise RefusedError(f"selection.{selection}", "the epoch of the primary criterion is missing")
-    expected = _chosen_epoch(history, criterion)
+    last_stage = [
+        (entry.epoch, entry.metrics.get("val", {}))
+        for entry in itertools.takewhile(lambda entry: entry.stage == history[-1].stage, reversed(history))
+    ]
+    expected, tied = criterion.choose(last_stage) or (None, None)
+    if chosen.tied is None and criterion.metric is not None:  # from before ties were broken: the first of equals
+        ranks = [(rank[0], -rank[-1]) for each in last_stage if (rank := criterion.rank(*each)) is not None]
+        expected = -max(ranks)[-1] if ranks else None
     if chosen.epoch != expected:
         raise RefusedError(
             f"selection.{selection}.epoch", f"it is {chosen.epoch}, but by the history the rule chooses {expected}"
         )
-
-
-def _chosen_epoch(history: list[Epoch], criterion: Criterion) -> int | None:
-    """Return the first epoch of the last stage with the best validation metric; without a metric, the last one."""
-    if criterion.metric is None:
-        return len(history)
-    best: tuple[float, int] | None = None
-    for entry in reversed(history):
-        if entry.stage != history[-1].stage:
-            break
-        score = entry.metrics.get("val", {}).get(criterion.metric)
-        if score is not None and (best is None or criterion.sign * score >= best[0]):
-            best = (criterion.sign * score, entry.epoch)
-    return None if best is None else best[1]
+    if chosen.tied not in (None, tied):
+        raise RefusedError(f"selection.{selection}.tied", f"it is {chosen.tied}, but by the history {tied} epochs are")
+    sizes = Counter({(group.target, group.bias): 0 for group in record.groups.get("train", []) if group.count})
+    sizes.update({(group.target, group.bias): group.count for group in record.groups.get("val", []) if group.count})
+    smallest = min(sizes.values(), default=None)
+    if chosen.smallest_group not in (None, smallest):
+        raise RefusedError(
+            f"selection.{selection}.smallest_group", f"it is {chosen.smallest_group}, but by the counts {smallest}"
+        )
