@@ -21,7 +21,7 @@ import yaml
 from rich.console import Console
 
 from ncbench import Ended, Job, Launcher, Started, Waiting, load_result
-from ncbench.cli.tables.sweep import table
+from ncbench.cli.tables.sweep import choices, table
 from ncbench.contracts.launcher import Event
 from ncbench.launch.suite import Member, load_suite
 from ncbench.launch.sweep import Sweep
@@ -130,6 +130,8 @@ def test_runs_may_be_made_in_any_folder_and_start_again(tmp_path: Path, monkeypa
     assert [place for state, place in went if state == "running"] == ["node 1", "node 2"]
     assert told.count("Runs wait: a node is repaired.") == 1
     assert run.result is not None
+    epochs = run.result.record.recipe["epochs"]
+    assert choices(state) == [f"Metrics of epoch {epochs}, the last: erm on colored_digits"]
     assert run.result.path.samefile(tmp_path / "runs" / run.member.job.run_id / "result.json")
 
 

@@ -47,7 +47,7 @@ def sweep(
     SUITE is a YAML file that names methods, datasets, settings and seeds. Runs that are there already are kept, those
     that were cut off go on, those that failed are made anew. The same command goes on where a sweep was ended.
     """
-    from ncbench.cli.tables.sweep import describe, table
+    from ncbench.cli.tables.sweep import choices, describe, table
     from ncbench.contracts.errors import name_offenders
     from ncbench.launch.suite import load_suite
     from ncbench.launch.sweep import Sweep, make_launcher
@@ -69,6 +69,8 @@ def sweep(
         tell("Interrupted. Give the same command again to go on.")
         sys.exit(130)
     text_console().print(table(state))
+    for line in choices(state):
+        click.echo(line)
     problems: dict[str, list[str]] = {}
     for run in state.unfinished:
         problems.setdefault(run.problem, []).append(describe(run.member.job, state))

@@ -9,6 +9,7 @@ from rich.table import Column, Table
 
 from ncbench.cli.tables.result import mean_text
 from ncbench.contracts.cards import Measure
+from ncbench.contracts.errors import name_offenders
 from ncbench.contracts.launcher import Job
 from ncbench.discovery.registry import registry
 from ncbench.launch.sweep import OVER, Run, Sweep
@@ -18,30 +19,42 @@ from ncbench.records.record import Record
 
 def table(state: Sweep) -> Table:
     """Return how the sweep stands: a row for runs that differ in the seed alone, below those of their dataset."""
+    shown = Table(
+        Column("", overflow="fold"),
+        Column("made", no_wrap=True),
+        Column("primary metric, test, ± sd", no_wrap=True, justify="right"),
+        box=None,
+        pad_edge=False,
+        padding=(0, 2, 0, 0),
+    )
+    for dataset, configurations in _by_configuration(state).items():
+        records = [run.result.record for runs in configurations.values() for run in runs if run.result is not None]
+        caveat = next((f" ({record.dataset.caveat})" for record in records if record.dataset.caveat), "")
+        metric = next((record.primary_metric for record in records), "")
+        shown.add_row(f"{dataset}{caveat}", "", metric, style="bold")
+        for configuration, runs in configurations.items():
+            shown.add_row(Padding(configuration, (0, 0, 0, 2)), _made(runs), _primary(runs))
+    return shown
+
+
+def choices(state: Sweep) -> list[str]:
+    """Return which epochs the metrics are of and by what they were chosen, a line for all of one choice."""
+    named: dict[str, list[str]] = {}
+    for dataset, configurations in _by_configuration(state).items():
+        for configuration, runs in configurations.items():
+            if choice := describe_choice(_completed(runs)):
+                named.setdefault(choice, []).append(f"{configuration} on {dataset}")
+    return [f"Metrics of {choice}: {name_offenders(configurations)}" for choice, configurations in named.items()]
+
+
+def _by_configuration(state: Sweep) -> dict[str, dict[str, list[Run]]]:
+    """Return the runs by dataset, and by what tells them apart but for the seed."""
     datasets: dict[str, dict[str, list[Run]]] = {}
     for run in state.runs.values():
         job = run.member.job
         configuration = ", ".join(part for part in (job.method, _settings(job, state)) if part)
         datasets.setdefault(job.dataset, {}).setdefault(configuration, []).append(run)
-    shown = Table(
-        Column("", overflow="fold"),
-        Column("made", no_wrap=True),
-        Column("primary metric, test, ± sd", no_wrap=True, justify="right"),
-        Column("of", overflow="fold"),
-        box=None,
-        pad_edge=False,
-        padding=(0, 2, 0, 0),
-    )
-    for dataset, configurations in datasets.items():
-        records = [run.result.record for runs in configurations.values() for run in runs if run.result is not None]
-        caveat = next((f" ({record.dataset.caveat})" for record in records if record.dataset.caveat), "")
-        metric = next((record.primary_metric for record in records), "")
-        shown.add_row(f"{dataset}{caveat}", "", metric, "", style="bold")
-        for configuration, runs in configurations.items():
-            shown.add_row(
-                Padding(configuration, (0, 0, 0, 2)), _made(runs), _primary(runs), describe_choice(_completed(runs))
-            )
-    return shown
+    return datasets
 
 
 def _made(runs: Sequence[Run]) -> str:
