@@ -110,7 +110,8 @@ def measure_residuals(
     >>> measure_residuals(means.means, residuals) == measure(features, labels)
     True
     """
-    geometry = class_geometry(means * residuals.scale, residuals.counts, residuals.scaled_variances, weight)
+    scaled = means if residuals.scale == 1 else means * residuals.scale
+    geometry = class_geometry(scaled, residuals.counts, residuals.scaled_variances, weight)
     measures = {"nc1": residuals.nc1, **geometry}
     if weight is not None:
         measures["nc4_disagreement"] = residuals.nc4_disagreement
@@ -181,7 +182,7 @@ def class_geometry(
         }
         if weight is not None:
             rows = weight.detach().to(means.device, torch.float64)[present]  # (P, d)
-            rows = rows * unit_scale(rows)
+            rows *= unit_scale(rows)
             of_rows = configuration(rows, counts[present], 0.5)
             measures |= {
                 "nc2_norm_cv_classifier": of_rows.norm_cv,

@@ -64,7 +64,7 @@ def unit_scale(vectors: torch.Tensor) -> float:
     Raises:
         ValueError: when an entry is not finite: of finite features, because their sum is not.
     """
-    largest = float(vectors.abs().max())
+    largest = float(torch.linalg.vector_norm(vectors, ord=math.inf))
     if not math.isfinite(largest):
         raise ValueError("features are too large to be summed; divide them all by one number, which changes no measure")
     exponent = math.frexp(largest)[1]

@@ -161,8 +161,8 @@ class Hierarchy:
         else:
             where = str(source)
             try:
-                data = json.loads(Path(source).read_text(encoding="utf-8"))
-            except json.JSONDecodeError as error:
+                data = json.loads(Path(source).read_bytes())  # which may be in UTF-16, and begin with a mark
+            except ValueError as error:
                 raise ValueError(f"{where} is not JSON: {error}") from error
         for key in ("classes", "node_names", "parent"):
             if key not in data:

@@ -93,6 +93,14 @@ def test_the_twins_generator_is_deterministic(tmp_path: Path) -> None:
     assert all((tmp_path / "a" / path).read_bytes() == (tmp_path / "b" / path).read_bytes() for path in first)
 
 
+def test_what_a_killed_process_left_of_a_twin_is_cleared(cache: Path) -> None:
+    prepare(CARDS["bar"], {"size": 16}, synthetic=True)
+    (root,) = (path for path in (cache / "synthetic").iterdir() if path.is_dir())
+    (root / "bar").rename(root / ".twin-killed")
+    prepare(CARDS["bar"], {"size": 16}, synthetic=True)
+    assert [path.name for path in root.iterdir()] == ["bar"]
+
+
 def test_an_embedded_dataset_has_no_twin() -> None:
     with pytest.raises(ConfigurationError, match="embedded"):
         prepare(CARDS["colored_digits"], {}, synthetic=True)

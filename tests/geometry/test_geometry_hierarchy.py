@@ -170,6 +170,13 @@ def test_refuses_json_that_is_no_hierarchy(tmp_path: Path) -> None:
         Hierarchy.from_json(path)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be"])
+def test_json_is_read_in_any_encoding_that_it_may_have(tmp_path: Path, encoding: str) -> None:
+    layout = {"classes": ["ä", "b"], "node_names": ["ä", "b", "r"], "parent": [2, 2, -1]}
+    (tmp_path / "tree.json").write_text(json.dumps(layout, ensure_ascii=False), encoding=encoding)
+    assert Hierarchy.from_json(tmp_path / "tree.json") == Hierarchy.from_json(layout)
+
+
 def test_a_very_deep_tree_needs_no_recursion() -> None:
     depth = 5000
     tree = Hierarchy.from_parents([-1, *range(depth), 0], [f"n{i}" for i in range(depth + 2)])

@@ -28,7 +28,7 @@ from ncbench.data.sources.manifest import Manifest
 from ncbench.data.store.check import SPLITS, count_differences, not_as_promised, read_splits
 from ncbench.data.store.decode import Framing, decoder
 from ncbench.data.store.imbalance import thinned
-from ncbench.data.store.write import PROGRESS, SplitDigest, bytes_needed, labels_sha256, write_split
+from ncbench.data.store.write import SplitDigest, bytes_needed, labels_sha256, write_split
 
 PLAN = "plan.json"
 
@@ -94,8 +94,9 @@ def build(
         }
         sealed = {**meta, "sha256": seal(meta)}
         write_atomically(partial / "meta.json", json.dumps(sealed, indent=1).encode())
-        for file in (PLAN, *(f"{name}{PROGRESS}" for name in splits)):
-            (partial / file).unlink(missing_ok=True)
+        for path in partial.iterdir():  # what told how far it was, and what a kill left of that
+            if path.suffix != ".npy" and path.name != "meta.json":
+                path.unlink()
         _place(partial, folder, say)
     except Exception:  # not when it is interrupted: then what is there is gone on with
         shutil.rmtree(partial, ignore_errors=True)

@@ -134,6 +134,8 @@ def twin_root(card: DatasetCard, kind: type[Dataset], report: Callable[[str], No
             root.mkdir(parents=True, exist_ok=True)
             with locked(root.with_name(f".{root.name}.lock"), f"writing {root}", say):
                 if kind.folder is None or not (root / kind.folder).is_dir():
+                    for left in root.glob(".twin-*"):  # by a process that was killed
+                        shutil.rmtree(left, ignore_errors=True)
                     say(f"Writing the synthetic twin of {card.name} to {root}.")
                     write_twin(kind, root)
         except OSError as error:

@@ -10,6 +10,7 @@ import hashlib
 import io
 import logging
 import re
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -226,7 +227,10 @@ def _decode(encoded: bytes, image: np.ndarray) -> str:
     if not encoded:
         return "no bytes"
     try:
-        with Image.open(io.BytesIO(encoded), formats=_LOSSLESS) as opened:
+        with warnings.catch_warnings():  # of many pixels: the size is looked at here
+            warnings.simplefilter("ignore")
+            opened = Image.open(io.BytesIO(encoded), formats=_LOSSLESS)
+        with opened:
             if opened.size != (width, height) or opened.mode != "RGB":
                 return f"{opened.width} x {opened.height} pixels of mode {opened.mode}, not {width} x {height} of RGB"
             image[:] = np.asarray(opened)
