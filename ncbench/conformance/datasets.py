@@ -66,11 +66,15 @@ def writes_a_twin(subject: Subject) -> None:
 def reads_sound_splits(subject: Subject) -> None:
     """There are training and test images of the declared size, or vectors, with labels in range and ids of their own.
 
-    Every class has training images, and what the manifest promises of an embedded dataset holds.
+    Every class has training images, `has_val` is true if it is said, and what the manifest promises of an embedded
+    dataset holds.
     """
     root = _root(subject)
-    size = _dataset(subject, root).image_size
+    dataset = _dataset(subject, root)
+    size = dataset.image_size
     with _store(subject, root) as store:
+        says, has = dataset.has_val, "val" in store.splits
+        require(says in (None, has), f"has_val is {says}, but it reads {'a' if has else 'no'} validation split")
         for name, split in store.splits.items():
             if split.inputs.ndim == 2:
                 require(size is None, f"{name}: its inputs are vectors, which have no image_size")

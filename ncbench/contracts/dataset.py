@@ -240,6 +240,20 @@ class Dataset:
         aligned: list[int] = ravel_attributes(own, sizes).tolist()
         return aligned
 
+    @property
+    def has_val(self) -> bool | None:
+        """Whether it has a validation split; None where only reading it tells."""
+        return None
+
+    @classmethod
+    def val_uses_bias(cls, params: Any) -> bool:
+        """Whether the bias attribute decided, with these parameters, which images the validation split has.
+
+        Whatever selects or fits by such a split has used bias labels of validation images, whichever metric it takes.
+        It is for a split that is made by a parameter, not for one that was released.
+        """
+        return False
+
     @classmethod
     def counts_hold(cls, params: Any) -> Literal["all", "images", "none"]:
         """What of the manifest's counts holds with these parameters: all, only the number of images, or none."""

@@ -92,7 +92,8 @@ class Configuration:
     @property
     def labels_used(self) -> Supervision:
         """The labels that the run used: the method's, the selection's, and those of the run that it builds on."""
-        used = effective_supervision(self.supervision, self.recipe.selection)
+        made_by_bias = self.dataset.factory.val_uses_bias(self.dataset.params.own)
+        used = effective_supervision(self.supervision, self.recipe.selection, made_by_bias)
         return used if self.base is None else used.joined(self.base.labels_used)
 
     @property
@@ -219,18 +220,23 @@ def refuse_unfit(configuration: Configuration, dataset: Dataset) -> None:
         ConfigurationError: Labels are missing, or the images are not for the backbone; the message says what is.
         DataError: A file that the backbone needs is missing.
     """
-    selection, known = configuration.recipe.selection, bool(dataset.bias_names)
-    if find_criterion(selection).needs_bias and not known:
+    known, has_val = bool(dataset.bias_names), dataset.has_val is not False
+    criterion = find_criterion(configuration.recipe.selection)
+    if (criterion.metric is not None and not has_val) or (criterion.needs_bias and not known):
+        spec = Spec.parse(configuration.dataset.spec)
+        way = "recipe.selection=last needs none"
+        if "val" in type(dataset).Parameters.model_fields:
+            way += f", and {Spec(spec.name, {**spec.parameters, 'val': 0.1})} holds one out"
         raise ConfigurationError(
-            f"recipe.selection={selection} needs a validation split with bias labels, which "
-            f"{configuration.dataset.spec} does not have. recipe.selection=last needs none."
+            f"recipe.selection={configuration.recipe.selection} needs a validation split"
+            f"{' with bias labels' if criterion.needs_bias else ''}, which {spec} does not have. {way}."
         )
     refuse_missing_labels(
         configuration.method.factory,
         configuration.method.name,
         configuration.supervision,
         train=known,
-        val=known,
+        val=known and has_val,
         hierarchy=dataset.hierarchy is not None,
     )
     # The standard scaling needs a mean for each channel, which the manifest gives.

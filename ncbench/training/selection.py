@@ -3,7 +3,8 @@
 The criterion ``last`` takes the last epoch; ``val_<metric>`` the best one by a metric of the validation split, any
 whose card says which direction is better. Of epochs that are equally good by it, the best by ``group_mean_accuracy`` is
 taken where the criterion needs bias labels, else by ``accuracy``, and of those the last. The test split is never used
-to select. A criterion that needs the bias attribute of validation images counts as supervision ``val="bias"``.
+to select. A criterion that needs the bias attribute of validation images counts as supervision ``val="bias"``, and so
+does any on a split that was made by it.
 """
 
 from __future__ import annotations
@@ -110,7 +111,14 @@ def check_criterion(primary: str, available: list[str], dataset: str) -> None:
         )
 
 
-def effective_supervision(declared: Supervision, primary: str) -> Supervision:
-    """Return what the run as a whole used: the method's declaration, and what selecting the model needed."""
-    val = "bias" if find_criterion(primary).needs_bias else declared.val
-    return Supervision(declared.train, val, declared.hierarchy)
+def effective_supervision(declared: Supervision, primary: str, val_uses_bias: bool = False) -> Supervision:
+    """Return what the run as a whole used: the method's declaration, and what selecting the model needed.
+
+    Args:
+        declared: By the method.
+        primary: The criterion.
+        val_uses_bias: Whether the validation split was made by the bias attribute (see `Dataset.val_uses_bias`).
+    """
+    criterion = find_criterion(primary)
+    by_bias = criterion.needs_bias or (val_uses_bias and criterion.metric is not None)
+    return Supervision(declared.train, "bias" if by_bias else declared.val, declared.hierarchy)

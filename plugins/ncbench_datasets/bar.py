@@ -62,6 +62,11 @@ class Bar(WholePhotographs):
         if params.conflict:
             self.bias_names = tuple(f"place of {name}" for name in CLASSES)
 
+    @property
+    def has_val(self) -> bool:
+        """Whether it is the variant, and a folder `valid` is there."""
+        return bool(self.params.conflict) and "val" in self._variant()
+
     @classmethod
     def counts_hold(cls, params: Any) -> Literal["all", "images", "none"]:
         """The manifest counts the images of the release."""

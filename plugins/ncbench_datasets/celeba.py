@@ -71,6 +71,7 @@ class Celeba(WholePhotographs):
 
     Parameters = CelebaParameters
     folder = "celeba"
+    has_val = True
 
     def __init__(self, params: Any, root: Path | None) -> None:
         super().__init__(params, root)

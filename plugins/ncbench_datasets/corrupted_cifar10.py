@@ -12,8 +12,9 @@ from pydantic import Field
 
 from ncbench import Parameters, Split
 from ncbench_datasets.cifar10 import Cifar10
-from ncbench_datasets.made.biased_splits import assign_bias, set_apart
+from ncbench_datasets.made.biased_splits import assign_bias, assign_training_bias
 from ncbench_datasets.made.corruptions import corrupt
+from ncbench_datasets.made.held_out import ValBias, ValShare, parted
 
 CORRUPTIONS_OF_TYPE = (
     ("snow", "frost", "fog", "brightness", "contrast", "spatter", "elastic", "jpeg", "pixelate", "saturate"),
@@ -40,7 +41,8 @@ class CorruptedCifar10Parameters(Parameters):
         5, ge=1, le=5, description="of the corruptions, as in CIFAR-10-C; the published 'Severity4' is 5"
     )
     conflict: float = Field(0.01, gt=0, lt=1, description="share of training images with another class's corruption")
-    val: float = Field(0.0, ge=0, lt=1, description="share of the training images set apart for validation")
+    val: ValShare = 0.0
+    val_bias: ValBias = "same"
 
 
 class CorruptedCifar10(Cifar10):
@@ -60,18 +62,35 @@ class CorruptedCifar10(Cifar10):
         super().__init__(params, root)
         self.bias_names = CORRUPTIONS_OF_TYPE[params.type]
 
+    @property
+    def has_val(self) -> bool:
+        """Whether a share of the training images is held out."""
+        return bool(self.params.val)
+
+    @classmethod
+    def val_uses_bias(cls, params: Any) -> bool:
+        """Whether the validation images have every corruption with equal chance."""
+        return bool(params.val_bias == "uniform")
+
     def read(self) -> Mapping[str, Split]:
-        """Read CIFAR-10 and corrupt it; set a share of the training images apart for validation if asked to.
+        """Read CIFAR-10 and corrupt it; hold a share of the training images out for validation if asked to.
 
         Raises:
+            ConfigurationError: The share leaves a class without images.
             DataError: As for `cifar10`.
         """
-        clean = super().read()
-        train = self._corrupted(clean["train"], "train", 1 - self.params.conflict)
-        return {**set_apart(train, self.params.val), "test": self._corrupted(clean["test"], "test", 0.1)}
+        clean, params = super().read(), self.params
+        train, test = clean["train"], clean["test"]
+        bias, held = assign_training_bias(
+            train.ids, train.target, self.class_names, params.conflict, params.val, params.val_bias
+        )
+        of_test = assign_bias(test.target, 0.1, len(self.class_names))
+        return {
+            **parted(self._corrupted(train, bias, "train"), held),
+            "test": self._corrupted(test, of_test, "test"),
+        }
 
-    def _corrupted(self, split: Split, name: str, aligned: float) -> Split:
-        bias = assign_bias(split.target, aligned, len(self.class_names))
+    def _corrupted(self, split: Split, bias: np.ndarray, name: str) -> Split:
         images = np.array(split.inputs)
         for index, corruption in enumerate(self.bias_names):
             rows = np.flatnonzero(bias == index)

@@ -41,6 +41,7 @@ class FgvcAircraft(Photographs):
     """
 
     folder = "fgvc_aircraft"
+    has_val = True
     cut_bottom = BANNER
 
     @cached_property

@@ -53,6 +53,7 @@ class Inaturalist(Photographs):
 
     Parameters = InaturalistParameters
     folder = "inaturalist"
+    has_val = False
     aligned_bias = None  # every image is of its species' group: none conflicts with it
 
     @classmethod

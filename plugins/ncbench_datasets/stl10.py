@@ -30,6 +30,7 @@ class Stl10(Dataset):
     folder = "stl10"
     class_names = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
     image_size = (SIDE, SIDE)
+    has_val = False
 
     def source_files(self) -> Sequence[Path]:
         """Return the five files.

@@ -33,6 +33,7 @@ class Svhn(Dataset):
     folder = "svhn"
     class_names = tuple(str(digit) for digit in range(10))
     image_size = (SIDE, SIDE)
+    has_val = False
 
     def source_files(self) -> Sequence[Path]:
         """Return the files of the layout that is there.

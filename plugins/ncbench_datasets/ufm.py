@@ -33,6 +33,7 @@ class UFM(Dataset):
 
     Parameters = UFMParameters
     folder = None
+    has_val = False
 
     def __init__(self, params: Any, root: Path | None) -> None:
         super().__init__(params, root)

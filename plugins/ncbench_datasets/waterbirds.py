@@ -43,6 +43,7 @@ class Waterbirds(Photographs):
     """
 
     folder = "waterbird_complete95_forest2water2"
+    has_val = True
     class_names = ("landbird", "waterbird")
     bias_names = ("land", "water")
 

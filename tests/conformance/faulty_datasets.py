@@ -177,3 +177,9 @@ class HasNoTwin(Sound):
     @classmethod
     def synthesize(cls, root: Path) -> None:
         raise DataError("There is no twin.")
+
+
+class PromisesAValidationSplit(Sound):
+    """Says that there is a validation split, and reads none."""
+
+    has_val = True

@@ -10,6 +10,7 @@ from tests.conformance import faulty_datasets
 FAULTS = {
     "RepeatsAnId": "reads_sound_splits",
     "MeasuresWrongly": "reads_sound_splits",
+    "PromisesAValidationSplit": "reads_sound_splits",
     "JittersColours": "reads_the_same_each_time",
     "ShufflesGlobally": "reads_the_same_each_time",
     "SeedsNumpy": "leaves_global_state_alone",

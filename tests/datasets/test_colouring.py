@@ -9,9 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ncbench import ConfigurationError
-from ncbench.data.store.open import Store
 from ncbench.data.store.prepare import prepare
-from ncbench_datasets.made.biased_splits import assign_bias, evenly_apart
+from ncbench_datasets.made.biased_splits import assign_bias
 from ncbench_datasets.made.colouring import JITTER, MEAN_COLOURS, ColouredDigits, colour
 
 from .conftest import CARDS
@@ -81,19 +80,6 @@ def test_one_jitter_an_image_and_another_for_every_image() -> None:
     assert len(np.unique(coloured[:, 0, 0], axis=0)) > 40
 
 
-@given(groups=st.lists(st.integers(0, 3), min_size=1, max_size=200), share=st.floats(0.01, 0.99))
-def test_what_is_set_apart_has_the_distribution_of_the_whole(groups: list[int], share: float) -> None:
-    array = np.array(groups)
-    picked = evenly_apart(array, share)
-    for group in range(4):
-        size = int((array == group).sum())
-        assert abs(int(picked[array == group].sum()) - size * share) <= 0.5 + 1e-6
-
-
-def _ids(store: Store, split: str) -> set[str]:
-    return set(store.splits[split].ids.tolist())
-
-
 def test_colored_digits_needs_nothing() -> None:
     store = prepare(CARDS["colored_digits"], {})
     train, test = store.splits["train"], store.splits["test"]
@@ -110,20 +96,6 @@ def test_colored_digits_needs_nothing() -> None:
     assert len(store.bias_names) == 10
     # Unchanged since the first records: colored_digits keeps whole grey levels where Colored MNIST has fractions.
     assert store.fingerprint == "432466aa01fdccaf5b37f5e7e4b3c282d5bdaf5c788ab101ab4af1a2db6e9a5b"
-
-
-def test_the_validation_split_is_carved_out_of_train() -> None:
-    whole = prepare(CARDS["colored_digits"], {"conflict": 0.1})
-    carved = prepare(CARDS["colored_digits"], {"conflict": 0.1, "val": 0.25})
-    assert _ids(carved, "train") | _ids(carved, "val") == _ids(whole, "train")
-    assert not _ids(carved, "train") & _ids(carved, "val")
-    val = carved.splits["val"]
-    assert len(val) / len(whole.splits["train"]) == pytest.approx(0.25, abs=0.03)
-    assert (val.target != val.bias).mean() == pytest.approx(0.1, abs=0.03)
-    # The same image is the same colour, wherever it is.
-    before = dict(zip(whole.splits["train"].ids.tolist(), whole.splits["train"].inputs, strict=True))
-    for identifier, image in zip(val.ids.tolist(), val.inputs, strict=True):
-        np.testing.assert_array_equal(before[identifier], image)
 
 
 @pytest.mark.parametrize("params", [{"conflict": 0}, {"conflict": 1}, {"severity": 6}, {"val": 1}, {"conflcit": 0.1}])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import ncbench
 from ncbench.data.sources.manifest import load_manifest
 from ncbench.leaderboard.build import build
 from ncbench.leaderboard.check import check
@@ -528,3 +530,18 @@ def test_a_training_split_that_was_thinned_out_on_purpose_may_be_smaller_than_th
     assert built.counted == 3
     (left,) = built.left_out
     assert (left.field, "no more than" in left.reason) == ("groups.train", True)
+
+
+def test_who_selects_by_a_split_that_was_made_by_the_bias_states_it(board: Path, tmp_path: Path) -> None:
+    changes = {"recipe.epochs": 1, "recipe.selection": "val_accuracy"}
+    result = ncbench.run("erm", "colored_digits:val=0.1,val_bias=uniform", set=changes, output=tmp_path / "runs")
+    content = json.loads(result.path.read_text())
+    place(board, content)
+    built = build(board)
+    assert (built.counted, built.left_out) == (1, [])
+    content["method"]["supervision"]["val"] = "none"
+    shutil.rmtree(board / "results")
+    place(board, content)
+    left = only_left_out(board)
+    assert left.field == "method.supervision.val"
+    assert "val_accuracy on colored_digits:val=0.1,val_bias=uniform uses bias labels" in left.reason

@@ -31,6 +31,13 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"backbone": "ufm"}, ConfigurationError, "3 x 16 x 16 values are no numbers"),
         ({"backbone": "resnet18:weights=imagenet", "dataset": "bar:size=48"}, DataError, "resnet18"),
         ({"set": {"recipe.selection": "val_worst_group_accuracy"}}, ConfigurationError, "with bias labels, which bar"),
+        ({"set": {"recipe.selection": "val_accuracy"}}, ConfigurationError, "needs a validation split, which bar"),
+        (
+            {"set": {"recipe.selection": "val_accuracy"}, "dataset": "corrupted_cifar10:conflict=0.3"},
+            ConfigurationError,
+            "which corrupted_cifar10:conflict=0.3 does not have. recipe.selection=last needs none, and "
+            "corrupted_cifar10:conflict=0.3,val=0.1 holds one out",
+        ),
     ],
 )
 def test_what_a_dataset_declares_is_enough_to_refuse(

@@ -18,7 +18,7 @@ from ncbench.records.record import Record
 from ncbench.training.selection import Criterion, criteria
 
 if TYPE_CHECKING:
-    from ncbench.contracts.dataset import Dataset
+    from ncbench.contracts.dataset import Dataset, DatasetParameters
 
 BUILT_IN = "ncbench"
 """The distribution whose cards every build knows."""
@@ -127,13 +127,43 @@ def check_against_card(record: Record, catalogue: Catalogue) -> str:
     if method is None:
         return "supervision as its author declares it: the method's card is not part of ncbench"
     stated = Supervision(**record.method.supervision.model_dump())
-    by_bias = catalogue.criteria[str(record.recipe["selection"])].needs_bias
+    by_bias = _selects_by_bias(record, catalogue)
     allowed = replace(method.card.supervision, val="bias") if by_bias else method.card.supervision
+    if by_bias and stated.val != "bias":
+        selection, dataset = record.recipe["selection"], record.dataset.spec
+        raise RefusedError("method.supervision.val", f"{selection} on {dataset} uses bias labels, so it must be 'bias'")
     if not allowed.covers(stated):
         raise RefusedError("method.supervision", f"it goes beyond the card of {record.method.name!r}")
     if not stated.covers(allowed):
         return "states less supervision than its card allows"
     return ""
+
+
+def _selects_by_bias(record: Record, catalogue: Catalogue) -> bool:
+    """Return whether the epoch was chosen by bias labels of validation images, or by a split that was made by them."""
+    criterion = catalogue.criteria[str(record.recipe["selection"])]
+    if criterion.metric is None or criterion.needs_bias:
+        return criterion.needs_bias
+    registered = catalogue.find("datasets", record.dataset.name, record.dataset.plugin.distribution)
+    if registered is None:
+        return False
+    kind, parameters = _load_dataset(registered, record)
+    return kind.val_uses_bias(parameters.own)
+
+
+def _load_dataset(registered: Registered, record: Record) -> tuple[type[Dataset], DatasetParameters]:
+    """Import a record's dataset, and return it with its parameters.
+
+    Raises:
+        RefusedError: It has no such parameters.
+    """
+    from ncbench.contracts.dataset import DatasetParameters
+
+    kind: type[Dataset] = registered.card.load()
+    try:
+        return kind, DatasetParameters.build(kind, record.dataset.parameters, owner=record.dataset.name)
+    except ConfigurationError as error:
+        raise RefusedError("dataset.parameters", str(error)) from error
 
 
 def check_against_manifest(record: Record, catalogue: Catalogue, cells: Mapping[str, Cells]) -> Manifest | None:
@@ -153,13 +183,7 @@ def check_against_manifest(record: Record, catalogue: Catalogue, cells: Mapping[
         raise RefusedError("dataset.fingerprint", f"the manifest of {manifest.name!r} has another for these data")
     if _difference(manifest, cells, thinned=False) is not None:
         # Only a record that differs costs the import of its dataset, which knows what its parameters change.
-        from ncbench.contracts.dataset import DatasetParameters
-
-        kind: type[Dataset] = registered.card.load()
-        try:
-            parameters = DatasetParameters.build(kind, record.dataset.parameters, owner=record.dataset.name)
-        except ConfigurationError as error:
-            raise RefusedError("dataset.parameters", str(error)) from error
+        kind, parameters = _load_dataset(registered, record)
         held = manifest.counting(kind.counts_hold(parameters.own))
         difference = _difference(held, cells, thinned=bool(parameters.thinning))
         if difference is not None:

@@ -33,6 +33,11 @@ class AlignedFolders(WholePhotographs):
 
     twin_grounds: ClassVar[Sequence[Sequence[int]]]
 
+    @property
+    def has_val(self) -> bool:
+        """Whether there is a folder `valid`."""
+        return "val" in self._folders()
+
     def source_files(self) -> Sequence[Path]:
         """Return every file of the folders but hidden ones.
 

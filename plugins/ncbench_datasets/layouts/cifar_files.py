@@ -46,6 +46,11 @@ class Cifar(Dataset):
     archive: ClassVar[str]
     labels: ClassVar[Sequence[str]]
 
+    @property
+    def has_val(self) -> bool:
+        """Whether it has a validation split, which was not published."""
+        return False
+
     def source_files(self) -> Sequence[Path]:
         """Return the files of the layout that is there.
 

@@ -38,6 +38,11 @@ class ClassFolders(Photographs):
         """
         return {split: list_classes(self.source / folder) for split, folder in self.folders.items()}
 
+    @property
+    def has_val(self) -> bool:
+        """Whether a folder is that of a validation split."""
+        return "val" in self.folders
+
     def source_files(self) -> Sequence[Path]:
         """Return every image.
 

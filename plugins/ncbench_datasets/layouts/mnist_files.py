@@ -73,6 +73,8 @@ class MnistFiles(Dataset):
 class GreyMnist(MnistFiles):
     """Base of those that are taken as they are, with one channel and no bias attribute."""
 
+    has_val = False
+
     def read(self) -> Mapping[str, Split]:
         """Read both splits; ids are ``<split>-<position>``.
 

@@ -1,12 +1,12 @@
-"""Which image gets which bias value, and which are set apart for validation: both deterministic, in dataset order."""
+"""Which image gets which bias value: deterministic, in dataset order."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import numpy as np
 
-from ncbench import Split
+from ncbench_datasets.made.held_out import hold_out, refuse_share
 
 
 def assign_bias(classes: np.ndarray, aligned: float, number: int) -> np.ndarray:
@@ -35,47 +35,31 @@ def assign_bias(classes: np.ndarray, aligned: float, number: int) -> np.ndarray:
     return bias
 
 
-def set_apart(split: Split, share: float) -> Mapping[str, Split]:
-    """Set a share of the training images apart for validation, with the groups of the whole.
+def assign_training_bias(
+    names: Sequence[str], classes: np.ndarray, class_names: Sequence[str], conflict: float, val: float, val_bias: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Hold a share of the training images out for validation, and give both parts their bias.
 
     Args:
-        split: All of them; the bias attribute is known.
-        share: In [0, 1).
+        names: N names, which decide what is held out.
+        classes: (N,) int64 classes, 0..K-1.
+        class_names: K names; there are as many bias values.
+        conflict: Share of each class's training images without the class's own value.
+        val: Share held out of each class.
+        val_bias: Of these: "same", or "uniform" for every value equally likely.
 
     Returns:
-        ``"train"`` and, unless the share is 0, ``"val"``.
+        (N,) int64 bias values 0..K-1, and (N,) bool, which images are held out.
+
+    Raises:
+        ConfigurationError: A class would have no image to train on or to validate on, or a value that is to be equally
+            likely would have none.
     """
-    if share == 0:
-        return {"train": split}
-    number = int(split.bias.max(initial=0)) + 1 if split.bias is not None else 1
-    groups = split.target if split.bias is None else split.target * number + split.bias
-    apart = evenly_apart(groups, share)
-    return {"train": _subset(split, ~apart), "val": _subset(split, apart)}
-
-
-def evenly_apart(groups: np.ndarray, share: float) -> np.ndarray:
-    """Pick a share of each group, evenly spaced in dataset order, so that what is picked has the whole's distribution.
-
-    Args:
-        groups: (N,) int64 group of each image.
-        share: In (0, 1).
-
-    Returns:
-        (N,) bool. Of a group of n images, ``floor(n * share + 1/2)`` are picked.
-    """
-    picked = np.zeros(len(groups), dtype=bool)
-    for group in np.unique(groups):
-        members = np.flatnonzero(groups == group)
-        steps = np.floor(np.arange(len(members) + 1) * share + 0.5)
-        picked[members] = np.diff(steps) > 0
-    return picked
-
-
-def _subset(split: Split, keep: np.ndarray) -> Split:
-    where = np.flatnonzero(keep)
-    return Split(
-        inputs=np.asarray(split.inputs)[where],
-        target=split.target[where],
-        bias=None if split.bias is None else split.bias[where],
-        ids=[split.ids[index] for index in where.tolist()],
-    )
+    number, uniform = len(class_names), val_bias == "uniform"
+    counts = np.bincount(classes, minlength=number).tolist()
+    refuse_share(val, dict(zip(class_names, counts, strict=True)), number if uniform else 1)
+    held = hold_out(names, classes, val)
+    bias = np.empty(len(classes), dtype=np.int64)
+    bias[~held] = assign_bias(classes[~held], 1 - conflict, number)
+    bias[held] = assign_bias(classes[held], 1 / number if uniform else 1 - conflict, number)
+    return bias, held

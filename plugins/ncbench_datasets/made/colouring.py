@@ -14,7 +14,8 @@ import numpy as np
 from pydantic import Field
 
 from ncbench import Dataset, Parameters, Split
-from ncbench_datasets.made.biased_splits import assign_bias, set_apart
+from ncbench_datasets.made.biased_splits import assign_bias, assign_training_bias
+from ncbench_datasets.made.held_out import ValBias, ValShare, parted
 
 COLOURS = 10
 DIGIT_NAMES = tuple(str(digit) for digit in range(COLOURS))
@@ -43,7 +44,8 @@ class ColouringParameters(Parameters):
 
     conflict: float = Field(0.01, gt=0, lt=1, description="share of training images whose colour is not their digit's")
     severity: int = Field(4, ge=1, le=5, description="1 to 5: how little the colours of one digit vary")
-    val: float = Field(0.0, ge=0, lt=1, description="share of the training images set apart for validation")
+    val: ValShare = 0.0
+    val_bias: ValBias = "same"
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,17 +80,37 @@ class ColouredDigits(Dataset):
         """
         raise NotImplementedError
 
+    @property
+    def has_val(self) -> bool:
+        """Whether a share of the training images is held out."""
+        return bool(self.params.val)
+
+    @classmethod
+    def val_uses_bias(cls, params: Any) -> bool:
+        """Whether the validation images have every colour with equal chance."""
+        return bool(params.val_bias == "uniform")
+
     def read(self) -> Mapping[str, Split]:
-        """Colour the digits, and set a share of the training images apart for validation if asked to."""
+        """Colour the digits, and hold a share of the training images out for validation if asked to.
+
+        Raises:
+            ConfigurationError: The share leaves a class without images.
+        """
         params: Any = self.params
         train, test = self.grey_digits()
-        coloured = self._coloured(train, 1 - params.conflict, "train")
-        return {**set_apart(coloured, params.val), "test": self._coloured(test, 1 / COLOURS, "test")}
+        ids = [f"train-{index:05d}" for index in range(len(train.digits))]
+        colours, held = assign_training_bias(
+            ids, train.digits, self.class_names, params.conflict, params.val, params.val_bias
+        )
+        of_test = assign_bias(test.digits, 1 / COLOURS, COLOURS)
+        return {
+            **parted(self._coloured(train, colours, "train"), held),
+            "test": self._coloured(test, of_test, "test"),
+        }
 
-    def _coloured(self, grey: GreyDigits, aligned: float, name: str) -> Split:
-        """Colour the digits of a split, of which a share `aligned` gets the digit's own colour."""
+    def _coloured(self, grey: GreyDigits, colours: np.ndarray, name: str) -> Split:
+        """Give the digits of a split their colours, (N,) int64."""
         params: Any = self.params
-        colours = assign_bias(grey.digits, aligned, COLOURS)
         means = self.mean_colours[colours]
         return Split(
             inputs=colour(grey.images, means, JITTER[params.severity - 1], _JITTER_SEED[name]),
