@@ -83,6 +83,7 @@ def test_info_prints_the_manifest_and_the_parameters() -> None:
         "conflict": 0.02,
         "severity": 4,
         "val": 0.0,
+        "val_bias": "same",
         "imbalance": "none",
         "ratio": 1.0,
         "minority": 0.5,

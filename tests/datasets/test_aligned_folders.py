@@ -38,8 +38,10 @@ def twins(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def root(name: str, twins: Path, tmp_path: Path) -> Path:
-    """A data root with the twin that a test may damage."""
+    """A data root with the twin that a test may damage, without the lists that Dogs & Cats may come with instead."""
     copy_tree(twins / name, tmp_path / "root" / name)
+    for entry in (tmp_path / "root" / name).glob("list_*.txt"):
+        entry.unlink()
     return tmp_path / "root"
 
 

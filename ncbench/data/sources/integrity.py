@@ -82,6 +82,8 @@ def wrong_files(manifest: Manifest, folder: Path) -> list[str]:
         plain = folder / file.path
         compressed = plain.with_name(plain.name + ".gz")
         path = plain if plain.is_file() or not compressed.is_file() else compressed
+        if file.optional and not path.exists():
+            continue
         if fault := _fault(path, file):
             wrong.append(f"{path} ({fault})")
     return wrong

@@ -125,11 +125,13 @@ class SourceFile(Part):
         path: Relative to the dataset's folder; the file may also lie there compressed, with ``.gz`` appended.
         sha256: Of the decompressed content.
         bytes: Size of the decompressed content.
+        optional: Whether it may be missing, as it is where a dataset has several layouts.
     """
 
     path: RelativePath
     sha256: Sha256
     bytes: int = Field(ge=0)
+    optional: bool = False
 
 
 SplitName = Literal["train", "val", "test"]
