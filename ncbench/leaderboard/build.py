@@ -24,6 +24,7 @@ from ncbench.leaderboard.tables.board import Board, Measure, MethodSummary, Repo
 from ncbench.leaderboard.tables.families import families
 from ncbench.leaderboard.tables.overview import overviews
 from ncbench.leaderboard.tables.reported import read_reported
+from ncbench.leaderboard.tables.reruns import select_reruns
 from ncbench.leaderboard.tables.rows import dataset_table
 
 
@@ -34,7 +35,8 @@ class Archive:
     Args:
         catalogue: The cards the records were compared with.
         files: Paths of all files that may be records, relative to the leaderboard folder.
-        entries: The valid records among them.
+        entries: The valid records among them of runs of their own.
+        reruns: The valid records that repeat another one's run.
         problems: Why other files are not.
         provenance: Who placed them, and in which order.
     """
@@ -42,6 +44,7 @@ class Archive:
     catalogue: Catalogue
     files: Sequence[str]
     entries: Sequence[Entry]
+    reruns: Sequence[Entry]
     problems: Sequence[Problem]
     provenance: Provenance
 
@@ -69,7 +72,9 @@ def read_archive(folder: Path, catalogue: Catalogue, datasets: Collection[str] |
                 problems.append(Problem(path, error.field, error.reason))
     finally:
         gc.enable()
-    return Archive(catalogue, files, entries, problems, Provenance(folder))
+    originals = [entry for entry in entries if entry.claim is None]
+    reruns = [entry for entry in entries if entry.claim is not None]
+    return Archive(catalogue, files, originals, reruns, problems, Provenance(folder))
 
 
 def _read_entry(folder: Path, path: str, catalogue: Catalogue) -> Entry:
@@ -93,14 +98,18 @@ def build_board(archive: Archive, reported: Sequence[ReportedTable]) -> Board:
         reported: Numbers of others, shown beside.
     """
     counting, problems = select_counting(archive.entries, archive.provenance)
+    reruns, unused = select_reruns(archive.reruns, counting, archive.entries)
     files = "".join(f"{path}\n" for path in archive.files)
     measures = _measures({name for entry in counting for name in entry.numbers}, archive.catalogue)
     order = [measure.name for measure in measures]
-    tables = [dataset_table(members, heading, order) for heading, members in _by_data(counting, archive.provenance)]
+    tables = [
+        dataset_table(members, heading, order, reruns) for heading, members in _by_data(counting, archive.provenance)
+    ]
     names = {table.dataset.name for table in tables}
     return Board(
         records=len(archive.files),
         counted=len(counting),
+        reruns=sum(map(len, reruns.values())),
         digest=hashlib.sha256(files.encode()).hexdigest(),
         measures=measures,
         datasets=tables,
@@ -111,7 +120,7 @@ def build_board(archive: Archive, reported: Sequence[ReportedTable]) -> Board:
             for card in archive.catalogue.own("methods", name)
         ],
         reported=list(reported),
-        left_out=sorted([*archive.problems, *problems]),
+        left_out=sorted([*archive.problems, *problems, *unused]),
     )
 
 

@@ -13,6 +13,7 @@ from ncbench.data.files import clear_temporaries, write_atomically
 from ncbench.leaderboard.build import read_archive
 from ncbench.leaderboard.intake.canonical import canonical
 from ncbench.leaderboard.intake.catalogue import Catalogue
+from ncbench.leaderboard.intake.claim import RERUN
 from ncbench.leaderboard.intake.consistency import select_counting
 from ncbench.leaderboard.intake.entry import Entry, inspect
 from ncbench.leaderboard.intake.files import make_folders, read_file, require_leaderboard
@@ -96,7 +97,7 @@ def submit(folder: Path, runs: Sequence[Path], supersedes: str | None = None) ->
             continue
         placed = path not in present
         if placed:
-            _place(folder, path, data)
+            place(folder, path, data)
             present[path] = path
         row = f"{entry.record.method.spec} on {entry.record.dataset.spec}, {counted(entry.epochs, 'epoch')}"
         number = seeds[entry.configuration] if path in rows else 0
@@ -124,12 +125,14 @@ def _read_run(run: Path, catalogue: Catalogue, supersedes: str | None) -> tuple[
     except (ValueError, RecursionError) as error:
         raise RefusedError("", f"it is not JSON of a record ({error})") from None
     entry = inspect(data, catalogue)
+    if entry.claim is not None:
+        raise RefusedError(RERUN, "it repeats another record's run, which 'ncbench leaderboard rerun' files")
     if entry.exclusion is not None:
         raise RefusedError(entry.exclusion.field, entry.exclusion.reason)
     return entry, data
 
 
-def _place(folder: Path, path: str, data: bytes) -> None:
+def place(folder: Path, path: str, data: bytes) -> None:
     """Write a new file; nothing that exists is touched, and no link is followed.
 
     Raises:

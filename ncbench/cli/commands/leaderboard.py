@@ -1,9 +1,10 @@
-"""``ncbench leaderboard``: build, check, submit."""
+"""``ncbench leaderboard``: build, check, submit, rerun."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -27,7 +28,7 @@ _FOLDER = click.option(
 
 @click.group()
 def leaderboard() -> None:
-    """Build the leaderboard from its records, check it, submit to it."""
+    """Build the leaderboard from its records, check it, submit to it, make its runs again."""
 
 
 @leaderboard.command()
@@ -99,6 +100,44 @@ def submit(runs: tuple[Path, ...], folder: Path, supersedes: str | None) -> int:
     if any(outcome.new for outcome in outcomes):
         click.echo("Next: run 'ncbench leaderboard build', and commit the leaderboard folder.")
     return 1 if any(outcome.path is None for outcome in outcomes) else 0
+
+
+@leaderboard.command()
+@click.argument("row", metavar="ROW")
+@click.option("--seed", type=click.IntRange(min=0), help="Which of the row's; default: the first without a rerun.")
+@_FOLDER
+@click.option(
+    "--output", type=click.Path(path_type=Path), default="reruns", show_default=True, help="Folder of the reruns."
+)
+@options.data_root
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ...")
+@click.option("--force", is_flag=True, help="Discard what is there of an earlier attempt.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors and the outcome.")
+@options.debug
+def rerun(row: str, seed: int | None, folder: Path, quiet: bool, **others: Any) -> int:
+    """Make a run of the board again from its record alone, and file the result beside it.
+
+    ROW is METHOD/DATASET, as in erm/colored_digits, a row's id, or the file of a record. The rerun agrees if its
+    primary metric is no farther from the record's than the row's seeds are from one another; the exit code is 0 if it
+    does, 1 if it does not, and 4 if it diverged. The same command goes on with a rerun that was cut off.
+    """
+    from ncbench.cli.progress import make_reporter
+    from ncbench.leaderboard.rerun import describe
+    from ncbench.leaderboard.rerun import rerun as make_again
+
+    with make_reporter(quiet) as reporter:
+        try:
+            warn = (lambda message: None) if quiet else tell
+            outcome = make_again(folder, row, seed, reporter=reporter, warn=warn, **others)
+        except KeyboardInterrupt:
+            click.echo("\nInterrupted; nothing is filed. The same command goes on with the rerun.", err=True)
+            sys.exit(130)
+    for line in describe(outcome):
+        click.echo(line)
+    click.echo(f"{'Filed' if outcome.new else 'Already there'}: {outcome.path}")
+    if outcome.new:
+        click.echo("Next: run 'ncbench leaderboard build', and commit the leaderboard folder.")
+    return {"diverged": 4, "differs": 1}.get(outcome.verdict, 0)
 
 
 def _print_changes(changes: list[Change], base: str | None) -> None:

@@ -17,6 +17,7 @@ from ncbench.leaderboard.intake.catalogue import (
     check_against_card,
     check_against_manifest,
 )
+from ncbench.leaderboard.intake.claim import Claim, read_claim
 from ncbench.leaderboard.intake.files import record_path
 from ncbench.leaderboard.intake.problems import Problem, RefusedError, plain
 from ncbench.leaderboard.intake.recompute import read_cells, recomputed_accuracies
@@ -68,6 +69,11 @@ class Entry:
     def supersedes(self) -> str | None:
         """Digest of the record that this one corrects, if it corrects one."""
         return (self.record.model_extra or {}).get(SUPERSEDES)
+
+    @property
+    def claim(self) -> Claim | None:
+        """What it says of the run that it repeats; None if it is of a run of its own."""
+        return read_claim(self.record)
 
     @property
     def selection(self) -> str:

@@ -7,10 +7,36 @@ import math
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from ncbench.contracts.errors import ConfigurationError, NcbenchError
 from ncbench.leaderboard.intake.files import RESULTS
+
+
+@dataclass(frozen=True)
+class Author:
+    """Who made a commit, by what git was told."""
+
+    name: str
+    email: str
+
+
+def author_of(folder: Path, path: str) -> Author | None:
+    """Return who committed a file of the leaderboard folder first; None where git does not know."""
+    if (_git(folder, "rev-parse", "--is-shallow-repository") or b"").strip() != b"false":
+        return None  # the oldest commit that is there seems to have placed all before it
+    return _author(_git(folder, "log", "-1", "--diff-filter=A", "--format=%an%x00%ae", "HEAD", "--", path), "\0")
+
+
+def author_here(folder: Path) -> Author | None:
+    """Return who would commit in the leaderboard folder now; None where git does not know."""
+    return _author((_git(folder, "var", "GIT_AUTHOR_IDENT") or b"").rpartition(b">")[0], " <")
+
+
+def _author(shown: bytes | None, separator: str) -> Author | None:
+    name, _, email = (shown or b"").decode(errors="replace").strip().rpartition(separator)
+    return Author(name, email) if name else None
 
 
 class Base:

@@ -12,6 +12,7 @@ from typing import Any
 
 from ncbench.contracts.errors import NcbenchError
 from ncbench.contracts.specs import Spec
+from ncbench.leaderboard.intake.claim import read_claim
 from ncbench.leaderboard.intake.files import is_folder_name
 from ncbench.leaderboard.intake.problems import RefusedError
 from ncbench.records.record import Record
@@ -41,6 +42,8 @@ def check_alone(record: Record, criteria: Mapping[str, Criterion]) -> None:
     supersedes = (record.model_extra or {}).get(SUPERSEDES)
     if supersedes is not None and not (isinstance(supersedes, str) and _HASH.fullmatch(supersedes)):
         raise RefusedError(SUPERSEDES, "it is not the SHA-256 of a record")
+    if read_claim(record) is not None and supersedes is not None:
+        raise RefusedError(SUPERSEDES, "a rerun stands beside a record, and corrects none")
     criterion = _check_recipe(record, criteria)
     _check_history(record, criterion)
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from ncbench.leaderboard.intake.problems import Problem
-from ncbench.leaderboard.pages.wording import Wording, interval_note, labels_used
+from ncbench.leaderboard.pages.wording import WORTH, Wording, interval_note, labels_used, reproduction
 from ncbench.leaderboard.tables.board import Board, DatasetTable, Row, Section
 from ncbench.leaderboard.tables.intervals import MIN_SEEDS
 
@@ -16,6 +16,8 @@ HEADER = f"""# Leaderboard
 
 Built from the records in `results/` by `ncbench leaderboard build`; do not edit. Every accuracy is recomputed from the
 integer counts in its record. The suites that make most of these runs are in [`suites/`](suites).
+
+{WORTH} [More on this](../docs/leaderboard.md).
 
 - Test accuracies in per cent: mean over seeds ± half the 95% interval of Student's t, which is not the standard
   deviation that papers often give. Below {MIN_SEEDS} seeds there is neither an interval nor a rank.
@@ -27,20 +29,26 @@ integer counts in its record. The suites that make most of these runs are in [`s
 - "vs erm": mean difference in points on the seeds both have run, with its 95% interval. It is given where erm was run
   with the same backbone and selection rule; of several, the recipe closest to the row's own.
 - The numbers under "runs" are seeds, and lead to the records.
+- "reproduced": how many of the seeds somebody else than the submitter has run again from the record alone
+  (`ncbench leaderboard rerun METHOD/DATASET`), with a number within the spread of the row's seeds; "own" are the
+  submitter's reruns that agree, which prove less.
 """
 
 
 def render(board: Board) -> str:
     """Return the content of the leaderboard's ``README.md``."""
     parts = [HEADER]
-    parts.append(
-        f"{board.counted} of {board.records} records count.\n" if board.records else "There are no records yet.\n"
-    )
+    counted = f"{board.counted} of {board.records} records count{_beside(board)}."
+    parts.append(f"{counted if board.records else 'There are no records yet.'}\n")
     wording = Wording(board)
     parts += [_dataset(table, wording) for table in board.datasets]
     if board.left_out:
         parts.append(_left_out(board.left_out))
     return "\n".join(parts)
+
+
+def _beside(board: Board) -> str:
+    return f", and {board.reruns} {'is a rerun' if board.reruns == 1 else 'are reruns'} of one" if board.reruns else ""
 
 
 def literal(text: str) -> str:
@@ -76,7 +84,7 @@ def _dataset(table: DatasetTable, wording: Wording) -> str:
 def _section(section: Section, primary: str, wording: Wording) -> list[str]:
     metrics = wording.columns([section])
     headings = [f"**{wording.heading(name)}**" if name == primary else wording.heading(name) for name in metrics]
-    columns = ["rank", "method", "backbone", "epochs", *headings, "vs erm", "runs", "remarks"]
+    columns = ["rank", "method", "backbone", "epochs", *headings, "vs erm", "runs", "reproduced", "remarks"]
     lines = [
         f"### {labels_used(section)}; epoch chosen by {literal(section.selection)}",
         "",
@@ -92,6 +100,7 @@ def _section(section: Section, primary: str, wording: Wording) -> list[str]:
             *(wording.estimate(row.metrics[name], name) if name in row.metrics else "" for name in metrics),
             wording.estimate(row.versus_erm.difference, primary, signed=True) if row.versus_erm else "",
             " ".join(f"[{run.seed}]({run.record})" for run in row.runs),
+            reproduction(row),
             "; ".join(filter(None, [literal(row.distinction), *row.flags])),
         ]
         lines.append(_line(cells))

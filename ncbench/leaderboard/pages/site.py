@@ -16,7 +16,15 @@ from ncbench.leaderboard.intake.files import SITE
 from ncbench.leaderboard.intake.problems import plain
 from ncbench.leaderboard.pages import charts, diagram
 from ncbench.leaderboard.pages.reported import Comparison, comparisons, uncompared
-from ncbench.leaderboard.pages.wording import INTERVAL, Wording, interval_note, labels_used
+from ncbench.leaderboard.pages.wording import (
+    INTERVAL,
+    VERDICTS,
+    WORTH,
+    Wording,
+    interval_note,
+    labels_used,
+    reproduction,
+)
 from ncbench.leaderboard.tables.board import Board, Comparable, DatasetTable, Row, Section
 from ncbench.leaderboard.tables.curves import History
 from ncbench.leaderboard.tables.intervals import MIN_SEEDS
@@ -100,11 +108,14 @@ def _environment(wording: Wording) -> Environment:
         labels_key=_labels_key,
         labels_used=labels_used,
         setting=_setting,
+        reproduction=reproduction,
         probability=_probability,
     )
     environment.globals.update(
         MEASURES=wording.measures,
         INTERVAL=INTERVAL,
+        WORTH=WORTH,
+        VERDICTS=VERDICTS,
         MIN_SEEDS=MIN_SEEDS,
         METHODS=METHODS,
         chart=charts,

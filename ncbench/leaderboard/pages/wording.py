@@ -4,10 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ncbench.leaderboard.tables.board import Board, Comparable, Estimate, Section
+from ncbench.leaderboard.tables.board import Board, Comparable, Estimate, Row, Section
 
 INTERVAL = "± is half the 95% interval of the mean over seeds (Student's t), not a standard deviation"
 """What stands below a table with intervals: a paper's ± is mostly something else."""
+
+
+WORTH = (
+    "A record is its submitter's word: its counts, its history and its heights alike. What follows from a record is "
+    "checked, so that it cannot contradict itself, and no check can tell whether it was ever run. More than a word is "
+    '"reproduced": the number of seeds that somebody else has run again.'
+)
+"""What a reader has to know before the numbers."""
+
+
+VERDICTS = {
+    "agrees": "agrees",
+    "differs": "is farther from the record than the seeds are from one another",
+    "undecided": "is not the same, and there are too few seeds to tell whether that is much",
+}
+"""What is said of the number of a rerun."""
+
+
+def reproduction(row: Row) -> str:
+    """Return how many seeds somebody else has reproduced, how many the submitter, and how many reruns do not agree."""
+    others = {rerun.seed for rerun in row.reruns if rerun.independent and rerun.verdict == "agrees"}
+    own = {rerun.seed for rerun in row.reruns if not rerun.independent and rerun.verdict == "agrees"} - others
+    wrong = sum(rerun.verdict in ("differs", "diverged") for rerun in row.reruns)
+    beside = [f"{len(own)} own"] if own else []
+    beside += [f"{wrong} {'does' if wrong == 1 else 'do'} not agree"] if wrong else []
+    return f"{row.reproduced} ({'; '.join(beside)})" if beside else str(row.reproduced)
 
 
 class Wording:

@@ -53,6 +53,24 @@ class Source(Part):
     metrics: dict[str, float]
 
 
+Verdict = Literal["agrees", "differs", "undecided", "diverged"]
+
+
+class Rerun(Part):
+    """A run of a row, made again from its record alone."""
+
+    seed: int
+    record: str = Field(description="path of the rerun's record, relative to this file")
+    of: str = Field(description="path of the record whose run it repeats")
+    by: str | None = Field(description="who made it, by git; null if git does not know")
+    independent: bool = Field(description="whether somebody else made it than who placed the record that it repeats")
+    value: float | None = Field(description="the primary metric on the test split; null if it diverged")
+    verdict: Verdict = Field(
+        description="whether it is within the spread of the row's seeds; undecided below three, unless it is equal"
+    )
+    other_versions: list[str]
+
+
 class Plugin(Part):
     """A method, dataset or backbone: its canonical spec, and the distribution and versions it came in."""
 
@@ -83,6 +101,8 @@ class Row(Part):
     )
     flags: list[str]
     runs: list[Source]
+    reproduced: int = Field(description="seeds that somebody else has rerun, with a number that agrees")
+    reruns: list[Rerun]
 
 
 class Comparable(Part):
@@ -210,6 +230,7 @@ class Board(Part):
     schema_version: Literal[1] = 1
     records: int = Field(description="files in the archive")
     counted: int = Field(description="records behind the rows")
+    reruns: int = Field(description="records that repeat the run of one of these")
     digest: str = Field(description="SHA-256 over the names of all files in the archive, in order, one a line")
     measures: list[Measure]
     datasets: list[DatasetTable]

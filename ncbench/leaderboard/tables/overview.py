@@ -1,8 +1,8 @@
 """Methods over several datasets: mean ranks, and which differences between them are more than chance.
 
 Demšar, Statistical Comparisons of Classifiers over Multiple Data Sets, JMLR 7, 2006, section 3. Its tests take
-independent blocks, so datasets made of the same images are averaged into one, whatever their parameters. On each of them
-all methods have one backbone and one number of epochs, for what a longer training gains is no merit of a method.
+independent blocks, so datasets made of the same images are averaged into one, whatever their parameters. On each of
+them all methods have one backbone and one number of epochs, for what a longer training gains is no merit of a method.
 """
 
 from __future__ import annotations

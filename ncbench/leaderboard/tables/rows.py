@@ -13,6 +13,7 @@ from ncbench.leaderboard.intake.entry import Entry, grouped
 from ncbench.leaderboard.intake.problems import plain
 from ncbench.leaderboard.tables.board import DatasetTable, Estimate, Paired, Plugin, Row, Section, Source
 from ncbench.leaderboard.tables.intervals import MIN_SEEDS, half_width
+from ncbench.leaderboard.tables.reruns import Reruns, describe, reproduced
 from ncbench.records.record import BackbonePart, DatasetPart, MethodPart
 
 BASELINE = "erm"
@@ -20,13 +21,14 @@ DIGITS = 6
 """Decimals kept. The last bits of a t quantile are the machine's; six decimals of a fraction are not."""
 
 
-def dataset_table(entries: Sequence[Entry], heading: str, measures: Sequence[str]) -> DatasetTable:
+def dataset_table(entries: Sequence[Entry], heading: str, measures: Sequence[str], reruns: Reruns) -> DatasetTable:
     """Return the table of a dataset.
 
     Args:
         entries: The records of one dataset with one set of parameters that count, all on the same data.
         heading: What tells it from every other table.
         measures: What tables show, in order.
+        reruns: Of all records.
     """
     first = entries[0]
     configurations = grouped(entries, lambda entry: entry.configuration)
@@ -34,7 +36,7 @@ def dataset_table(entries: Sequence[Entry], heading: str, measures: Sequence[str
     sections = []
     for labels in sorted(by_labels):
         of_section = grouped(by_labels[labels], lambda entry: entry.configuration)
-        rows = [_row(runs, _baseline(runs[0], configurations), measures) for runs in of_section.values()]
+        rows = [_row(runs, _baseline(runs[0], configurations), measures, reruns) for runs in of_section.values()]
         rows = _distinguished(_ranked(rows, first.record.primary_metric))
         (train, val, hierarchy), selection = labels
         sections.append(Section(train=train, val=val, hierarchy=hierarchy, selection=selection, rows=rows))
@@ -53,16 +55,17 @@ def _labels(entry: Entry) -> tuple[tuple[LabelUse, LabelUse, bool], str]:
     return (used.train, used.val, used.hierarchy), entry.selection
 
 
-def _row(runs: Sequence[Entry], baseline: Sequence[Entry] | None, measures: Sequence[str]) -> Row:
+def _row(runs: Sequence[Entry], baseline: Sequence[Entry] | None, measures: Sequence[str], reruns: Reruns) -> Row:
     runs = sorted(runs, key=lambda entry: entry.record.seed)
     first = runs[0]
     shared = set.intersection(*(set(entry.numbers) for entry in runs))
     flags = _flags(runs)
+    repeated = describe(runs, reruns)
     paired = None if baseline is None else _paired(runs, baseline)
     if paired is not None and baseline is not None and baseline[0].epochs != first.epochs:
         flags.append(f"compared with {BASELINE} at {baseline[0].epochs} epochs")
     return Row(
-        id=_row_id(first),
+        id=row_id(first),
         rank=None,
         method=_plugin([entry.record.method for entry in runs]),
         backbone=_plugin([entry.record.backbone for entry in runs]),
@@ -81,10 +84,13 @@ def _row(runs: Sequence[Entry], baseline: Sequence[Entry] | None, measures: Sequ
             )
             for run in runs
         ],
+        reproduced=reproduced(repeated),
+        reruns=repeated,
     )
 
 
-def _row_id(entry: Entry) -> str:
+def row_id(entry: Entry) -> str:
+    """Return the id of the row that a run belongs to."""
     return entry.configuration[:12]
 
 
@@ -136,7 +142,7 @@ def _paired(runs: Sequence[Entry], baseline: Sequence[Entry]) -> Paired | None:
     differences = [entry.primary - reference[entry.record.seed] for entry in runs if entry.record.seed in reference]
     if len(differences) < MIN_SEEDS:
         return None
-    return Paired(baseline=_row_id(baseline[0]), difference=_estimate(differences))
+    return Paired(baseline=row_id(baseline[0]), difference=_estimate(differences))
 
 
 def _flags(runs: Sequence[Entry]) -> list[str]:
