@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import io
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ncbench.contracts.errors import DataError
+from ncbench.contracts.errors import DataError, described
 from ncbench.data.files import write_atomically
 
 KEPT = 2
@@ -84,7 +83,10 @@ def load_latest_checkpoint(folder: Path, device: torch.device) -> Checkpoint | N
     if not paths:
         return None
     newest = paths[-1]
-    content = newest.read_bytes()
+    try:
+        content = newest.read_bytes()
+    except OSError as error:
+        raise DataError(f"The checkpoint {newest} cannot be read ({error.strerror or error}).") from error
     payload, digest = content[:-_DIGEST_SIZE], content[-_DIGEST_SIZE:]
     next_step = (
         f"Delete it to go on from {paths[-2].name}." if len(paths) > 1 else "Delete it to start from the beginning."
@@ -93,34 +95,72 @@ def load_latest_checkpoint(folder: Path, device: torch.device) -> Checkpoint | N
         raise DataError(f"The checkpoint {newest} is damaged (its checksum differs). {next_step}")
     try:
         state: Checkpoint = torch.load(io.BytesIO(payload), map_location=device, weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError) as error:
+    except Exception as error:  # what torch raises depends on where the bytes go wrong
         raise DataError(f"The checkpoint {newest} is not one that ncbench wrote. {next_step}") from error
     return state
 
 
-def refuse_other(made_with: Mapping[str, str], now: Mapping[str, str], folder: Path) -> None:
+def refuse_other(restored: Checkpoint, now: Mapping[str, str], folder: Path) -> None:
     """Refuse to go on from a checkpoint that was made with other data or other code: that would mix two experiments.
 
     Args:
-        made_with: What it was made with, by name.
-        now: What there is now.
+        restored: The checkpoint.
+        now: What it must have been made with.
         folder: The run's folder of checkpoints.
 
     Raises:
-        DataError: They differ; the message says in what.
+        DataError: They differ, and the message says in what; or it was written when checkpoints held other things.
     """
+    best: object = restored.get("best")
+    epochs = best.values() if isinstance(best, dict) else (None,)
+    if set(restored) != set(Checkpoint.__annotations__) or not all(type(epoch) is int for epoch in epochs):
+        raise DataError(
+            f"The checkpoints in {folder} were written by another version of ncbench. Put that version back, or give "
+            "--force to start the run anew."
+        )
+    made_with = restored["made_with"]
     differ = [name for name in sorted({*made_with, *now}) if made_with.get(name) != now.get(name)]
     if differ:
-        absent = "not there"
-        said = "; ".join(f"{name} was {made_with.get(name, absent)}, is {now.get(name, absent)}" for name in differ)
+        said = "; ".join(f"{name} was {_shown(made_with, name)}, is {_shown(now, name)}" for name in differ)
         raise DataError(
             f"The checkpoints in {folder} were made with something else: {said}. Put that back, or give --force to "
             "start the run anew."
         )
 
 
+def _shown(versions: Mapping[str, str], name: str) -> str:
+    text = versions.get(name, "not there")
+    return text[:12] if len(text) == 2 * _DIGEST_SIZE else text
+
+
+def restore(restored: Checkpoint, part: nn.Module | torch.optim.Optimizer, folder: Path) -> None:
+    """Put a checkpoint's state into the method, or into its optimizer.
+
+    Raises:
+        DataError: It does not fit the code of today, although the versions are the same.
+    """
+    try:
+        part.load_state_dict(restored["method" if isinstance(part, nn.Module) else "optimizer"])
+        if isinstance(part, torch.optim.Optimizer):
+            _check_shapes(part)
+    except Exception as error:  # a method may restore itself
+        raise DataError(
+            f"The newest checkpoint in {folder} does not fit the method as it is now ({described(error):.300}). Put "
+            "the code back that wrote it, or give --force to start the run anew."
+        ) from error
+
+
+def _check_shapes(optimizer: torch.optim.Optimizer) -> None:
+    """Check what optimizers do not: that what they keep of each parameter has its shape."""
+    for parameter, kept in optimizer.state.items():
+        for name, value in kept.items():
+            if isinstance(value, Tensor) and value.dim() and value.shape != parameter.shape:
+                raise ValueError(f"{name} has the shape {tuple(value.shape)}, not {tuple(parameter.shape)}")
+
+
 def _by_epoch(folder: Path) -> list[Path]:
-    return sorted(folder.glob("epoch-*.pt"), key=_epoch)  # by number: epoch-100000 comes after epoch-99999
+    ours = (path for path in folder.glob("epoch-*.pt") if path.stem.removeprefix("epoch-").isdecimal())
+    return sorted(ours, key=_epoch)  # by number: epoch-100000 comes after epoch-99999
 
 
 def _epoch(path: Path) -> int:

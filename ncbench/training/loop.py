@@ -31,7 +31,7 @@ from ncbench.contracts.method import (
 from ncbench.contracts.task import Batch, Progress, SplitView, Task, derived_seed, seeded_generator
 from ncbench.data.loading.loader import batch_bounds
 from ncbench.features.snapshot import Snapshot, take_snapshot
-from ncbench.training.checkpoints import load_latest_checkpoint, refuse_other, save_checkpoint
+from ncbench.training.checkpoints import load_latest_checkpoint, refuse_other, restore, save_checkpoint
 from ncbench.training.evaluation import DivergedError, Evaluator, SplitResult
 from ncbench.training.interrupts import Interrupts
 from ncbench.training.recipe import Recipe, rescale, schedules
@@ -161,7 +161,7 @@ def fit(
         ConfigurationError: The recipe or the method does not fit the dataset.
         PluginError: The method breaks its contract.
         NcbenchError: No epoch has a finite value of what is to choose one.
-        DataError: The newest checkpoint is damaged, or was made with something else.
+        DataError: The newest checkpoint is damaged, was made with something else, or does not fit the method.
     """
     train, seed = splits["train"], method.task.seed
     device, layout = train.target.device, memory_format(method)
@@ -179,11 +179,11 @@ def fit(
         method.start_from(base)
         method.to(device)
     if restored is not None:
-        refuse_other(restored["made_with"], made_with, checkpoints)
+        refuse_other(restored, made_with, checkpoints)
         state.history[:] = restored["history"]
         state.best.update(restored["best"])
         state.snapshot = restored["snapshot"]
-        method.load_state_dict(restored["method"])
+        restore(restored, method, checkpoints)
         method.report.update(restored["report"])
     reporter.plan(total_epochs, len(state.history))
     last_checkpoint = -math.inf  # the first epoch is always kept
@@ -206,7 +206,7 @@ def fit(
         if optimizer is None or not stage.continues:
             optimizer = recipe.make_optimizer(method)
             if restored is not None and (begun > 0 or stage.continues):
-                optimizer.load_state_dict(restored["optimizer"])
+                restore(restored, optimizer, checkpoints)
         if stage.continues:
             rescale(optimizer, method)
 

@@ -160,10 +160,15 @@ class Session:
 
     def _made_with(self) -> dict[str, str]:
         """Return what a checkpoint must have been made with to be gone on from."""
-        parts = (self.configuration.method, self.configuration.dataset, self.configuration.backbone)
-        plugins = {part.registered.plugin.distribution: part.registered.plugin.version for part in parts}
-        torch_version = torch.__version__.partition("+")[0]
-        made_with = {**plugins, "torch": torch_version, "the data's fingerprint": self.store.fingerprint}
+        configuration = self.configuration
+        parts = (configuration.method.registered, configuration.dataset.registered, configuration.backbone.registered)
+        plugins = [part.plugin for part in (*parts, *registry().metric_families())]
+        made_with = {
+            **{plugin.distribution: plugin.version for plugin in plugins},
+            "torch": torch.__version__.partition("+")[0],
+            "precision": _precision(configuration, self.device),
+            "the data's fingerprint": self.store.fingerprint,
+        }
         if self.known["base"] is not None:
             made_with[f"the model of {self.known['base']['run_id']}"] = self.known["base"]["model"]
         return made_with
@@ -321,7 +326,6 @@ def _now() -> datetime.datetime:
 
 
 def _environment(configuration: Configuration, device: torch.device) -> dict[str, Any]:
-    precision = configuration.recipe.autocast(device) or torch.float32
     return {
         "ncbench": ncbench.__version__,
         "python": platform.python_version(),
@@ -331,8 +335,12 @@ def _environment(configuration: Configuration, device: torch.device) -> dict[str
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else (_processor() or device.type),
         "threads": torch.get_num_threads(),
-        "precision": str(precision).removeprefix("torch."),
+        "precision": _precision(configuration, device),
     }
+
+
+def _precision(configuration: Configuration, device: torch.device) -> str:
+    return str(configuration.recipe.autocast(device) or torch.float32).removeprefix("torch.")
 
 
 def _processor() -> str:
