@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ncbench.cli import options
-from ncbench.cli.terminal import tell, text_console
+from ncbench.cli.terminal import show, tell, text_console
 from ncbench.contracts.errors import DataError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def build(folder: Path) -> int:
         tell(f"{'Refused' if problem.refused else 'Excluded'}: {problem}")
     rows = sum(len(section.rows) for table in built.datasets for section in table.sections)
     click.echo(f"{built.counted} of {built.records} records count, in {rows} rows on {len(built.datasets)} datasets.")
-    click.echo(f"Written: {folder / 'leaderboard.json'}, {folder / 'README.md'}, {folder / 'site' / 'index.html'}")
+    show(f"Written: {folder / 'leaderboard.json'}, {folder / 'README.md'}, {folder / 'site' / 'index.html'}")
     refused = sum(problem.refused for problem in built.left_out)
     if refused:
         were = "1 record was" if refused == 1 else f"{refused} records were"
@@ -93,7 +93,7 @@ def submit(runs: tuple[Path, ...], folder: Path, supersedes: str | None) -> int:
         if outcome.path is None:
             tell(f"Refused: {outcome.run}: {outcome.problem}.")
         else:
-            click.echo(f"{'Placed' if outcome.new else 'Already there'}: {outcome.path}")
+            show(f"{'Placed' if outcome.new else 'Already there'}: {outcome.path}")
     few = [(outcome.row, outcome.seeds) for outcome in outcomes if 0 < outcome.seeds < MIN_SEEDS]
     for row, seeds in dict.fromkeys(few):
         click.echo(f"Not ranked yet: {row}: {seeds} of the {MIN_SEEDS} seeds that a rank takes.")

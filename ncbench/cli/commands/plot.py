@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ncbench.cli import options
-from ncbench.cli.terminal import tell
+from ncbench.cli.terminal import show, tell
 from ncbench.contracts.errors import ConfigurationError
 from ncbench.discovery.registry import registry
 
@@ -91,4 +91,4 @@ def _plot_geometry(results: list[RunResult], folder: Path) -> None:
 
 def _show(paths: list[Path]) -> None:
     for path in paths:
-        click.echo(path)
+        show(str(path))

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from ncbench.cli import options
+from ncbench.cli.terminal import show
 from ncbench.discovery.registry import registry
 from ncbench.discovery.scaffold import STARTS, new_package
 
@@ -36,8 +37,8 @@ def plugins(context: click.Context, as_json: bool) -> None:
 def new(name: str, kind: str, output: Path) -> None:
     """Write a small package that brings a plugin NAME, works, and is yours to edit."""
     folder = new_package(name, kind, output)
-    click.echo(f"Written: {folder}")
-    click.echo(f"Next: pip install -e {folder}, then ncbench plugins check {name}.")
+    show(f"Written: {folder}")
+    show(f"Next: pip install -e {folder}, then ncbench plugins check {name}.")
 
 
 @plugins.command()

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from ncbench.cli.terminal import text_console
 from ncbench.contracts.cards import Measure
-from ncbench.contracts.errors import name_offenders
+from ncbench.contracts.errors import name_offenders, one_line
 from ncbench.discovery.registry import registry
 from ncbench.records.archive import RunResult
 from ncbench.records.comparison import describe_choice
@@ -68,7 +68,7 @@ def print_result(result: RunResult, plots: Sequence[Path]) -> None:
     if record.timing.get("train_seconds"):
         console.print(f"Training took {record.timing['train_seconds']:.1f} s.")
     for line in (f"Record: {result.path}", *(f"Plot:   {path}" for path in plots)):
-        console.print(line, soft_wrap=True)
+        console.print(one_line(line), soft_wrap=True)
 
 
 def worst_group(record: Record) -> Group | None:

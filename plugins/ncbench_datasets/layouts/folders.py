@@ -13,15 +13,23 @@ _LEFT_THERE = frozenset(
     {
         "$recycle.bin",
         "#recycle",
+        "#snapshot",
         "@eadir",
+        "@recently-snapshot",
         "@recycle",
         "__macosx",
+        "__pycache__",
         "desktop.ini",
         "ehthumbs.db",
+        "ehthumbs_vista.db",
         "icon\r",
         "lost+found",
+        "network trash folder",
+        "picasa.ini",
         "system volume information",
+        "temporary items",
         "thumbs.db",
+        "thumbs.db:encryptable",
     }
 )
 

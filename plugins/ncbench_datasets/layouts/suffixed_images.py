@@ -12,7 +12,7 @@ import numpy as np
 from ncbench import DataError, Split, name_offenders
 from ncbench_datasets.layouts.folders import files_below
 
-_NAME = re.compile(r"(?P<id>.+)_(?P<target>\d+)_(?P<bias>\d+)\.(?:png|jpe?g)", re.IGNORECASE)
+_NAME = re.compile(r"(?P<id>.+)_(?P<target>\d+)_(?P<bias>\d+)\.(?:png|jpe?g)", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True)
