@@ -64,6 +64,8 @@ class DatasetPart(Part):
 
     `aligned_bias` is, for each class, the bias value that goes along with it in training; null where none does, and
     missing in the records written before it was there.
+    `version` is that of the dataset's manifest, which goes up when the same sources give other images or labels; null
+    in the records written before it was there.
     `mismatch` says how the data differ from what the dataset's manifest promises, a phrase each; it is empty if they
     don't, as in the records written before it was there.
     """
@@ -73,6 +75,7 @@ class DatasetPart(Part):
     parameters: dict[str, JsonValue]
     synthetic: bool
     fingerprint: Name
+    version: Name | None = None
     mismatch: list[Phrase] = Field(default_factory=list, max_length=100)
     aligned_bias: list[Count] | None = None
     plugin: PluginPart

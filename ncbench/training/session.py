@@ -89,6 +89,7 @@ class Session:
                     **configuration.dataset.describe(),
                     "synthetic": configuration.synthetic,
                     "fingerprint": store.fingerprint,
+                    "version": configuration.manifest.version,
                     "mismatch": list(store.mismatch),
                     "aligned_bias": None if store.aligned_bias is None else list(store.aligned_bias),
                 },

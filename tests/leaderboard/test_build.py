@@ -327,3 +327,30 @@ def test_records_of_other_data_are_a_table_of_their_own(board: Path) -> None:
     page = (board / "site" / "index.html").read_text()
     assert "<code>toy (2)</code>" in page
     assert len(set(re.findall(r'<section id="([^"]+)"', page))) == len(re.findall(r"<section id=", page))
+
+
+def test_a_table_says_of_which_version_its_data_are(board: Path) -> None:
+    manifest = load_manifest("ncbench:datasets_manifest/colored_mnist.yaml")
+    train, test = (np.diag(manifest.counts[split].classes or []) for split in ("train", "test"))
+    for count in (train, test):
+        count[0, :2] += (-5, 5)  # some are conflicting
+    today, old = (
+        [make_record("erm", seed, level, "colored_mnist", train=train, test=test) for seed in range(3)]
+        for level in (0.7, 0.6)
+    )
+    for content in old:
+        content["dataset"]["fingerprint"] = manifest.fingerprints["1"]["colored_mnist"]
+    unpinned = seeds("erm", dataset="toy")
+    for content in unpinned:
+        content["dataset"]["version"] = "3 & more"  # of somebody's dataset, in the author's words
+    place_all(board, [*old, *today, *unpinned])
+    versions = {table.heading: (table.version, table.todays_version) for table in build(board).datasets}
+    assert versions == {
+        "colored_mnist": ("2", "2"),  # today's first
+        "colored_mnist (2)": ("1", "2"),
+        "toy": ("3 & more", None),
+    }
+    readme, page = (board / "README.md").read_text(), (board / "site" / "index.html").read_text()
+    assert "Data of `ncbench`, version `1`, which version `2` has replaced, fingerprint `aa3a969de44d`" in readme
+    assert readme.count("has replaced") == page.count("has replaced") == 1
+    assert "version 3 &amp; more, fingerprint" in page

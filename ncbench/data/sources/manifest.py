@@ -239,6 +239,10 @@ class Manifest(Part):
         """Return the fingerprint of the data as they are read today; None where it is not the same everywhere."""
         return self.fingerprints.get(self.version, {}).get(spec)
 
+    def version_of(self, spec: str, fingerprint: str) -> str | None:
+        """Return the version of the data with a fingerprint; None where it is none of those that are known."""
+        return next((name for name, by_spec in self.fingerprints.items() if by_spec.get(spec) == fingerprint), None)
+
     def counting(self, what: Literal["all", "images", "none"]) -> Manifest:
         """Return the manifest with those of its counts that hold (see :meth:`Dataset.counts_hold`)."""
         if what == "all":

@@ -178,8 +178,8 @@ def check_against_manifest(record: Record, catalogue: Catalogue, cells: Mapping[
         return None
     if record.primary_metric != manifest.primary_metric:
         raise RefusedError("primary_metric", f"the manifest of {manifest.name!r} has {manifest.primary_metric!r}")
-    known = [by_spec.get(record.dataset.spec) for by_spec in manifest.fingerprints.values()]
-    if manifest.fingerprint(record.dataset.spec) is not None and record.dataset.fingerprint not in known:
+    known = manifest.version_of(record.dataset.spec, record.dataset.fingerprint) is not None
+    if manifest.fingerprint(record.dataset.spec) is not None and not known:
         raise RefusedError("dataset.fingerprint", f"the manifest of {manifest.name!r} has another for these data")
     if _difference(manifest, cells, thinned=False) is not None:
         # Only a record that differs costs the import of its dataset, which knows what its parameters change.

@@ -43,7 +43,8 @@ class Entry:
         numbers: Of the test split: accuracies, recomputed, and what else the record states; empty if it does not count.
         data: SHA-256 of what it says of the data: their origin, their fingerprint, the images in every cell of every
             split, and the primary metric.
-        current: Whether the dataset's manifest has its fingerprint for the data as they are read today.
+        version: Of the data: as the manifest knows their fingerprint, else as the record says; None if unknown.
+        todays_version: Of the data as they are read today; None if unknown.
         losses: SHA-256 of the losses of every epoch, which no two seeds share to the last digit; None without epochs.
         history: The curves that the pages draw.
         tuned_on_test: Which settings were chosen by looking at test results, and how; empty if none is known to be.
@@ -58,7 +59,8 @@ class Entry:
     published_epochs: int | None
     numbers: Mapping[str, float]
     data: str
-    current: bool
+    version: str | None
+    todays_version: str | None
     losses: str | None
     history: History
     tuned_on_test: str
@@ -74,6 +76,11 @@ class Entry:
     def claim(self) -> Claim | None:
         """What it says of the run that it repeats; None if it is of a run of its own."""
         return read_claim(self.record)
+
+    @property
+    def current(self) -> bool:
+        """Whether the data are known to be those of today."""
+        return self.version is not None and self.version == self.todays_version
 
     @property
     def selection(self) -> str:
@@ -113,7 +120,8 @@ def inspect(data: bytes, catalogue: Catalogue) -> Entry:
 
     said = [record.dataset.plugin.distribution, record.dataset.fingerprint, record.primary_metric]
     on = _hash([*said, *((split, part.label, part.count) for split, part in sorted(cells.items()))])
-    note, tuned, published_epochs, current = "", "", None, False
+    note, tuned, published_epochs = "", "", None
+    version, todays_version = record.dataset.version, None
     excluded = _exclusion(record, accuracies, catalogue)
     if excluded is None:
         try:
@@ -121,7 +129,9 @@ def inspect(data: bytes, catalogue: Catalogue) -> Entry:
             manifest = check_against_manifest(record, catalogue, cells)
             configured = manifest.recipe.get("epochs") if manifest else None
             published_epochs = configured if isinstance(configured, int) else None
-            current = manifest is not None and record.dataset.fingerprint == manifest.fingerprint(record.dataset.spec)
+            if manifest is not None:
+                version = manifest.version_of(record.dataset.spec, record.dataset.fingerprint) or version
+                todays_version = manifest.version
             method = catalogue.find("methods", record.method.name, record.method.plugin.distribution)
             tuned = tuned_on_test(record, method.card if method else None, manifest)
         except RefusedError as error:
@@ -135,7 +145,8 @@ def inspect(data: bytes, catalogue: Catalogue) -> Entry:
         published_epochs=published_epochs,
         numbers=numbers if excluded is None else {},
         data=on,
-        current=current,
+        version=version,
+        todays_version=todays_version,
         losses=_hash([epoch.losses for epoch in record.history]) if record.history else None,
         history=read_history(record),
         tuned_on_test=tuned,

@@ -91,6 +91,7 @@ def _check_names(record: Record) -> None:
         "run_id": record.run_id,
         "primary_metric": record.primary_metric,
         "dataset.fingerprint": record.dataset.fingerprint,
+        "dataset.version": record.dataset.version or "",
         "dataset.mismatch": "".join(record.dataset.mismatch),
     }
     for field, part in (("method", record.method), ("dataset", record.dataset), ("backbone", record.backbone)):

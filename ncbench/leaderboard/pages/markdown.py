@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from ncbench.leaderboard.intake.problems import Problem
-from ncbench.leaderboard.pages.wording import WORTH, Wording, interval_note, labels_used, reproduction
+from ncbench.leaderboard.pages.wording import WORTH, Wording, data_version, interval_note, labels_used, reproduction
 from ncbench.leaderboard.tables.board import Board, DatasetTable, Row, Section
 from ncbench.leaderboard.tables.intervals import MIN_SEEDS
 
@@ -69,11 +69,12 @@ def literal(text: str) -> str:
 
 def _dataset(table: DatasetTable, wording: Wording) -> str:
     note = interval_note(table.sections)
+    version = data_version(*(text and literal(text) for text in (table.version, table.todays_version)))
     lines = [
         f"## {literal(table.heading)}",
         "",
-        f"Data of {literal(table.dataset.distribution)}, fingerprint {literal(table.fingerprint[:12])}; primary metric "
-        f"{literal(table.primary_metric)}.{f' {note}.' if note else ''}",
+        f"Data of {literal(table.dataset.distribution)}{version}, fingerprint {literal(table.fingerprint[:12])}; "
+        f"primary metric {literal(table.primary_metric)}.{f' {note}.' if note else ''}",
         "",
     ]
     for section in table.sections:

@@ -83,6 +83,13 @@ def labels_used(group: Comparable) -> str:
     return f"Using {' and '.join(used)}" if used else "Using targets alone"
 
 
+def data_version(version: str | None, todays: str | None) -> str:
+    """Return which version the data of a table are of, and which one replaced it, as the end of a phrase."""
+    if version is None:
+        return ""
+    return f", version {version}" + (f", which version {todays} has replaced" if todays not in (None, version) else "")
+
+
 def interval_note(sections: Iterable[Section]) -> str:
     """Return what ± means in the tables of some sections; empty if no row has an interval."""
     estimates = (estimate for section in sections for row in section.rows for estimate in row.metrics.values())

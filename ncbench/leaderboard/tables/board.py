@@ -126,6 +126,8 @@ class DatasetTable(Part):
     heading: str = Field(description="the dataset's canonical spec; numbered where there are several tables of it")
     dataset: Plugin
     fingerprint: str
+    version: str | None = Field(description="of the data; null if unknown")
+    todays_version: str | None = Field(description="of the data as this ncbench reads them; null if unknown")
     primary_metric: str
     published_epochs: int | None = Field(description="of the recipe in the dataset's manifest; null if unknown")
     sections: list[Section]

@@ -44,6 +44,8 @@ def dataset_table(entries: Sequence[Entry], heading: str, measures: Sequence[str
         heading=heading,
         dataset=_plugin([entry.record.dataset for entry in entries]),
         fingerprint=first.record.dataset.fingerprint,
+        version=first.version,
+        todays_version=first.todays_version,
         primary_metric=first.record.primary_metric,
         published_epochs=first.published_epochs,
         sections=sections,
