@@ -29,7 +29,8 @@ class Supervision:
     """The labels beyond the target that a method uses.
 
     The runner hands over only what is declared here; anything else raises
-    :class:`~ncbench.contracts.errors.SupervisionError` when it is read.
+    :class:`~ncbench.contracts.errors.SupervisionError` when it is read. That guards against slips, not against intent:
+    in one process, code that looks for labels finds them.
 
     Args:
         train: ``"bias"`` if the bias attribute of training images is used.

@@ -43,7 +43,7 @@ def list_cards(kind: str, as_json: bool) -> None:
             "hierarchy: needs a dataset with a class hierarchy.)"
         )
         click.echo(f"\n{wrapped(legend)}")
-        click.echo("Parameters and recipe keys: docs/reference/parameters.md, or give a wrong one.")
+        click.echo("Parameters and recipe keys: a wrong one is answered with all that there are.")
 
 
 def _note(card: object) -> str:
