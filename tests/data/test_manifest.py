@@ -34,6 +34,17 @@ def test_a_manifest_names_one_criterion() -> None:
         make_manifest(selection="val_accuracy", recipe={"selection": "last"})
 
 
+def test_a_fingerprint_tells_the_version_of_the_data() -> None:
+    a, b, c = ("a" * 64, "b" * 64, "c" * 64)
+    pinned = {"1": {"toy": a, "toy:val=0.1": a}, "2": {"toy": a, "toy:val=0.1": b}, "3": {"toy": c}}
+    second = make_manifest(version="2", fingerprints=pinned)
+    assert second.version_of("toy", a) == "2"  # the same in both
+    assert second.version_of("toy:val=0.1", a) == "1"
+    assert second.version_of("toy", c) == "3"
+    assert second.version_of("toy", b) is None
+    assert make_manifest().version_of("toy", a) is None
+
+
 def test_what_was_tuned_on_test_is_in_the_recipe() -> None:
     tuned = {"keys": ["lr"], "reason": "picked by test accuracy"}
     assert make_manifest(recipe={"lr": 0.1}, tuned_on_test=tuned).tuned_on_test

@@ -240,8 +240,9 @@ class Manifest(Part):
         return self.fingerprints.get(self.version, {}).get(spec)
 
     def version_of(self, spec: str, fingerprint: str) -> str | None:
-        """Return the version of the data with a fingerprint; None where it is none of those that are known."""
-        return next((name for name, by_spec in self.fingerprints.items() if by_spec.get(spec) == fingerprint), None)
+        """Return the version of the data with a fingerprint, today's if it is one of several; None if it is unknown."""
+        names = (self.version, *self.fingerprints)
+        return next((name for name in names if self.fingerprints.get(name, {}).get(spec) == fingerprint), None)
 
     def counting(self, what: Literal["all", "images", "none"]) -> Manifest:
         """Return the manifest with those of its counts that hold (see :meth:`Dataset.counts_hold`)."""
