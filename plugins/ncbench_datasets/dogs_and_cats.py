@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -189,17 +190,16 @@ class DogsAndCats(AlignedFolders):
 
     def _evened(self, val: _Groups, spare: _Groups) -> _Groups:
         """Fill the groups of each class up with spare images until they are equal."""
-        evened = {}
-        for (target, bias), names in val.items():
-            wanted = max(len(val[target, 0]), len(val[target, 1])) - len(names)
-            if wanted > len(spare[target, bias]):
-                raise ConfigurationError(
-                    f"val={self.params.val:g} with val_bias=uniform takes {wanted} more images of "
-                    f"{self._called(target, bias)!r}, of which {len(spare[target, bias])} are left beside training and "
-                    "test: take a smaller share, or val_bias=same."
-                )
-            evened[target, bias] = [*names, *spare[target, bias][:wanted]]
-        return evened
+        wanted = {group: max(len(val[group[0], 0]), len(val[group[0], 1])) - len(names) for group, names in val.items()}
+        if lacking := [group for group, number in wanted.items() if number > len(spare[group])]:
+            # What is wanted grows with the share, but for a rounding of one image.
+            works = self.params.val * min((len(spare[group]) - 1) / (wanted[group] + 1) for group in lacking)
+            raise ConfigurationError(
+                f"val={self.params.val:g} with val_bias=uniform takes {wanted[lacking[0]]} more images of "
+                f"{self._called(*lacking[0])!r}, of which {len(spare[lacking[0]])} are left beside training and test: "
+                f"{f'a share up to {math.floor(works * 1e4) / 1e4:g}, or ' if works > 0 else ''}val_bias=same works."
+            )
+        return {group: [*names, *spare[group][: wanted[group]]] for group, names in val.items()}
 
     def _called(self, target: int, bias: int) -> str:
         return f"{self.bias_names[bias]} {self.class_names[target]}"

@@ -91,6 +91,9 @@ def test_info_prints_the_manifest_and_the_parameters() -> None:
     }
     text = call("info", "colored_mnist").stdout
     assert "60,000" in text
+    # Counts are shown of what they hold for.
+    assert "10,047" in call("info", "dogs_and_cats:protocol=tb1").stdout.partition("notes")[0]
+    assert "10,047" not in call("info", "dogs_and_cats").stdout.partition("notes")[0]
     assert "CC BY-SA" in text
 
 

@@ -66,7 +66,8 @@ def info(dataset: str, data_root: Path | None, as_json: bool) -> None:
 
     card, spec, manifest = _named(dataset)
     kind: type[Dataset] = card.load()
-    values = DatasetParameters.build(kind, spec.parameters, owner=card.name).as_dict()
+    built = DatasetParameters.build(kind, spec.parameters, owner=card.name)
+    values, held = built.as_dict(), manifest.counting(kind.counts_hold(built.own))
     status = _status(spec.name, data_root)
     keys = ("name", "type", "default", "description")
     parameters = [dict(zip(keys, row, strict=True), value=values[row[0]]) for row in DatasetParameters.describe(kind)]
@@ -81,7 +82,7 @@ def info(dataset: str, data_root: Path | None, as_json: bool) -> None:
         ("licence", f"{manifest.licence.name} ({manifest.licence.url})"),
         ("citation", manifest.citation),
         ("homepage", manifest.homepage),
-        *((f"{split} images", f"{counts.images:,}") for split, counts in manifest.counts.items()),
+        *((f"{split} images", f"{counts.images:,}") for split, counts in held.counts.items()),
         ("backbone", manifest.backbone),
         ("recipe", ", ".join(f"{key}={value}" for key, value in manifest.recipe.items())),
         ("reported", f"{manifest.primary_metric}, selected by {manifest.selection}"),
