@@ -6,7 +6,15 @@ import re
 from collections.abc import Sequence
 
 from ncbench.leaderboard.intake.problems import Problem
-from ncbench.leaderboard.pages.wording import WORTH, Wording, data_version, interval_note, labels_used, reproduction
+from ncbench.leaderboard.pages.wording import (
+    WORTH,
+    Wording,
+    data_version,
+    interval_note,
+    labels_used,
+    reproduction,
+    reruns_beside,
+)
 from ncbench.leaderboard.tables.board import Board, DatasetTable, Row, Section
 from ncbench.leaderboard.tables.intervals import MIN_SEEDS
 
@@ -38,17 +46,13 @@ integer counts in its record. The suites that make most of these runs are in [`s
 def render(board: Board) -> str:
     """Return the content of the leaderboard's ``README.md``."""
     parts = [HEADER]
-    counted = f"{board.counted} of {board.records} records count{_beside(board)}."
+    counted = f"{board.counted} of {board.records} records count{reruns_beside(board)}."
     parts.append(f"{counted if board.records else 'There are no records yet.'}\n")
     wording = Wording(board)
     parts += [_dataset(table, wording) for table in board.datasets]
     if board.left_out:
         parts.append(_left_out(board.left_out))
     return "\n".join(parts)
-
-
-def _beside(board: Board) -> str:
-    return f", and {board.reruns} {'is a rerun' if board.reruns == 1 else 'are reruns'} of one" if board.reruns else ""
 
 
 def literal(text: str) -> str:

@@ -25,6 +25,7 @@ from ncbench.leaderboard.pages.wording import (
     interval_note,
     labels_used,
     reproduction,
+    reruns_beside,
 )
 from ncbench.leaderboard.tables.board import Board, Comparable, DatasetTable, Row, Section
 from ncbench.leaderboard.tables.curves import History
@@ -111,6 +112,7 @@ def _environment(wording: Wording) -> Environment:
         labels_used=labels_used,
         setting=_setting,
         reproduction=reproduction,
+        beside=reruns_beside,
         probability=_probability,
     )
     environment.globals.update(

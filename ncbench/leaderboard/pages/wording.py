@@ -36,6 +36,11 @@ def reproduction(row: Row) -> str:
     return f"{row.reproduced} ({'; '.join(beside)})" if beside else str(row.reproduced)
 
 
+def reruns_beside(board: Board) -> str:
+    """Return how many records are reruns, as the end of a sentence about those that count; empty if none is."""
+    return f", and {board.reruns} {'is a rerun' if board.reruns == 1 else 'are reruns'} of one" if board.reruns else ""
+
+
 class Wording:
     """The words and digits of a board's metrics.
 
