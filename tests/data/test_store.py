@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -279,6 +280,27 @@ def test_data_that_differ_can_be_gone_on_with_and_are_marked(toy_root: Path) -> 
     assert part.mismatch == store.mismatch
     with pytest.raises(DataError, match="--allow-mismatch"):
         open_store(dataset, Spec("toy", {"per_class": 2}), manifest)
+
+
+@contextlib.contextmanager
+def no_file_more() -> Iterator[None]:
+    """Let this process open no file more."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_too_few_files_are_blamed_neither_on_an_image_nor_on_the_disk(toy_root: Path) -> None:
+    dataset, manifest = Toy(Parameters(), toy_root), make_manifest()
+    folder, identity = open_toy(toy_root).folder, store_module._identity(dataset, TOY, manifest)
+    with no_file_more(), pytest.raises(OSError, match="Too many open files"):
+        store_module._load(folder, identity, dataset)
+    with no_file_more(), pytest.raises(OSError, match="Too many open files"):
+        decode(toy_root / "toy" / "train" / "cat_0.png", Framing((6, 8)))
 
 
 def test_an_old_store_that_a_killed_build_left_aside_is_removed(toy_root: Path) -> None:

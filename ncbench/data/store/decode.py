@@ -22,6 +22,7 @@ import PIL
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ncbench.contracts.dataset import Dataset, ImageFile
+from ncbench.contracts.errors import lacking
 
 _FARTHEST = 64  # times the size; what of an image would reach beyond, resized, is cut off before
 CHUNK = 16  # files a task: 2.4 MB of images at 224 px, and few enough to keep every core busy at the end
@@ -127,12 +128,15 @@ def decode(file: Path | bytes, framing: Framing) -> np.ndarray:
 
     Raises:
         ValueError: The file cannot be decoded; the message says why, without the path.
+        OSError: Too many files are open.
     """
     try:
         # Of a file no more is read than its image takes: what only looks like one may be gigabytes long.
         with file.open("rb") if isinstance(file, Path) else io.BytesIO(file) as content:
             image = _decoded(content)
     except Exception as error:  # Pillow's decoders raise many types on damaged files, struct.error among them
+        if isinstance(error, OSError) and error.errno and lacking(error):  # which says nothing of the image
+            raise
         raise ValueError(_reason(error)) from error
     if framing.cut_bottom:
         if image.height <= framing.cut_bottom:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ncbench.contracts.dataset import Dataset, Thinning
-from ncbench.contracts.errors import DataError
+from ncbench.contracts.errors import DataError, lacking
 from ncbench.contracts.specs import Spec
 from ncbench.data.files import locked
 from ncbench.data.sources.integrity import signature
@@ -124,9 +124,9 @@ def open_store(
     """
     say = report or (lambda line: None)
     identity, folder = _identity(dataset, spec, manifest), store_folder(spec, _root(dataset))
-    store = _load_unchanged(folder, identity, dataset)
-    if store is None or replaced(folder).exists():
-        try:
+    try:
+        store = _load_unchanged(folder, identity, dataset)
+        if store is None or replaced(folder).exists():
             folder.parent.mkdir(parents=True, exist_ok=True)
             with locked(folder.with_name(f".{folder.name}.lock"), f"preparing {folder}", say):
                 store = _load_unchanged(folder, identity, dataset)  # another process may have built it meanwhile
@@ -137,8 +137,8 @@ def open_store(
                         say(f"The store {folder} is out of date, or was changed since it was built; building it anew.")
                     build(folder, identity, dataset, spec, manifest, say, allow_mismatch)
                     store = _load_unchanged(folder, identity, dataset)
-        except OSError as error:
-            raise unwritable(cache_folder(), error) from error
+    except OSError as error:
+        raise unwritable(cache_folder(), error) from error
     if store is None:
         raise DataError(f"The store {folder} was built but cannot be read back; check the disk it lies on.")
     if store.mismatch and not allow_mismatch:
@@ -203,7 +203,9 @@ def _load_unchanged(folder: Path, identity: Mapping[str, Any], dataset: Dataset)
     """Open what lies at `folder` if it is the store asked for, and its arrays were not touched since it was built."""
     try:
         arrays = array_stamps(folder)
-    except OSError:  # another process replaces it just now
+    except OSError as error:  # another process replaces it just now
+        if lacking(error):  # which says nothing of the store
+            raise
         return None
     store = _load(folder, {**identity, "arrays": arrays}, dataset)
     if store is not None and sum(size for size, _ in arrays.values()) <= _QUICKLY_HASHED and damaged_splits(store):
@@ -234,7 +236,9 @@ def _load(folder: Path, identity: Mapping[str, Any], dataset: Dataset) -> Store 
             hierarchy=dataset.hierarchy,
             mismatch=tuple(meta["mismatch"]),
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
+        if lacking(error):
+            raise
         return None
 
 
