@@ -26,7 +26,9 @@ from ncbench.contracts.groups import accuracies
 from ncbench.leaderboard.build import build
 from ncbench.leaderboard.intake.canonical import canonical, content_hash
 from ncbench.leaderboard.intake.files import record_path
+from ncbench.records.identity import run_id
 from ncbench.records.record import Record
+from ncbench.training.recipe import Recipe
 
 SIZES = (1000, 2500, 5000, 10_000)
 REPEATS = 3
@@ -53,10 +55,14 @@ def record(number: int) -> dict[str, Any]:
             {"target": y, "bias": a, "count": int(count[y, a]), "correct": int(correct[y, a])}
             for y, a in np.ndindex(count.shape)
         ]
+    recipe = {"epochs": EPOCHS, "batch_size": 256, "optimizer": "adam", "lr": 0.001, "selection": "last"}
     measured = {name: draw.random() for name in metrics["test"]}
+    on_the_way = [{name: value * draw.random() for name, value in measured.items()} for _ in range(EPOCHS - 1)]
     content = {
         "schema_version": 1,
-        "run_id": f"{method}-{dataset}-s{seed}-{number:010d}",
+        "run_id": run_id(
+            method, dataset, "net", str(Recipe.build(recipe, owner="the recipe").spec("recipe")), seed, synthetic=False
+        ),
         "status": "completed",
         "reason": None,
         "method": {
@@ -76,7 +82,7 @@ def record(number: int) -> dict[str, Any]:
         },
         "backbone": {"name": "net", "spec": "net", "parameters": {"hidden": 100, "depth": 3}, "plugin": PLUGIN},
         "seed": seed,
-        "recipe": {"epochs": EPOCHS, "batch_size": 256, "optimizer": "adam", "lr": 0.001, "selection": "last"},
+        "recipe": recipe,
         "primary_metric": "group_mean_accuracy",
         "selection": {"last": {"epoch": EPOCHS, "metrics": {"test": metrics["test"]}}},
         "metrics": metrics,
@@ -87,10 +93,10 @@ def record(number: int) -> dict[str, Any]:
                 "stage": "main",
                 "lr": 0.001,
                 "losses": {"loss": draw.random()},
-                "metrics": {"test": {name: value * draw.random() for name, value in measured.items()}},
+                "metrics": {"test": numbers},
                 "seconds": {"train": draw.random(), "evaluate": draw.random()},
             }
-            for epoch in range(1, EPOCHS + 1)
+            for epoch, numbers in enumerate([*on_the_way, metrics["test"]], start=1)
         ],
         "environment": {"ncbench": "0.1.0", "python": "3.11", "device": "cpu"},
         "timing": {"train_seconds": 12.5},

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import math
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -207,6 +208,8 @@ class Measure:
         unit: ``"%"`` for a fraction, which is shown times 100; ``"LCA height"``, the height of the lowest common
             ancestor of two classes in the class hierarchy; or empty.
         decimals: Digits shown after the point; None for four significant digits.
+        bounds: The least and the largest number that it can be. A fraction is from 0 to 1 and a height from 0 to 100,
+            whatever stands here; of anything else a record may state what it likes unless this says better.
         splits: The splits it is computed on.
         from_counts: Whether it follows from the integer counts in the record's `groups`.
         needs_bias: Whether it needs the bias labels of its split.
@@ -222,6 +225,7 @@ class Measure:
     meaning: str = ""
     unit: Literal["%", "LCA height", ""] = ""
     decimals: int | None = None
+    bounds: tuple[float, float] = (-math.inf, math.inf)
     splits: tuple[SplitName, ...] = ("train", "val", "test")
     from_counts: bool = False
     needs_bias: bool = False
@@ -239,6 +243,19 @@ class Measure:
         fits = self.decimals is None or (type(self.decimals) is int and 0 <= self.decimals <= 12)
         self._require("decimals", fits, ("None", "0 to 12"))
         object.__setattr__(self, "splits", tuple(self.splits))
+        object.__setattr__(self, "bounds", _BOUNDS.get(self.unit) or self._sound_bounds())
+
+    def _sound_bounds(self) -> tuple[float, float]:
+        try:
+            least, largest = map(float, self.bounds)
+        except (TypeError, ValueError):
+            least, largest = math.nan, math.nan
+        if not least < largest:
+            raise PluginError(
+                f"The bounds of the measure {self.label!r} must be the least and the largest number it can be, not "
+                f"{self.bounds!r}."
+            )
+        return least, largest
 
     def _require(self, name: str, fits: bool, choices: Sequence[str]) -> None:
         if not fits:
@@ -257,6 +274,8 @@ class Measure:
         form = ".4g" if self.decimals is None else f".{self.decimals}f"
         return f"{self.scale * value:{'+' if signed else ''}{form}}"
 
+
+_BOUNDS: Mapping[str, tuple[float, float]] = {"%": (0.0, 1.0), "LCA height": (0.0, 100.0)}
 
 _CHOICES: Mapping[str, Sequence[str]] = {
     **{name: get_args(get_type_hints(Measure)[name]) for name in ("direction", "unit", "shown_in")},

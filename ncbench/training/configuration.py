@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +15,7 @@ from ncbench.contracts.parameters import Parameters
 from ncbench.contracts.specs import Spec, parse_scalar
 from ncbench.data.sources.manifest import Manifest, load_manifest
 from ncbench.discovery.registry import Registered, registry
+from ncbench.records.identity import run_id
 from ncbench.training.recipe import Recipe
 from ncbench.training.selection import effective_supervision, find_criterion
 
@@ -99,21 +98,16 @@ class Configuration:
     @property
     def run_id(self) -> str:
         """An identifier that follows from the configuration and the seed alone."""
-        # Canonical specs, so that a parameter that a later version adds does not give old runs new names.
-        identity = {
-            "method": self.method.spec,
-            "dataset": self.dataset.spec,
-            "backbone": self.backbone.spec,
-            "recipe": str(self.recipe.spec("recipe")),
-            "seed": self.seed,
-            "synthetic": self.synthetic,
-        }
-        if self.allow_mismatch:  # a run on other data is another run; runs that were never asked keep their names
-            identity["allow_mismatch"] = True
-        if self.base is not None:
-            identity["base"] = self.base.run_id
-        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-        return f"{self.method.name}-{self.dataset.name}-s{self.seed}-{digest[:10]}"
+        return run_id(
+            self.method.spec,
+            self.dataset.spec,
+            self.backbone.spec,
+            str(self.recipe.spec("recipe")),
+            self.seed,
+            synthetic=self.synthetic,
+            allow_mismatch=self.allow_mismatch,
+            base=None if self.base is None else self.base.run_id,
+        )
 
     def make_backbone(self, input_shape: tuple[int, ...]) -> Callable[..., Backbone]:
         """Return what creates fresh backbones for images (C, H, W), or vectors (D,): the run's, or of another spec.

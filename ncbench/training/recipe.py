@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
 from pydantic import Field, field_validator
 
 from ncbench.contracts.errors import PluginError
-from ncbench.contracts.method import Method, Stage
 from ncbench.contracts.parameters import Parameters
 from ncbench.training.selection import find_criterion
+
+if TYPE_CHECKING:  # the leaderboard reads recipes, and imports no torch
+    import torch
+
+    from ncbench.contracts.method import Method, Stage
 
 
 class Recipe(Parameters):
@@ -87,6 +90,8 @@ class Recipe(Parameters):
 
     def make_optimizer(self, method: Method) -> torch.optim.Optimizer:
         """Create the optimizer for the method's parameter groups."""
+        import torch
+
         groups = [{"lr_scale": 1.0, **group} for group in method.parameter_groups()]
         # fused: one kernel for all parameters; on a small net the optimizer is a third of the step otherwise.
         lr, weight_decay = self.lr, self.weight_decay
@@ -97,6 +102,8 @@ class Recipe(Parameters):
 
     def autocast(self, device: torch.device) -> torch.dtype | None:
         """Return the data type of training's forward pass on a device; None stands for float32."""
+        import torch
+
         if self.precision == "bfloat16" or (
             self.precision == "auto"
             and device.type == "cuda"

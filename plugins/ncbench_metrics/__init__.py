@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -30,7 +31,7 @@ def _of_training(label: str, meaning: str, **others: Any) -> Measure:
 
     Onto the target collapse accompanies a fit, onto the bias a shortcut.
     """
-    fields = {"direction": "neither", "splits": ("train",), "shown_in": "record", **others}
+    fields = {"direction": "neither", "splits": ("train",), "shown_in": "record", "bounds": (0, math.inf), **others}
     return Measure(label=label, meaning=meaning, **fields)
 
 
@@ -111,11 +112,24 @@ HIERARCHY: Mapping[str, Measure] = {
 }
 
 CALIBRATION: Mapping[str, Measure] = {
-    name: Measure(label=label, meaning=meaning, direction=direction, splits=("val", "test"), shown_in="record")
-    for name, label, direction, meaning in (
-        ("ece", "ECE", "lower", "Expected calibration error: |accuracy - confidence|, averaged over 15 bins."),
-        ("brier", "Brier score", "lower", "Squared distance of the probabilities to the one-hot target, 0 to 2."),
-        ("auroc", "AUROC", "higher", "Share of pairs of images of two classes that the logits put in the right order."),
+    name: Measure(
+        label=label,
+        meaning=meaning,
+        direction=direction,
+        bounds=(0, largest),
+        splits=("val", "test"),
+        shown_in="record",
+    )
+    for name, label, direction, largest, meaning in (
+        ("ece", "ECE", "lower", 1, "Expected calibration error: |accuracy - confidence|, averaged over 15 bins."),
+        ("brier", "Brier score", "lower", 2, "Squared distance of the probabilities to the one-hot target, 0 to 2."),
+        (
+            "auroc",
+            "AUROC",
+            "higher",
+            1,
+            "Share of pairs of images of two classes that the logits put in the right order.",
+        ),
     )
 }
 
@@ -126,35 +140,46 @@ _OF_FEATURES: Mapping[str, Measure] = {
     "nc1_cdnv": _of_training("CDNV", "(v_i + v_j)/(2|μ_i - μ_j|²), mean over pairs of classes"),
     "nc2_norm_cv": _of_training("NC2 norms", "std/mean of |μ_c - μ_G|: lengths are equal"),
     "nc2_angle_std": _of_training(
-        "NC2 angles", "std over pairs of cos(μ_c - μ_G, μ_c' - μ_G): angles are equal", shown_in="tables"
+        "NC2 angles", "std over pairs of cos(μ_c - μ_G, μ_c' - μ_G): angles are equal", shown_in="tables", bounds=(0, 2)
     ),
     "nc2_angle_mean": _of_training(
-        "NC2 largest angles", "mean over pairs of |cos + 1/(K-1)|: angles are the largest possible"
+        "NC2 largest angles", "mean over pairs of |cos + 1/(K-1)|: angles are the largest possible", bounds=(0, 2)
     ),
-    "nc2_etf_distance": _of_training("distance to the ETF", "distance of the means' Gram matrix to the ETF's, 0 to 2"),
+    "nc2_etf_distance": _of_training(
+        "distance to the ETF", "distance of the means' Gram matrix to the ETF's, 0 to 2", bounds=(0, 2)
+    ),
     "nc2_etf_floor": _of_training(
-        "least distance to the ETF", "the smallest distance to the ETF that d dimensions allow; 0 unless K > d + 1"
+        "least distance to the ETF",
+        "the smallest distance to the ETF that d dimensions allow; 0 unless K > d + 1",
+        bounds=(0, 2),
     ),
     "seli_distance_means": _of_training(
-        "distance to SELI", "distance of the means' Gram matrix to SELI's for these counts, 0 to 2"
+        "distance to SELI", "distance of the means' Gram matrix to SELI's for these counts, 0 to 2", bounds=(0, 2)
     ),
 }
 
 _OF_CLASSIFIER: Mapping[str, Measure] = {
     "nc2_norm_cv_classifier": _of_training("NC2 norms, classifier", "std/mean of |w_c|"),
-    "nc2_angle_std_classifier": _of_training("NC2 angles, classifier", "std over pairs of cos(w_c, w_c')"),
+    "nc2_angle_std_classifier": _of_training(
+        "NC2 angles, classifier", "std over pairs of cos(w_c, w_c')", bounds=(0, 2)
+    ),
     "nc2_angle_mean_classifier": _of_training(
-        "NC2 largest angles, classifier", "mean over pairs of |cos + 1/(K-1)| of the rows w_c"
+        "NC2 largest angles, classifier", "mean over pairs of |cos + 1/(K-1)| of the rows w_c", bounds=(0, 2)
     ),
     "nc2_etf_distance_classifier": _of_training(
-        "distance to the ETF, classifier", "distance of the rows' Gram matrix to the ETF's, 0 to 2"
+        "distance to the ETF, classifier", "distance of the rows' Gram matrix to the ETF's, 0 to 2", bounds=(0, 2)
     ),
-    "nc3_self_duality": _of_training("NC3", "‖W/‖W‖ - M/‖M‖‖², M the rows μ_c - μ_G", shown_in="tables"),
+    "nc3_self_duality": _of_training("NC3", "‖W/‖W‖ - M/‖M‖‖², M the rows μ_c - μ_G", shown_in="tables", bounds=(0, 4)),
     "nc4_disagreement": _of_training(
-        "NC4", "share of images on which the classifier and the nearest class mean differ", shown_in="tables"
+        "NC4",
+        "share of images on which the classifier and the nearest class mean differ",
+        shown_in="tables",
+        bounds=(0, 1),
     ),
     "seli_distance_classifier": _of_training(
-        "distance to SELI, classifier", "distance of the rows' Gram matrix to SELI's for these counts, 0 to 2"
+        "distance to SELI, classifier",
+        "distance of the rows' Gram matrix to SELI's for these counts, 0 to 2",
+        bounds=(0, 2),
     ),
 }
 
@@ -166,6 +191,7 @@ def _onto_bias(name: str, measure: Measure) -> Measure:
         f"{measure.meaning}, for the bias attribute in the target's place",
         needs_bias=True,
         shown_in="tables" if name == "nc1" else "record",
+        bounds=measure.bounds,
     )
 
 
@@ -177,10 +203,14 @@ COLLAPSE: Mapping[str, Measure] = {
 
 FRAME: Mapping[str, Measure] = {
     "frame_fidelity_mean": _of_training(
-        "frame fidelity", "mean of cos(μ_i, μ_j) - cos(w_i, w_j) over pairs of classes"
+        "frame fidelity", "mean of cos(μ_i, μ_j) - cos(w_i, w_j) over pairs of classes", bounds=(-2, 2)
     ),
-    "frame_fidelity_std": _of_training("frame fidelity, std", "std over pairs of cos(μ_i, μ_j) - cos(w_i, w_j)"),
-    "frame_fidelity_deviation": _of_training("frame deviation", "mean over pairs of |cos(μ_i, μ_j) - cos(w_i, w_j)|"),
+    "frame_fidelity_std": _of_training(
+        "frame fidelity, std", "std over pairs of cos(μ_i, μ_j) - cos(w_i, w_j)", bounds=(0, 2)
+    ),
+    "frame_fidelity_deviation": _of_training(
+        "frame deviation", "mean over pairs of |cos(μ_i, μ_j) - cos(w_i, w_j)|", bounds=(0, 2)
+    ),
 }
 
 

@@ -10,7 +10,7 @@ import jinja2
 import pytest
 
 from ncbench.leaderboard.build import build
-from tests.leaderboard.records import BUILT_IN, SOMEBODY, make_record, place, place_all, seeds
+from tests.leaderboard.records import BUILT_IN, SOMEBODY, make_record, named, place, place_all, seeds
 
 HOSTILE = "<script>document.title='owned'</script>"
 LEVELS = {"erm": 0.5, "jtt": 0.6, "lff": 0.66, "focal": 0.55, "mine": 0.7}
@@ -55,10 +55,10 @@ def varied(tmp_path_factory: pytest.TempPathFactory) -> Path:
             place_all(folder, [_with_collapse(_of_somebody(record)) for record in records])
     for record in seeds("group_dro", 2, level=0.8, dataset="data0", supervision=("bias", "none")):
         place(folder, _of_somebody(record))
-    for record in seeds("evil", plugin={"distribution": HOSTILE, "version": HOSTILE}, level=0.65, note=HOSTILE):
+    for record in seeds("evil", plugin={"distribution": HOSTILE, "version": HOSTILE}, level=0.65):
         record["method"]["spec"] = f"evil:note='{HOSTILE.replace(chr(39), chr(39) * 2)}'"
         record["method"]["parameters"]["note"] = HOSTILE
-        place(folder, record)
+        place(folder, named(record))
     bad = make_record("erm", 9)
     bad["metrics"]["test"][HOSTILE] = "wrong"
     place(folder, bad)
@@ -92,4 +92,5 @@ def _with_collapse(record: dict[str, Any]) -> dict[str, Any]:
         measured = ("nc1", "bias_nc1", "nc2_norm_cv", "nc3_self_duality")
         entry["metrics"]["train"] = dict.fromkeys(measured, value)
         entry["stage"] = "first" if entry["epoch"] == 1 else "second"
+    record["metrics"]["train"] |= record["history"][-1]["metrics"]["train"]
     return record

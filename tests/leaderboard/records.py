@@ -11,9 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from ncbench.contracts.specs import Spec
 from ncbench.data.sources.manifest import load_manifest
 from ncbench.leaderboard.intake.canonical import canonical, content_hash
+from ncbench.records.identity import run_id
 from ncbench.records.record import Record
+from ncbench.training.recipe import Recipe
 
 BUILT_IN = {"distribution": "ncbench", "version": "0.1.0"}
 SOMEBODY = {"distribution": "somebody", "version": "1.2"}
@@ -64,6 +67,7 @@ def make_record(
 ) -> dict[str, Any]:
     """Return the content of a valid record; `level` is about the share of correct images."""
     draw = random.Random(f"{method} {dataset} {seed} {level} {selection} {sorted(recipe.items())}")
+    epochs = recipe.get("epochs", EPOCHS)
     groups, metrics = {}, {}
     for split, count in (("train", train), ("test", test)):
         correct = np.array([[int(cell * min(1, level * draw.uniform(0.9, 1.1))) for cell in row] for row in count])
@@ -73,10 +77,9 @@ def make_record(
             for y in range(len(count))
             for a in range(len(count))
         ]
-    number = draw.getrandbits(40)
     content = {
         "schema_version": 1,
-        "run_id": f"{method}-{dataset}-s{seed}-{number:010x}",
+        "run_id": "",
         "status": "completed",
         "reason": None,
         "method": {
@@ -98,26 +101,51 @@ def make_record(
         "seed": seed,
         "recipe": {"epochs": EPOCHS, "lr": 0.001, "optimizer": "adam", "selection": selection, **recipe},
         "primary_metric": "group_mean_accuracy",
-        "selection": {selection: {"epoch": EPOCHS, "metrics": {"test": metrics["test"]}}},
+        "selection": {selection: {"epoch": epochs, "metrics": {"test": metrics["test"]}}},
         "metrics": metrics,
         "groups": groups,
         "history": [
             {
                 "epoch": epoch,
                 "stage": "main",
-                "lr": 0.001,
+                "lr": recipe.get("lr", 0.001),
                 "losses": {"loss": draw.random()},
                 "metrics": {"test": metrics["test"]},
                 "seconds": {"train": draw.random()},
             }
-            for epoch in range(1, EPOCHS + 1)
+            for epoch in range(1, epochs + 1)
         ],
         "environment": {"ncbench": "0.1.0", "device": "cpu"},
         "timing": {"train_seconds": 1.5},
         "created": "2026-01-01T00:00:00Z",
     }
+    named(content)
     Record.model_validate_json(json.dumps(content), strict=True)
-    return copy.deepcopy(content)  # no part is shared, so that a test may change one
+    whole: dict[str, Any] = json.loads(json.dumps(content))  # no part is shared, so that a test may change one
+    return whole
+
+
+def named(content: dict[str, Any]) -> dict[str, Any]:
+    """Give a record the id that follows from its configuration and seed, and return it."""
+    recipe = Recipe.build({**content["recipe"], "selection": "last"}, owner="the recipe").spec("recipe").parameters
+    chosen = content["recipe"]["selection"]
+    content["run_id"] = run_id(
+        *(content[kind]["spec"] for kind in ("method", "dataset", "backbone")),
+        str(Spec("recipe", {**recipe, **({} if chosen == "last" else {"selection": chosen})})),
+        content["seed"],
+        synthetic=content["dataset"]["synthetic"],
+        allow_mismatch=bool(content["dataset"].get("mismatch")),
+    )
+    return content
+
+
+def settled(content: dict[str, Any]) -> dict[str, Any]:
+    """Let a record say everywhere what its settings and its metrics say by themselves, and return it."""
+    named(content)
+    told = {split: numbers for split, numbers in content["metrics"].items() if split != "train"}
+    content["history"][-1]["metrics"] = copy.deepcopy(told)
+    content["selection"] = {content["recipe"]["selection"]: {"epoch": len(content["history"]), "metrics": told}}
+    return content
 
 
 def place(board: Path, content: dict[str, Any], data: bytes | None = None) -> Path:

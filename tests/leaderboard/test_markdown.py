@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 
 from ncbench.leaderboard.build import build
 from ncbench.leaderboard.pages.markdown import literal
-from tests.leaderboard.records import SOMEBODY, make_record, place, place_all, seeds
+from tests.leaderboard.records import SOMEBODY, make_record, named, place, place_all, seeds
 
 HTML = MarkdownIt("commonmark", {"html": True}).enable("table")
 HOSTILE = [
@@ -63,15 +63,15 @@ def test_any_printable_text_is_shown_as_it_is(text: str) -> None:
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_hostile_record_puts_no_markup_on_the_page(board: Path, text: str) -> None:
-    records = seeds("mine", plugin={"distribution": text, "version": text}, note=text)
+    records = seeds("mine", plugin={"distribution": text, "version": text})
     for record in records:
         value = "'" + text.replace("'", "''") + "'"
         if "," not in text and "=" not in text:
             record["method"]["spec"] = f"mine:note={value}"
             record["method"]["parameters"]["note"] = text
-        record["run_id"] += text
+        named(record)
     place_all(board, records)
-    place_all(board, seeds("mine", plugin=SOMEBODY, note="other"))
+    place_all(board, seeds("mine", plugin=SOMEBODY, weight_decay=0.5))
     bad = make_record(seed=9)
     bad["metrics"]["test"][text] = "wrong"
     place(board, bad)

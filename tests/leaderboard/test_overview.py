@@ -25,7 +25,7 @@ from ncbench.leaderboard.tables.rank_tests import (
     mean_ranks,
     wilcoxon,
 )
-from tests.leaderboard.records import SOMEBODY, make_record, place, place_all, seeds
+from tests.leaderboard.records import SOMEBODY, make_record, named, place, place_all, seeds
 
 # Demšar 2006, table 5 (a): critical values of the two-tailed Nemenyi test at 0.05, for 2 to 10 methods.
 NEMENYI = (1.960, 2.343, 2.569, 2.728, 2.850, 2.949, 3.031, 3.102, 3.164)
@@ -230,6 +230,7 @@ def test_one_dataset_is_compared_on_the_backbone_most_methods_have(board: Path) 
         for record in records:
             record["dataset"]["plugin"] = SOMEBODY
             record["backbone"] |= {"name": "resnet18", "spec": "resnet18"}
+            named(record)
         place_all(board, records)
     (overview,) = build(board).overviews
     assert [item.method for item in overview.methods] == ["lff", "erm"]
@@ -267,7 +268,7 @@ def place_variants(board: Path, dataset: str, levels: dict[str, list[float]]) ->
                 record["dataset"]["plugin"] = SOMEBODY
                 record["dataset"]["spec"] = f"{dataset}:conflict=0.0{number + 1}"
                 record["dataset"]["parameters"]["conflict"] = (number + 1) / 100
-                record["run_id"] = f"{record['run_id']}{number}"
+                named(record)
                 record["history"][0]["losses"]["loss"] += number
                 place(board, record)
 

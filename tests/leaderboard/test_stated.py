@@ -15,7 +15,7 @@ from ncbench.discovery.registry import Plugin, Registered, registry
 from ncbench.leaderboard.build import build
 from ncbench.leaderboard.tables.board import Board
 from ncbench_metrics import ncbench_metrics
-from tests.leaderboard.records import make_record, place, place_all, seeds
+from tests.leaderboard.records import make_record, place, place_all, seeds, settled
 
 OTHERS = Plugin("margin", "somebody", "1.0")
 HEIGHTS = (
@@ -31,7 +31,7 @@ def with_heights(content: dict[str, Any], severity: float) -> dict[str, Any]:
     numbers = content["metrics"]["test"]
     wrong = 1 - numbers["accuracy"]
     numbers |= dict(zip(HEIGHTS, (severity, severity * wrong, 1.5, 2.5), strict=True))
-    return content
+    return settled(content)
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_the_board_says_which_way_a_measure_is_better_and_whether_it_was_recompu
 def with_margin(content: dict[str, Any], value: float) -> dict[str, Any]:
     """Add what only somebody's plugin knows, beside a metric of ncbench that no table shows."""
     content["metrics"]["test"] |= {"margin_mean": value, "ece": 0.125}
-    return content
+    return settled(content)
 
 
 def test_somebodys_metric_is_shown_by_its_name_and_said_to_be_stated(board: Path) -> None:
@@ -106,12 +106,12 @@ def test_a_board_knows_no_more_of_a_metric_where_its_plugin_is_installed(
 def test_a_name_that_is_none_is_no_column_and_too_many_are_refused(board: Path) -> None:
     (content,) = seeds("erm", 1)
     content["metrics"]["test"] |= {"<script>": 1.0, "x" * 65: 1.0}
-    place(board, content)
+    place(board, settled(content))
     names = {measure.name for measure in build(board).measures}
     assert not names & {"<script>", "x" * 65}
-    content["seed"], content["run_id"] = 1, "another"
+    content["seed"] = 1
     content["metrics"]["test"] |= {f"mine_{number}": 1.0 for number in range(100)}
-    place(board, content)
+    place(board, settled(content))
     (left,) = build(board).left_out
     assert (left.refused, left.field) == (True, "metrics.test")
 
@@ -143,6 +143,7 @@ def test_without_a_hierarchy_no_table_has_a_column_for_it(board: Path) -> None:
 def test_a_seed_without_a_mistake_leaves_the_severity_out_of_the_row(board: Path) -> None:
     contents = [with_heights(content, 2.0) for content in (*seeds("erm", 2), make_record("erm", 2, level=1.2))]
     del contents[2]["metrics"]["test"]["mistake_severity"]
+    settled(contents[2])
     place_all(board, contents)
     ((row,),) = [section.rows for table in build(board).datasets for section in table.sections]
     assert "mistake_severity" not in row.metrics
@@ -152,7 +153,7 @@ def test_a_seed_without_a_mistake_leaves_the_severity_out_of_the_row(board: Path
 def test_mistakes_without_a_severity_are_refused(tree: Path) -> None:
     content = with_heights(seeds("jtt", 1)[0], 2.0)
     del content["metrics"]["test"]["mistake_severity"]
-    place(tree, content)
+    place(tree, settled(content))
     (left,) = build(tree).left_out
     assert (left.refused, left.field) == (True, "metrics.test.mistake_severity")
 
@@ -162,14 +163,18 @@ def test_mistakes_without_a_severity_are_refused(tree: Path) -> None:
     [
         ("mistake_severity", 1.0, "mistake_severity and the counts give"),
         ("hierarchical_distance_at_1", 0.1, "mistake_severity and the counts give"),
-        ("hierarchical_distance_at_5", -0.1, "cannot be negative"),
-        ("crm_accuracy", 1.5, "a share is 1 at most"),
+        ("hierarchical_distance_at_5", -0.1, "from 0 to 100"),
+        ("crm_accuracy", 1.5, "from 0 to 1"),
+        ("hierarchical_distance_at_20", 1e300, "from 0 to 100"),
+        ("ece", -0.5, "from 0 to 1"),
+        ("brier", 3.0, "from 0 to 2"),
+        ("somebodys", 1e300, "from -1e+100 to 1e+100"),
     ],
 )
 def test_a_height_that_contradicts_the_counts_is_refused(tree: Path, name: str, value: float, reason: str) -> None:
     content = with_heights(seeds("jtt", 1)[0], 2.0)
     content["metrics"]["test"][name] = value
-    place(tree, content)
+    place(tree, settled(content))
     built = build(tree)
     assert built.counted == 3
     (left,) = built.left_out

@@ -17,13 +17,14 @@ from ncbench.leaderboard.intake.canonical import canonical, content_hash
 from ncbench.leaderboard.submit import submit
 from ncbench.records.archive import RunResult, write_result
 from ncbench.records.record import Record
-from tests.leaderboard.records import BUILT_IN, make_record, place, seeds
+from tests.leaderboard.records import BUILT_IN, make_record, named, place, seeds
 
 
 def run_folder(parent: Path, content: dict[str, Any]) -> Path:
     """Write a record as a run does, and return its folder."""
-    folder = parent / content["run_id"]
-    folder.mkdir(parents=True)
+    parent.mkdir(parents=True, exist_ok=True)
+    folder = parent / f"{content['run_id']}-{len([*parent.iterdir()])}"
+    folder.mkdir()
     write_result(RunResult(Record.model_validate(content), folder))
     return folder
 
@@ -54,8 +55,8 @@ def test_a_run_made_again_with_the_same_result_is_there_already(board: Path, tmp
     """As when a whole suite is submitted, some runs of which are in the archive."""
     placed = place(board, make_record())
     again, other = make_record(), make_record()
-    again |= {"run_id": "again", "created": "2026-02-02T00:00:00Z", "timing": {"train_seconds": 9.0}}
-    other |= {"run_id": "other"} | {key: make_record(level=0.9)[key] for key in ("groups", "metrics", "history")}
+    again |= {"created": "2026-02-02T00:00:00Z", "timing": {"train_seconds": 9.0}}
+    other |= make_record(level=0.9)
     runs = [run_folder(tmp_path / "runs", content) for content in (again, other)]
     same, contradicting = submit(board, runs)
     assert (same.path, same.new, same.problem) == (placed, False, "")
@@ -102,6 +103,7 @@ def test_one_seed_is_placed_and_the_output_says_from_when_it_ranks(board: Path, 
 
 def _synthetic(content: dict[str, Any]) -> None:
     content["dataset"]["synthetic"] = True
+    named(content)
 
 
 def _diverged(content: dict[str, Any]) -> None:
@@ -118,6 +120,7 @@ def _path_trick(content: dict[str, Any]) -> None:
 
 def _theory(content: dict[str, Any]) -> None:
     content["dataset"] |= {"name": "ufm", "spec": "ufm", "parameters": {}, "plugin": BUILT_IN}
+    named(content)
 
 
 def _another_result(content: dict[str, Any]) -> None:

@@ -74,6 +74,11 @@ class Catalogue:
         return {name: measure for card in cards for name, measure in card.metrics.items()}
 
     @functools.cached_property
+    def bounds(self) -> Mapping[str, tuple[float, float]]:
+        """The least and the largest number that each of them can be."""
+        return {name: measure.bounds for name, measure in self.measures.items()}
+
+    @functools.cached_property
     def criteria(self) -> Mapping[str, Criterion]:
         """The rules that may choose an epoch: those of ncbench's own metrics, none of which looks at the test split."""
         return criteria(self.measures)

@@ -21,8 +21,8 @@ from ncbench.leaderboard.intake.claim import Claim, read_claim
 from ncbench.leaderboard.intake.files import record_path
 from ncbench.leaderboard.intake.problems import Problem, RefusedError, plain
 from ncbench.leaderboard.intake.recompute import read_cells, recomputed_accuracies
-from ncbench.leaderboard.intake.soundness import SUPERSEDES, check_alone
-from ncbench.leaderboard.intake.stated import stated_numbers
+from ncbench.leaderboard.intake.soundness import SUPERSEDES, check_alone, check_chosen_metrics
+from ncbench.leaderboard.intake.stated import check_ranges, stated_numbers
 from ncbench.leaderboard.tables.curves import History, read_history
 from ncbench.leaderboard.tables.tuning import tuned_on_test
 from ncbench.records.record import Record
@@ -111,11 +111,13 @@ def inspect(data: bytes, catalogue: Catalogue) -> Entry:
     """
     record = parse_record(data)
     check_alone(record, catalogue.criteria)
+    check_ranges(record, catalogue.bounds)
     digest = content_hash(data)
     path = record_path(record.dataset.name, record.method.name, digest)
     cells = {str(split): read_cells(groups, split) for split, groups in record.groups.items()}
     accuracies = recomputed_accuracies(record, cells, catalogue.recomputed)
     stated = stated_numbers(record, accuracies, catalogue)
+    check_chosen_metrics(record, catalogue.recomputed)
     numbers = {name: accuracies[name] for name in catalogue.shown if name in accuracies} | stated
 
     said = [record.dataset.plugin.distribution, record.dataset.fingerprint, record.primary_metric]

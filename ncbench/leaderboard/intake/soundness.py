@@ -1,4 +1,8 @@
-"""What a record must be in itself, beyond the schema: names, specs, bounds, and an epoch that its rule chooses."""
+"""What a record must be in itself, beyond the schema: names, specs and bounds; and all that follows from it alone.
+
+That is its id, the epochs and learning rates that its recipe gives, the epoch that its rule chooses, and the metrics of
+that epoch.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +11,19 @@ import itertools
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
-from ncbench.contracts.errors import NcbenchError
+from ncbench.contracts.errors import ConfigurationError, NcbenchError
 from ncbench.contracts.specs import Spec
+from ncbench.leaderboard.intake.catalogue import BUILT_IN
 from ncbench.leaderboard.intake.claim import read_claim
 from ncbench.leaderboard.intake.files import is_folder_name
 from ncbench.leaderboard.intake.problems import RefusedError
+from ncbench.leaderboard.intake.recompute import TOLERANCE
+from ncbench.records.identity import id_of, run_id
 from ncbench.records.record import Record
+from ncbench.training.recipe import Recipe
 from ncbench.training.selection import Criterion
 
 SUPERSEDES = "supersedes"
@@ -44,8 +52,50 @@ def check_alone(record: Record, criteria: Mapping[str, Criterion]) -> None:
         raise RefusedError(SUPERSEDES, "it is not the SHA-256 of a record")
     if read_claim(record) is not None and supersedes is not None:
         raise RefusedError(SUPERSEDES, "a rerun stands beside a record, and corrects none")
-    criterion = _check_recipe(record, criteria)
+    criterion = _check_criterion(record, criteria)
+    recipe = _read_recipe(record)
+    if record.status == "completed":
+        _check_epochs(record, recipe)
     _check_history(record, criterion)
+    _check_run_id(record, recipe)
+
+
+def check_chosen_metrics(record: Record, recomputed: Set[str]) -> None:
+    """Check the metrics of every chosen epoch, and those of the model that a completed run reports, by the history.
+
+    Args:
+        record: What is claimed.
+        recomputed: The metrics that follow from counts, which are measured at every evaluation.
+
+    Raises:
+        RefusedError: They differ.
+    """
+    if record.status != "completed":
+        return
+    for criterion, chosen in record.selection.items():
+        place = f"selection.{criterion}"
+        if not 1 <= chosen.epoch <= len(record.history):
+            raise RefusedError(f"{place}.epoch", f"it is {chosen.epoch}, but the history has {len(record.history)}")
+        stood = record.history[chosen.epoch - 1].metrics
+        if chosen.metrics != {split: numbers for split, numbers in stood.items() if split != "train"}:
+            raise RefusedError(f"{place}.metrics", f"they are not those of epoch {chosen.epoch} in the history")
+        # Only what a method of others fits after training, which no method of ncbench does, may change them.
+        if criterion != record.recipe["selection"] or record.method.plugin.distribution != BUILT_IN:
+            continue
+        for split, numbers in record.metrics.items():
+            then_stood = stood.get(split, {})
+            # After the last epoch every family of metrics is measured, at others those that are costly may not be.
+            measured = numbers.keys() if chosen.epoch == len(record.history) else numbers.keys() & recomputed
+            missing = measured - then_stood.keys() if split != "train" else set()
+            if missing:
+                raise RefusedError(f"metrics.{split}.{min(missing)}", f"epoch {chosen.epoch} of the history has none")
+            for name, then in then_stood.items():
+                stated = numbers.get(name)
+                if stated is None or not abs(stated - then) <= TOLERANCE * max(1, abs(then)):
+                    raise RefusedError(
+                        f"metrics.{split}.{name}",
+                        f"it is {stated!r}, but {then!r} at epoch {chosen.epoch}, which {criterion} chose",
+                    )
 
 
 def _check_free_values(record: Record) -> None:
@@ -59,8 +109,8 @@ def _check_free_values(record: Record) -> None:
         "environment": record.environment,
         "": record.model_extra,
     }
-    if not -_LARGEST_INTEGER <= record.seed < _LARGEST_INTEGER:
-        raise RefusedError("seed", "it is beyond 64 bits")
+    if not 0 <= record.seed < _LARGEST_INTEGER:
+        raise RefusedError("seed", "it is below 0, which 'ncbench run' refuses, or beyond 64 bits")
     for field, value in parts.items():
         _check_value(value, field, 0)
 
@@ -94,6 +144,8 @@ def _check_names(record: Record) -> None:
         "dataset.version": record.dataset.version or "",
         "dataset.mismatch": "".join(record.dataset.mismatch),
     }
+    if not _HASH.fullmatch(record.dataset.fingerprint):
+        raise RefusedError("dataset.fingerprint", "it is not a SHA-256")
     for field, part in (("method", record.method), ("dataset", record.dataset), ("backbone", record.backbone)):
         if not is_folder_name(part.name):
             raise RefusedError(
@@ -126,7 +178,7 @@ def _canonical_spec(text: str) -> Spec | None:
         return None
 
 
-def _check_recipe(record: Record, criteria: Mapping[str, Criterion]) -> Criterion | None:
+def _check_criterion(record: Record, criteria: Mapping[str, Criterion]) -> Criterion | None:
     """Check the settings that the board needs, and return the rule that chose the epoch; None if it is unknown."""
     selection, epochs = record.recipe.get("selection"), record.recipe.get("epochs")
     if not isinstance(selection, str) or not selection.isprintable() or not 0 < len(selection) <= 200:
@@ -137,6 +189,86 @@ def _check_recipe(record: Record, criteria: Mapping[str, Criterion]) -> Criterio
     if criterion is not None and criterion.needs_bias and record.method.supervision.val != "bias":
         raise RefusedError("method.supervision.val", f"selection by {selection} uses bias labels, so it must be 'bias'")
     return criterion
+
+
+def _read_recipe(record: Record) -> Recipe:
+    """Return the recipe, its rule for choosing the epoch apart: that may be of a metric which is not known here."""
+    try:
+        recipe = Recipe.build({**record.recipe, "selection": "last"}, owner="the recipe")
+    except ConfigurationError as error:
+        raise RefusedError("recipe", str(error).rstrip(".")) from None
+    built = recipe.as_dict()
+    for key, value in record.recipe.items():
+        if key != "selection" and (built[key] != value or isinstance(built[key], bool) != isinstance(value, bool)):
+            raise RefusedError(f"recipe.{key}", f"it is {value!r}, and a run writes {built[key]!r}")
+    return recipe
+
+
+def _check_run_id(record: Record, recipe: Recipe) -> None:
+    """Check that the id is what the configuration and the seed give, by the rule of today or the first one."""
+    base, selection = record.base, str(record.recipe["selection"])
+    begins = f"{base.method.partition(':')[0]}-{record.dataset.name}-s{record.seed}-" if base else ""
+    if base is not None and not base.run_id.startswith(begins):
+        raise RefusedError(
+            "base.run_id", f"it is {base.run_id!r}, and begins with {begins!r} by the method and the seed"
+        )
+    settings = dict(recipe.spec("recipe").parameters) | ({} if selection == "last" else {"selection": selection})
+    expected = [
+        run_id(
+            record.method.spec,
+            record.dataset.spec,
+            record.backbone.spec,
+            str(Spec("recipe", settings)),
+            record.seed,
+            synthetic=record.dataset.synthetic,
+            allow_mismatch=allow_mismatch,
+            base=None if base is None else base.run_id,
+        )
+        for allow_mismatch in ((True,) if record.dataset.mismatch else (False, True))
+    ]
+    if record.run_id not in expected and record.run_id != _first_run_id(record):
+        raise RefusedError(
+            "run_id", f"it is {record.run_id!r}, but the configuration and the seed give {expected[0]!r}"
+        )
+
+
+def _first_run_id(record: Record) -> str:
+    """Return the id that the first runs had, which followed from every parameter and not from specs."""
+    parts = (("method", record.method), ("dataset", record.dataset), ("backbone", record.backbone))
+    identity = {kind: [part.name, part.parameters] for kind, part in parts} | {
+        "recipe": record.recipe,
+        "seed": record.seed,
+        "synthetic": record.dataset.synthetic,
+    }
+    return id_of(identity, record.method.name, record.dataset.name, record.seed)
+
+
+def _check_epochs(record: Record, recipe: Recipe) -> None:
+    """Check how long a completed run trained, and how fast it learned, against its recipe."""
+    history, epochs = record.history, recipe.epochs
+    stages = [len([*members]) for _, members in itertools.groupby(history, key=lambda entry: entry.stage)]
+    if len(history) < epochs:
+        raise RefusedError("recipe.epochs", f"it is {epochs}, but the history has {len(history)}")
+    # A method of ncbench trains for the recipe's epochs at the end, after stages of its own.
+    if record.method.plugin.distribution == BUILT_IN and epochs not in itertools.accumulate(reversed(stages)):
+        raise RefusedError("recipe.epochs", f"it is {epochs}, but the stages of the history have {stages}")
+    # How the stages share a schedule is the method's; that it begins at the recipe's rate is not.
+    known = history if len(stages) == 1 else history[:1]
+    for number, entry in enumerate(known):
+        expected = recipe.learning_rate(number, len(history))
+        if not math.isclose(entry.lr, expected, rel_tol=1e-9):
+            raise RefusedError(f"history.{number}.lr", f"it is {entry.lr!r}, but the recipe gives {expected!r}")
+    if "terminal_phase_epoch" in record.model_fields_set:  # the first records do not say
+        measured = (
+            entry.epoch
+            for entry in history
+            if entry.stage == history[-1].stage and entry.metrics.get("train", {}).get("accuracy") == 1
+        )
+        first = next(measured, None)
+        if record.terminal_phase_epoch != first:
+            raise RefusedError(
+                "terminal_phase_epoch", f"it is {record.terminal_phase_epoch}, but by the history {first}"
+            )
 
 
 def _check_history(record: Record, criterion: Criterion | None) -> None:

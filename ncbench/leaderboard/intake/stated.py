@@ -1,7 +1,7 @@
 """What a record states and cannot be recomputed: it counts the images that are right, and holds nothing of the others.
 
-What can be told all the same is checked: every number's range, and one identity that ties the heights of mistakes in a
-class hierarchy to the counts.
+What can be told all the same is checked: every number's range, by the metrics' cards, and one identity that ties the
+heights of mistakes in a class hierarchy to the counts.
 """
 
 from __future__ import annotations
@@ -19,6 +19,51 @@ DISTANCE = "hierarchical_distance_at_1"
 MOST_UNKNOWN = 16
 """Metrics of others' plugins that a record may state of its test split: each is a column for everybody."""
 
+LARGEST = 1e100
+"""No number of a run comes near it, and the square of it is a number still."""
+
+_SLACK = 1e-6  # what is computed in single precision may be beyond its bounds by as much
+_ANY = (-LARGEST, LARGEST)
+_AMOUNT = (0.0, LARGEST)
+
+
+def check_ranges(record: Record, bounds: Mapping[str, tuple[float, float]]) -> None:
+    """Check that every number is what such a number can be, wherever in the record it stands.
+
+    Args:
+        record: What is claimed.
+        bounds: Metric -> the least and the largest that it can be; nothing is known of any other.
+
+    Raises:
+        RefusedError: A number is out of its range.
+    """
+    _check(record.timing, "timing", {}, _AMOUNT)
+    _check(record.report, "report", {})
+    for split, numbers in record.metrics.items():
+        _check(numbers, f"metrics.{split}", bounds)
+    for criterion, chosen in record.selection.items():
+        for split, numbers in chosen.metrics.items():
+            _check(numbers, f"selection.{criterion}.{split}", bounds)
+    for entry in record.history:
+        place = f"history.{entry.epoch - 1}"
+        _check({"lr": entry.lr}, place, {}, _AMOUNT)
+        _check(entry.seconds, f"{place}.seconds", {}, _AMOUNT)
+        _check({name: loss for name, loss in entry.losses.items() if loss is not None}, f"{place}.losses", {})
+        for split, numbers in entry.metrics.items():
+            _check(numbers, f"{place}.metrics.{split}", bounds)
+
+
+def _check(
+    numbers: Mapping[str, float],
+    place: str,
+    bounds: Mapping[str, tuple[float, float]],
+    otherwise: tuple[float, float] = _ANY,
+) -> None:
+    for name, value in numbers.items():
+        least, largest = bounds.get(name, otherwise)
+        if not (least - _SLACK <= value <= largest + _SLACK and -LARGEST <= value <= LARGEST):
+            raise RefusedError(f"{place}.{name}", f"it is {value!r}, and can be from {least:g} to {largest:g}")
+
 
 def stated_numbers(record: Record, accuracies: Mapping[str, float], catalogue: Catalogue) -> dict[str, float]:
     """Return what a record states of its test split and tables show, by metric.
@@ -32,19 +77,13 @@ def stated_numbers(record: Record, accuracies: Mapping[str, float], catalogue: C
         catalogue: The cards that describe metrics.
 
     Raises:
-        RefusedError: A number is out of its range, severity and distance contradict the counts, or there are too many.
+        RefusedError: Severity and distance contradict the counts, or there are too many.
     """
     claimed = record.metrics.get("test", {})
     found = {name: value for name, value in claimed.items() if name not in accuracies and is_folder_name(name)}
     unknown = found.keys() - catalogue.measures.keys()
     if len(unknown) > MOST_UNKNOWN:
         raise RefusedError("metrics.test", f"{len(unknown)} are not ncbench's, and {MOST_UNKNOWN} may be")
-    for name in found.keys() - unknown:
-        unit = catalogue.measures[name].unit
-        if unit and found[name] < 0:
-            raise RefusedError(f"metrics.test.{name}", f"it is {found[name]!r}, and cannot be negative")
-        if unit == "%" and found[name] > 1:
-            raise RefusedError(f"metrics.test.{name}", f"it is {found[name]!r}, and a share is 1 at most")
     if DISTANCE in found and "accuracy" in accuracies:
         mistakes = 1 - accuracies["accuracy"]
         if SEVERITY not in found and mistakes > 0:
