@@ -371,7 +371,8 @@ def _selected(scores: Sequence[tuple[float, float]], **chosen: Any) -> Content:
     content = make_record(selection="val_worst_group_accuracy", supervision=("none", "bias"))
     for entry, (worst, mean) in zip(content["history"], scores, strict=True):
         entry["metrics"]["val"] = {"worst_group_accuracy": worst, "group_mean_accuracy": mean}
-    content["selection"]["val_worst_group_accuracy"] |= chosen
+    told = content["history"][chosen["epoch"] - 1]["metrics"]
+    content["selection"]["val_worst_group_accuracy"] |= {"metrics": told, **chosen}
     return content
 
 

@@ -20,7 +20,7 @@ from ncbench.leaderboard.rerun import Rows, rerun
 from ncbench.leaderboard.submit import submit
 from ncbench.leaderboard.tables.board import Board, Row
 from ncbench.training.loop import Silent
-from tests.leaderboard.records import make_record, place, place_all
+from tests.leaderboard.records import make_record, named, place, place_all
 from tests.leaderboard.test_check import commit, git
 
 LEVELS = (0.5, 0.6, 0.7)
@@ -150,10 +150,12 @@ def _same_timing(content: dict[str, Any]) -> None:
 
 def _other_seed(content: dict[str, Any]) -> None:
     content["seed"] = 7
+    named(content)
 
 
 def _other_recipe(content: dict[str, Any]) -> None:
-    content["recipe"]["lr"] = 0.5
+    content["recipe"]["optimizer"] = "sgd"
+    named(content)
 
 
 def _other_parameter(content: dict[str, Any]) -> None:
@@ -190,7 +192,7 @@ def _superseding(content: dict[str, Any]) -> None:
         (_copied, "created", True),
         (_same_timing, "created", True),
         (_other_seed, "seed", True),
-        (_other_recipe, "recipe.lr", True),
+        (_other_recipe, "recipe.optimizer", True),
         (_other_parameter, "backbone.parameters.hidden", True),
         (_other_data, "dataset.fingerprint", False),
         (_unknown, "rerun.of", True),
@@ -217,6 +219,7 @@ def test_what_is_no_rerun_of_its_record_leaves_the_row_alone(
 def test_a_rerun_goes_with_the_record_that_it_repeats(board: Path) -> None:
     records = runs()
     records[0]["dataset"]["synthetic"] = True
+    named(records[0])
     place_all(board, [*records, again(records[0])])
     built = build(board)
     assert {problem.field for problem in built.left_out} == {"dataset.synthetic", "rerun.of"}
