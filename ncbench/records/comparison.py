@@ -54,10 +54,10 @@ def _settings(result: RunResult) -> dict[str, Any]:
 def describe_choice(records: Sequence[Record]) -> str:
     """Return which epoch's model the metrics of some runs are of, by what it was chosen, and what is doubtful in that.
 
-    Empty if none of the runs has come so far.
+    Empty if none of the runs is completed.
     """
     rule = str(records[0].recipe.get("selection")) if records else ""
-    chosen = [record.selection[rule] for record in records if record.metrics and rule in record.selection]
+    chosen = [record.selection[rule] for record in records if record.status == "completed" and rule in record.selection]
     if not chosen:
         return ""
     epochs = sorted({each.epoch for each in chosen})

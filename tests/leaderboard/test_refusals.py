@@ -396,6 +396,18 @@ def test_the_chosen_epoch_follows_from_the_history_however_ties_were_broken(
     assert build(board).counted == (not reason)
 
 
+def test_a_row_says_which_epochs_were_chosen(board: Path) -> None:
+    scores = [(0.0, 0.3), (0.0, 0.5), (0.0, 0.4)]
+    records = [_selected(scores, epoch=2, tied=3), _selected([(0.1, 0.3), *scores[1:]], epoch=1, tied=1)]
+    for seed, record in enumerate(records):
+        record |= {"seed": seed, "run_id": f"{record['run_id']}{seed}"}
+        record["history"][0]["losses"]["loss"] = seed
+    place_all(board, records)
+    (table,) = build(board).datasets
+    (row,) = table.sections[0].rows
+    assert "metrics of epochs 1 to 2 by val_worst_group_accuracy (3 epochs tied)" in row.flags
+
+
 def test_a_correction_replaces_the_record_it_names(board: Path) -> None:
     wrong, *others = seeds(level=0.6)
     right = make_record(level=0.8)

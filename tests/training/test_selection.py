@@ -82,7 +82,7 @@ def test_several_runs_are_described_together(tmp_path: Path) -> None:
         update={"selection": {"last": record.selection["last"].model_copy(update={"epoch": 7})}}, deep=True
     )
     assert describe_choice([longer, record]) == "epochs 2 to 7, the last"
-    assert describe_choice([]) == describe_choice([record.model_copy(update={"metrics": {}})]) == ""
+    assert describe_choice([]) == describe_choice([record.model_copy(update={"status": "interrupted"})]) == ""
 
 
 class Spoilt(Plain):

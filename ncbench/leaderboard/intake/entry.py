@@ -25,7 +25,7 @@ from ncbench.leaderboard.intake.soundness import SUPERSEDES, check_alone, check_
 from ncbench.leaderboard.intake.stated import check_ranges, stated_numbers
 from ncbench.leaderboard.tables.curves import History, read_history
 from ncbench.leaderboard.tables.tuning import tuned_on_test
-from ncbench.records.record import Record
+from ncbench.records.record import Record, Selected
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -140,7 +140,7 @@ def inspect(data: bytes, catalogue: Catalogue) -> Entry:
             # Not refused: the file may be right, and the card or the manifest another than when it was made.
             excluded = error.field, error.reason
     return Entry(
-        record=record.model_copy(update={"groups": {}, "history": [], "metrics": {}, "selection": {}}),
+        record=record.model_copy(update={"groups": {}, "history": [], "metrics": {}, "selection": _chosen(record)}),
         digest=digest,
         path=path,
         configuration=_configuration(record, on),
@@ -155,6 +155,12 @@ def inspect(data: bytes, catalogue: Catalogue) -> Entry:
         note=note,
         exclusion=None if excluded is None else Problem(path, *excluded, refused=False),
     )
+
+
+def _chosen(record: Record) -> dict[str, Selected]:
+    """Return the epoch that the primary criterion chose, without its metrics."""
+    rule = str(record.recipe["selection"])
+    return {rule: record.selection[rule].model_copy(update={"metrics": {}})} if rule in record.selection else {}
 
 
 def grouped(entries: Iterable[Entry], key: Callable[[Entry], Key]) -> dict[Key, list[Entry]]:

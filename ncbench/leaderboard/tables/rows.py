@@ -14,6 +14,7 @@ from ncbench.leaderboard.intake.problems import plain
 from ncbench.leaderboard.tables.board import DatasetTable, Estimate, Paired, Plugin, Row, Section, Source
 from ncbench.leaderboard.tables.intervals import MIN_SEEDS, half_width
 from ncbench.leaderboard.tables.reruns import Reruns, describe, reproduced
+from ncbench.records.comparison import describe_choice
 from ncbench.records.record import BackbonePart, DatasetPart, MethodPart
 
 BASELINE = "erm"
@@ -156,6 +157,8 @@ def _flags(runs: Sequence[Entry]) -> list[str]:
     published = runs[0].published_epochs
     if published is not None and runs[0].epochs < published:
         flags.append(f"{runs[0].epochs} of the dataset's {published} epochs")
+    if runs[0].selection != "last":
+        flags.append(f"metrics of {describe_choice([entry.record for entry in runs])}")
     flags += sorted({entry.note for entry in runs} - {""})
     for kind, versions in (
         ("the method", {entry.record.method.plugin.version for entry in runs}),
