@@ -249,8 +249,8 @@ def _make(
     if store.fingerprint != record.dataset.fingerprint:
         raise DataError(
             f"The images or labels of {record.dataset.spec} are others here ({store.fingerprint[:12]}) than those of "
-            f"the record ({record.dataset.fingerprint[:12]}), so this would be no rerun. {here}; that version may read "
-            "them."
+            f"the record ({record.dataset.fingerprint[:12]}), so this would be no rerun. Here they are of version "
+            f"{configuration.manifest.version} of the dataset; {here}."
         )
     made = run(
         method,

@@ -33,6 +33,7 @@ class Submission:
         problem: ``field: reason`` if it was refused, else empty.
         row: Its row on the board: method, dataset and epochs. Empty if it does not count.
         seeds: How many runs that row has, this one among them.
+        tuned_on_test: Which settings were chosen by looking at test results, for which it never ranks; may be empty.
     """
 
     run: Path
@@ -41,6 +42,7 @@ class Submission:
     problem: str = ""
     row: str = ""
     seeds: int = 0
+    tuned_on_test: str = ""
 
 
 def submit(folder: Path, runs: Sequence[Path], supersedes: str | None = None) -> list[Submission]:
@@ -101,7 +103,11 @@ def submit(folder: Path, runs: Sequence[Path], supersedes: str | None = None) ->
             present[path] = path
         row = f"{entry.record.method.spec} on {entry.record.dataset.spec}, {counted(entry.epochs, 'epoch')}"
         number = seeds[entry.configuration] if path in rows else 0
-        outcomes.append(Submission(run, folder / path, placed, row=row if number else "", seeds=number))
+        outcomes.append(
+            Submission(
+                run, folder / path, placed, row=row if number else "", seeds=number, tuned_on_test=entry.tuned_on_test
+            )
+        )
     return outcomes
 
 

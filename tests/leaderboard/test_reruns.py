@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from ncbench.leaderboard.tables.board import Board, Row
 from ncbench.training.loop import Silent
 from tests.leaderboard.records import make_record, named, place, place_all
 from tests.leaderboard.test_check import commit, git
+from tests.served import Process
 
 LEVELS = (0.5, 0.6, 0.7)
 
@@ -358,6 +361,31 @@ def test_an_interrupted_rerun_files_nothing_and_is_gone_on_with(real: Path, tmp_
     outcome = rerun(real, "reweight:by=class/colored_digits:conflict=0.05", **options)
     assert outcome.new
     assert outcome.rerun.record.status == "completed"
+
+
+@pytest.mark.slow
+def test_ctrl_c_files_nothing_and_the_same_command_goes_on(board: Path, tmp_path: Path) -> None:
+    committed = Path(__file__).parents[2] / "leaderboard" / "results" / "colored_digits" / "erm"
+    for path in committed.iterdir():
+        content = json.loads(path.read_bytes())
+        if "rerun" not in content:
+            place(board, content)
+    command = ("-m", "ncbench", "leaderboard", "rerun", "erm/colored_digits", "--seed", "3", "--device", "cpu")
+    options = ("--board", board, "--output", tmp_path / "reruns")
+    before = sorted(board.rglob("*"))
+    process = Process(*command, *options)
+    while process.running and not any(log.read_text().count("\n") > 10 for log in tmp_path.rglob("log.jsonl")):
+        time.sleep(0.02)
+    process.send(signal.SIGINT)
+    cut = process.finish()
+    assert cut.returncode == 130
+    assert cut.stderr.endswith("Interrupted; nothing is filed. The same command goes on with the rerun.\n")
+    assert sorted(board.rglob("*")) == before
+    ended = Process(*command, *options).finish()
+    assert "Going on after epoch" in ended.stderr
+    assert "erm on colored_digits, seed 3: group mean" in ended.stdout
+    assert ended.returncode in (0, 1), "whether it agrees is for the numbers to say"
+    assert len(sorted(board.rglob("*"))) == len(before) + 1
 
 
 def _edited(trained: Path, board: Path, change: Callable[[dict[str, Any]], None]) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from ncbench.cli.commands.leaderboard import leaderboard
 from ncbench.contracts.cards import MethodCard, Published, Supervision
 from ncbench.contracts.errors import ConfigurationError, PluginError
 from ncbench.data.sources.manifest import load_manifest
@@ -97,6 +99,13 @@ def test_a_record_cannot_take_the_mark_off_itself(board: Path) -> None:
     assert len(row.runs) == 3
     assert row.rank is None
     assert row.tuned_on_test
+
+
+def test_submitting_such_a_run_says_that_it_will_not_rank(board: Path, tmp_path: Path) -> None:
+    result = tmp_path / "result.json"
+    result.write_text(json.dumps(committed_jtt()[0]))
+    said = CliRunner().invoke(leaderboard, ["submit", str(result), "--board", str(board)], standalone_mode=False)
+    assert "20 epochs: it was tuned on test (identify_epochs=20, upweight=200 picked by" in said.stdout
 
 
 def test_a_record_cannot_put_the_mark_on_a_row(board: Path) -> None:

@@ -94,6 +94,8 @@ def submit(runs: tuple[Path, ...], folder: Path, supersedes: str | None) -> int:
             tell(f"Refused: {outcome.run}: {outcome.problem}.")
         else:
             show(f"{'Placed' if outcome.new else 'Already there'}: {outcome.path}")
+    for row, tuned in dict.fromkeys((each.row, each.tuned_on_test) for each in outcomes if each.tuned_on_test):
+        click.echo(f"Not ranked: {row}: it was tuned on test ({tuned}).")
     few = [(outcome.row, outcome.seeds) for outcome in outcomes if 0 < outcome.seeds < MIN_SEEDS]
     for row, seeds in dict.fromkeys(few):
         click.echo(f"Not ranked yet: {row}: {seeds} of the {MIN_SEEDS} seeds that a rank takes.")
