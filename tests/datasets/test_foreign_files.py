@@ -278,6 +278,14 @@ def test_a_dataset_at_another_place_is_found_and_named(
     assert way.format(root=root, folder=folder) in message
 
 
+def test_the_folder_itself_may_be_the_current_one(
+    twins: Path, tmp_path: Path, no_data: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = _root("bffhq", twins, tmp_path)
+    monkeypatch.chdir(root / "bffhq")
+    assert f"if that is the dataset, use --data-root {root}." in _refusal("bffhq", Path())
+
+
 def test_another_dataset_of_the_same_layout_is_not_taken_for_it(twins: Path, tmp_path: Path, no_data: None) -> None:
     for name in ("fashion_mnist", "cifar10"):
         root = _root(name, twins, tmp_path)

@@ -22,7 +22,7 @@ def where_it_lies(
         roots: The data roots where it was looked for.
         is_whole: Whether a folder holds the dataset's whole layout.
     """
-    for root in roots:
+    for root in map(Path.absolute, roots):  # of "." neither a name nor a parent could be told
         for place in islice(_candidates(root, folder, names), _MOST):
             if place != root / folder and is_whole(place):
                 way = f"use --data-root {place.parent}" if place.name == folder else _move(place, root / folder)
