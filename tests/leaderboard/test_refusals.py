@@ -366,9 +366,9 @@ def test_of_the_same_configuration_and_seed_twice_the_second_is_refused(board: P
     assert len(check(board).failures) == 1
 
 
-def _selected(scores: Sequence[tuple[float, float]], **chosen: Any) -> Content:
+def _selected(scores: Sequence[tuple[float, float]], seed: int = 0, **chosen: Any) -> Content:
     """Return a record whose epoch was chosen by the worst group, with that and the group mean of each epoch."""
-    content = make_record(selection="val_worst_group_accuracy", supervision=("none", "bias"))
+    content = make_record(seed=seed, selection="val_worst_group_accuracy", supervision=("none", "bias"))
     for entry, (worst, mean) in zip(content["history"], scores, strict=True):
         entry["metrics"]["val"] = {"worst_group_accuracy": worst, "group_mean_accuracy": mean}
     told = content["history"][chosen["epoch"] - 1]["metrics"]
@@ -398,11 +398,9 @@ def test_the_chosen_epoch_follows_from_the_history_however_ties_were_broken(
 
 def test_a_row_says_which_epochs_were_chosen(board: Path) -> None:
     scores = [(0.0, 0.3), (0.0, 0.5), (0.0, 0.4)]
-    records = [_selected(scores, epoch=2, tied=3), _selected([(0.1, 0.3), *scores[1:]], epoch=1, tied=1)]
-    for seed, record in enumerate(records):
-        record |= {"seed": seed, "run_id": f"{record['run_id']}{seed}"}
-        record["history"][0]["losses"]["loss"] = seed
-    place_all(board, records)
+    place_all(
+        board, [_selected(scores, epoch=2, tied=3), _selected([(0.1, 0.3), *scores[1:]], seed=1, epoch=1, tied=1)]
+    )
     (table,) = build(board).datasets
     (row,) = table.sections[0].rows
     assert "metrics of epochs 1 to 2 by val_worst_group_accuracy (3 epochs tied)" in row.flags
