@@ -183,6 +183,17 @@ def test_of_equal_logits_the_first_are_the_top_ones(logits, k):
     assert found[:, 0].tolist() == torch.tensor(logits).argmax(dim=1).tolist()
 
 
+@given(few=st.lists(st.integers(1, 50), min_size=3, max_size=3), order=st.permutations(range(3)))
+def test_of_equal_expected_heights_the_first_class_is_chosen(few, order):
+    # Two branches of the same probabilities: their sums are equal, but not always in their last bits.
+    weights = [*few, *(few[place] for place in order)]
+    tree = Hierarchy.from_categories([(f"c{i}", "a" if i < 3 else "b") for i in range(6)])
+    heights = tree.distances(torch.float64).long().tolist()
+    expected = [sum(w * h for w, h in zip(weights, row, strict=True)) for row in heights]  # exact: whole numbers
+    p = torch.tensor([weights], dtype=torch.float64)
+    assert Tree.of(tree, p.device).least_expected_height(p / p.sum()).tolist() == [expected.index(min(expected))]
+
+
 def test_with_equal_logits_the_prediction_is_among_its_own_top_k():
     tree = Hierarchy.from_categories([(f"c{i}", "a" if i == 0 else "b") for i in range(100)])
     found = compute(of_logits(torch.zeros(50, 100), torch.zeros(50, dtype=torch.int64), tree))
