@@ -114,6 +114,14 @@ def test_a_table_in_another_encoding_is_named(name: str, encoding: str, twins: P
         _dataset(name, root).read()
 
 
+@pytest.mark.parametrize("name", sorted(TABLES.keys() - {"inaturalist"}))
+def test_a_file_of_gigabytes_in_the_place_of_a_table_is_not_read(name: str, twins: Path, tmp_path: Path) -> None:
+    root = _root(name, twins, tmp_path)
+    os.truncate(root / CARDS[name].load().folder / TABLES[name], 1 << 40)
+    with pytest.raises(DataError, match=r"cannot be read: it is no table, with its 1099511627776 bytes"):
+        _dataset(name, root).read()
+
+
 def test_numbers_in_quotes_and_with_blanks_are_numbers(twins: Path, tmp_path: Path) -> None:
     root = _root("waterbirds", twins, tmp_path)
     before = _dataset("waterbirds", root).read()

@@ -32,6 +32,7 @@ _LEFT_THERE = frozenset(
         "thumbs.db:encryptable",
     }
 )
+_LONGEST_TEXT = 1 << 28  # bytes
 
 
 def is_hidden(name: str) -> bool:
@@ -107,8 +108,10 @@ def text(path: Path) -> str:
     """Read a file of text in UTF-8, with or without a byte order mark, its line ends as they are.
 
     Raises:
-        DataError: As :func:`content`, or it is not in UTF-8.
+        DataError: As :func:`content`, or it is not in UTF-8, or ten times as long as any table of a release.
     """
+    if path.is_file() and (size := path.stat().st_size) > _LONGEST_TEXT:
+        raise DataError(f"{path} cannot be read: it is no table, with its {size} bytes.")
     values = content(path)
     if values.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in values[:4]:
         raise DataError(f"{path} cannot be read: it is in UTF-16; save it in UTF-8.")
