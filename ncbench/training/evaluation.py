@@ -86,7 +86,7 @@ class Evaluator:
 
         Raises:
             DivergedError: Logits are not finite, so that there is no largest one.
-            NcbenchError: A family failed, or changed what it was given.
+            NcbenchError: A family failed, computed what another one has, or changed what it was given.
         """
         return self.measure(self.look(method, split, scheduled), scheduled)
 
@@ -168,7 +168,8 @@ class Evaluator:
         """Compute the metrics of what `look` returned.
 
         Raises:
-            NcbenchError: A family failed, or changed what it was given, which is everybody's; the message names it.
+            NcbenchError: A family failed, computed what another one has, or changed what it was given, which is
+                everybody's; the message names it.
         """
         numbers: dict[str, float] = {}
         given = {name: value for name, value in vars(evaluation).items() if isinstance(value, Tensor)}
@@ -177,11 +178,14 @@ class Evaluator:
         for origin, family in self._families(evaluation.split, scheduled):
             versions = {name: tensor._version for name, tensor in given.items()}
             try:
-                numbers.update(_finite(family.compute(evaluation).items()))
+                found = _finite(family.compute(evaluation).items())
             except KeyboardInterrupt:
                 raise
             except BaseException as error:
                 raise NcbenchError(f"{origin} failed with {described(error)}. {_WITHOUT_IT}") from error
+            if twice := sorted(numbers.keys() & found.keys()):
+                raise NcbenchError(f"{origin} computes {twice[0]!r}, which another family has computed. {_WITHOUT_IT}")
+            numbers.update(found)
             changed = [name for name, tensor in given.items() if tensor._version != versions[name]]
             if changed:
                 raise NcbenchError(f"{origin} changes the {changed[0]} it is given. {_WITHOUT_IT}")

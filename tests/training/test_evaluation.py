@@ -170,3 +170,9 @@ def test_a_faulty_family_is_named(store: Store, method: Method, fault: str) -> N
     evaluator = Evaluator(store, {"the metric family 'share' of their-package": Faulty(fault)}, 256, None)
     with pytest.raises(NcbenchError, match=rf"'share' of their-package.*{fault}.*NCBENCH_PLUGINS"):
         evaluator.evaluate(method, split_of(store, "test"), scheduled=True)
+
+
+def test_two_families_that_compute_one_number_are_refused(store: Store, method: Method) -> None:
+    evaluator = Evaluator(store, {"the family 'one'": Faulty(""), "the family 'two'": Faulty("")}, 256, None)
+    with pytest.raises(NcbenchError, match=r"the family 'two' computes 'share', which another family has computed\."):
+        evaluator.evaluate(method, split_of(store, "test"), scheduled=True)
