@@ -41,14 +41,14 @@ def table(board: dict[str, Any]) -> str:
     """Return the README's table of the committed results: methods by datasets, in two groups by the labels they use."""
     cells: dict[tuple[str, str], dict[str, str]] = {}
     for entry in board["datasets"]:
-        _, epochs = DATASETS.get(entry["dataset"]["spec"], ("", 0))
+        _, epochs = DATASETS.get(entry["heading"], ("", 0))
         for section in entry["sections"]:
             if (section["selection"], section["val"], section["hierarchy"]) != ("last", "none", False):
                 continue
             for row in section["rows"]:
                 if row["epochs"] == epochs and row["backbone"]["spec"] == "mlp":
                     name = (section["train"], row["method"]["name"])
-                    cells.setdefault(name, {})[entry["dataset"]["spec"]] = _cell(row)
+                    cells.setdefault(name, {})[entry["heading"]] = _cell(row)
     heads = [heading for heading, _ in DATASETS.values()]
     lines = [f"| method | trained on | {' | '.join(heads)} |", f"|:--|:--|{'--:|' * len(heads)}"]
     lines += [
