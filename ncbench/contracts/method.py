@@ -138,7 +138,10 @@ class Method(nn.Module):
     # Training
 
     def stages(self, epochs: int) -> Sequence[Stage]:
-        """Return the stages; `epochs` is the recipe's number. The model is selected among the last one's epochs."""
+        """Return the stages; `epochs` is the recipe's number. The model is selected among the last one's epochs.
+
+        A method that builds on another run may have none: it fits what it fits in :meth:`finish`.
+        """
         return [Stage("train", epochs)]
 
     def start_from(self, base: Method) -> None:
@@ -176,7 +179,10 @@ class Method(nn.Module):
         return [{"params": [parameter for parameter in self.parameters() if parameter.requires_grad]}]
 
     def finish(self, train: SplitView, val: SplitView | None) -> None:
-        """Fit what is fitted after training, on the selected model. Default: nothing."""
+        """Fit what is fitted after training, on the selected model. Default: nothing.
+
+        Metrics of validation images that it passes over are marked in the record as of images that it was fitted on.
+        """
 
     # Prediction
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ncbench.contracts.cards import Supervision
+from ncbench.contracts.cards import LabelUse, Supervision
 from ncbench.contracts.errors import SupervisionError
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class Task:
     has_hierarchy: bool
     supervision: Supervision
     _group_counts: Tensor | None = field(default=None, repr=False)
+    _val_group_counts: Tensor | None = field(default=None, repr=False)
     _hierarchy: Hierarchy | None = field(default=None, repr=False)
 
     @classmethod
@@ -75,10 +76,14 @@ class Task:
         target, bias = labels["train"]
         target = target.cpu()
         num_classes, num_bias = len(class_names), len(bias_names)
-        counts = None
-        if bias is not None and supervision.train == "bias":
-            counts = torch.bincount(target * num_bias + bias.cpu(), minlength=num_classes * num_bias)
-            counts = counts.reshape(num_classes, num_bias)
+
+        def counted(split: str, use: LabelUse) -> Tensor | None:
+            target, bias = labels.get(split, (None, None))
+            if target is None or bias is None or use != "bias":
+                return None
+            cells = torch.bincount(target.cpu() * num_bias + bias.cpu(), minlength=num_classes * num_bias)
+            return cells.reshape(num_classes, num_bias)
+
         return cls(
             class_names=tuple(class_names),
             bias_names=tuple(bias_names),
@@ -91,7 +96,8 @@ class Task:
             bias_known_on_val="val" in labels and labels["val"][1] is not None,
             has_hierarchy=hierarchy is not None,
             supervision=supervision,
-            _group_counts=counts,
+            _group_counts=counted("train", supervision.train),
+            _val_group_counts=counted("val", supervision.val),
             _hierarchy=hierarchy if supervision.hierarchy else None,
         )
 
@@ -122,6 +128,19 @@ class Task:
         if self._group_counts is None:
             raise SupervisionError("The bias attribute of the training images is unknown for this dataset.")
         return self._group_counts
+
+    @property
+    def val_group_counts(self) -> Tensor:
+        """(K, B) int64, validation images of each group (y, a), on the CPU.
+
+        Raises:
+            SupervisionError: The method did not declare ``val="bias"``, or the attribute is unknown.
+        """
+        if self.supervision.val != "bias":
+            raise SupervisionError(_undeclared("the group counts of validation images", "Supervision(val='bias')"))
+        if self._val_group_counts is None:
+            raise SupervisionError("The bias attribute of the validation images is unknown for this dataset.")
+        return self._val_group_counts
 
     @property
     def hierarchy(self) -> Hierarchy:

@@ -128,6 +128,9 @@ class Selected(Part):
     records written before ties were broken, in which the first of them is chosen.
     `smallest_group` is the number of validation images in the smallest of the groups that occur in training or
     validation; null if the criterion needs no groups.
+
+    Where the method fits something after training, only the primary criterion is there, with the metrics after it;
+    epoch 0 is that of a method which trains nothing before.
     """
 
     epoch: Count
@@ -176,6 +179,12 @@ class Record(BaseModel):
     metrics: dict[Split, Numbers]
     groups: dict[Split, Members[Group]]
     report: Numbers = Field(default_factory=dict, description="what the method itself has to report, by name")
+    fitted: list[Split] = Field(
+        default_factory=list,
+        max_length=3,
+        description="splits, training apart, whose images the method was fitted on after training: metrics of them "
+        "are not of held-out images",
+    )
     history: Members[Epoch]
     terminal_phase_epoch: Count | None = Field(
         None,

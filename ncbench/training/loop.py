@@ -10,7 +10,7 @@ import inspect
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -94,12 +94,16 @@ class Fitted:
         results: The evaluation of every split at the primary criterion.
         geometry: What is kept of the features.
         report: What the method itself has to report.
+        finishes: Whether it fits something after training, so that metrics of epochs are those of another model.
+        fitted: The splits, of those it is evaluated on, whose images it was then fitted on: ``["val"]`` or none.
     """
 
     method: Method
     results: dict[str, SplitResult]
     geometry: Snapshot | None
     report: dict[str, float]
+    finishes: bool
+    fitted: list[str]
 
 
 def make_method(
@@ -170,14 +174,18 @@ def fit(
     views = {name: splits[name].view(method.task, recipe) for name in ("train", "val") if name in splits}
 
     stages = [stage for stage in method.stages(recipe.epochs) if stage.epochs > 0]
-    if not stages:
+    if not stages and base is None:
         raise PluginError(f"stages() of {type(method).__name__} has no stage with an epoch in it.")
+    finishes = not stages or type(method).finish is not Method.finish
+    if finishes:  # the other criteria would compare models that it goes on to change
+        criteria = [recipe.selection]
     total_epochs = sum(stage.epochs for stage in stages)
     restored = load_latest_checkpoint(checkpoints, device) if resume else None
     if restored is None and base is not None:
         method.eval()
         method.start_from(base)
         method.to(device)
+        method.to(memory_format=layout)
     if restored is not None:
         refuse_other(restored, made_with, checkpoints)
         state.history[:] = restored["history"]
@@ -278,14 +286,18 @@ def fit(
                 if interrupts.noted:
                     raise KeyboardInterrupt
 
+    if not stages:
+        state.best[recipe.selection] = 0
     if (chosen := state.best.get(recipe.selection)) is None:
         raise NcbenchError(f"recipe.selection={recipe.selection} can choose no epoch: none has a finite value of it.")
     if state.snapshot is not None:
         method.load_state_dict(state.snapshot)
-    method.progress = Progress(stages[-1].name, stages[-1].epochs, stages[-1].epochs)
+    if stages:
+        method.progress = Progress(stages[-1].name, stages[-1].epochs, stages[-1].epochs)
     seed_global_generators(seed, "finish")
     method.eval()
-    method.finish(views["train"], views.get("val"))
+    read: set[str] = set()
+    method.finish(views["train"], _noting(views["val"], read) if "val" in views else None)
     report = sound_report(method)
     results, geometry = {}, None
     for name, split in splits.items():
@@ -296,7 +308,7 @@ def fit(
         results[name] = evaluator.measure(evaluation, scheduled=True)
         if name == "train":
             geometry = take_snapshot(evaluation)
-    return Fitted(method, results, geometry, report)
+    return Fitted(method, results, geometry, report, finishes, sorted(read))
 
 
 def memory_format(method: Method) -> torch.memory_format:
@@ -351,6 +363,16 @@ def _batches(
     number = method.views
     for images, index in train.loader.batches(order, recipe.batch_size, augmentation, number):
         yield view.batch(images, index) if number == 1 else view.batch(images[0], index, images)
+
+
+def _noting(view: SplitView, read: set[str]) -> SplitView:
+    """Return the view of a split that notes its name in `read` when its images are passed over."""
+
+    def pass_over(positions: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        read.add(view.name)
+        return view._pass(positions)
+
+    return replace(view, _pass=pass_over)
 
 
 def start_stage(method: Method, stage: Stage, train: SplitView, val: SplitView | None) -> None:

@@ -34,7 +34,7 @@ from ncbench.training.configuration import Configuration, refuse_unfit, resolve
 from ncbench.training.evaluation import DivergedError
 from ncbench.training.interrupts import Interrupts
 from ncbench.training.loop import Reporter, Silent
-from ncbench.training.session import Session
+from ncbench.training.session import Session, refuse_unfit_task
 
 
 def run(
@@ -133,10 +133,13 @@ class _Runner:
                 self.warn("This run is finished already; here is its record. --force runs it anew.")
                 return earlier
             try:
-                base = None if configuration.base is None else self._base(configuration.base, configuration.method.name)
                 started = time.perf_counter()
                 store = _prepare(configuration, self.data_root, self.warn)
                 seconds = time.perf_counter() - started
+                base = None
+                if configuration.base is not None:
+                    refuse_unfit_task(configuration, store)  # before the base is trained for nothing
+                    base = self._base(configuration.base, configuration.method.name)
                 session = Session(configuration, store, self.device, folder, self.warn, seconds, base)
             except (NcbenchError, KeyboardInterrupt):
                 remove_if_nothing_happened(folder)

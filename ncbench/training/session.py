@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 import ncbench
-from ncbench.contracts.errors import DataError, counted, described
+from ncbench.contracts.errors import DataError, NcbenchError, counted, described
 from ncbench.contracts.groups import group_counts
 from ncbench.contracts.method import Method
 from ncbench.data.files import write_atomically
@@ -119,9 +119,7 @@ class Session:
     def train(self, resume: bool, checkpoint_seconds: float, reporter: Reporter, interrupts: Interrupts) -> RunResult:
         """Make the method and its inputs, train, and write the model and the record; arguments and errors of `fit`."""
         configuration, store, recipe = self.configuration, self.store, self.configuration.recipe
-        val = store.splits.get("val")
-        criteria = available_criteria(recipe.selection, val is not None, val is not None and val.bias is not None)
-        check_criterion(recipe.selection, criteria, configuration.dataset.spec)
+        _check_criterion(configuration, store)
         self._warn_of_small_groups()
         evaluator = Evaluator(store, load_metrics(), max(recipe.batch_size, 256), recipe.autocast(self.device))
         base = None
@@ -198,12 +196,13 @@ class Session:
                 **self.known,
                 "status": status,
                 "reason": reason,
-                "selection": {name: self._selected(name, epoch) for name, epoch in self.state.best.items()},
+                "selection": {name: self._selected(name, epoch, fitted) for name, epoch in self.state.best.items()},
                 "metrics": {split: result.metrics for split, result in results.items()},
                 "groups": {
                     split: result.groups(self.store.splits[split].bias is not None) for split, result in results.items()
                 },
                 "report": fitted.report if fitted else {},
+                "fitted": fitted.fitted if fitted else [],
                 "history": history,
                 "terminal_phase_epoch": _terminal_phase(history),
                 "environment": _environment(self.configuration, self.device),
@@ -212,8 +211,8 @@ class Session:
             }
         )
 
-    def _selected(self, name: str, epoch: int) -> dict[str, Any]:
-        """Return what the record says of the epoch that a criterion has chosen."""
+    def _selected(self, name: str, epoch: int, fitted: Fitted | None) -> dict[str, Any]:
+        """Return what the record says of the epoch that a criterion has chosen; of a model fitted on, as it ended."""
         history, criterion = self.state.history, find_criterion(name)
         candidates = [
             (entry["epoch"], entry["metrics"].get("val", {}))
@@ -221,7 +220,10 @@ class Session:
             if entry["stage"] == history[-1]["stage"]
         ]
         _, tied = criterion.choose(candidates) or (epoch, 1)
-        metrics = {split: numbers for split, numbers in history[epoch - 1]["metrics"].items() if split != "train"}
+        if fitted is not None and fitted.finishes:
+            metrics = {split: result.metrics for split, result in fitted.results.items() if split != "train"}
+        else:
+            metrics = {split: numbers for split, numbers in history[epoch - 1]["metrics"].items() if split != "train"}
         smallest = self.smallest_group[-1] if criterion.needs_bias and self.smallest_group else None
         return {"epoch": epoch, "metrics": metrics, "tied": tied, "smallest_group": smallest}
 
@@ -281,6 +283,27 @@ def load_trained(configuration: Configuration, store: Store, folder: Path, devic
             f"{path} cannot be read ({described(error):.200}). {_make_again(configuration.run_id)}"
         ) from error
     return method.eval()
+
+
+def refuse_unfit_task(configuration: Configuration, store: Store) -> None:
+    """Refuse a method or a criterion that does not fit the data, before anything is trained.
+
+    Raises:
+        ConfigurationError: Labels or a split are missing; the message says what to use instead.
+    """
+    _check_criterion(configuration, store)
+    try:
+        _make_method(configuration, store, torch.device("cpu"))
+    except NcbenchError:
+        raise
+    except Exception:
+        return  # a fault in a plugin is explained by the record of the run that hits it
+
+
+def _check_criterion(configuration: Configuration, store: Store) -> None:
+    val, selection = store.splits.get("val"), configuration.recipe.selection
+    criteria = available_criteria(selection, val is not None, val is not None and val.bias is not None)
+    check_criterion(selection, criteria, configuration.dataset.spec)
 
 
 def _make_method(configuration: Configuration, store: Store, device: torch.device) -> Method:

@@ -11,7 +11,10 @@ from ncbench.conformance.common import CHECKS_OF_CARDS, CHECKS_OF_PARAMETERS
 from ncbench.discovery.registry import registry
 
 # With parameters that take another path through the method than the defaults do.
-VARIANTS = ("shortcut_prime:bias=pseudo", "resample:by=class", "fixed_etf:loss=dot_regression", "ldam:deferred=0.5")
+VARIANTS = (
+    *("shortcut_prime:bias=pseudo", "resample:by=class", "fixed_etf:loss=dot_regression", "ldam:deferred=0.5"),
+    *("crt:by=group", "tau_norm:tau=1", "dfr:data=train"),
+)
 # The whole kit takes these several seconds each; without the slow tests, cards and parameters alone are checked.
 LARGE = {
     *("tiered_imagenet_h", "resnet34", "resnet50", "wide_resnet", "vgg13", "vgg16", "vgg19"),

@@ -46,7 +46,7 @@ class Toy:
 
     def task(self, supervision: Supervision, bias_known: bool = True, seed: int = 0) -> Task:
         return Task.of(
-            {"train": (self.target, self.bias if bias_known else None)},
+            dict.fromkeys(("train", "val"), (self.target, self.bias if bias_known else None)),
             class_names=[f"class {k}" for k in range(self.num_classes)],
             bias_names=[f"bias {b}" for b in range(self.num_bias)] if bias_known else [],
             input_shape=IMAGE_SHAPE,

@@ -85,7 +85,8 @@ def _metrics_table(record: Record) -> Table:
         cells = [_cell(measure, numbers.get(name)) for numbers in metrics.values()]
         if any(cells):
             rows.append([name + mark, *cells])
-    return numbers_table(["metric", *metrics], *rows)
+    splits = [f"{split} (fitted)" if split in record.fitted else split for split in metrics]
+    return numbers_table(["metric", *splits], *rows)
 
 
 def _cell(measure: Measure, value: float | None) -> str:

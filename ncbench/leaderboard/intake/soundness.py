@@ -287,7 +287,9 @@ def _check_history(record: Record, criterion: Criterion | None) -> None:
         for entry in itertools.takewhile(lambda entry: entry.stage == history[-1].stage, reversed(history))
     ]
     expected, tied = criterion.choose(last_stage) or (None, None)
-    if chosen.tied is None and criterion.metric is not None:  # from before ties were broken: the first of equals
+    if not history:  # of a method that only fits something on the model of another run
+        expected, tied = 0, 1
+    elif chosen.tied is None and criterion.metric is not None:  # from before ties were broken: the first of equals
         ranks = [(rank[0], -rank[-1]) for each in last_stage if (rank := criterion.rank(*each)) is not None]
         expected = -max(ranks)[-1] if ranks else None
     if chosen.epoch != expected:

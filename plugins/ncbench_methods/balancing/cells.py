@@ -22,6 +22,16 @@ def cell_of(labels: Batch | SplitView, task: Task, by: By) -> Tensor:
     return labels.target * task.num_bias + labels.bias if by == "group" else labels.target
 
 
+def cell_weights(task: Task, by: By) -> Tensor:
+    """Return N / (C n_c), the weights that make every cell count the same, with mean 1 over the training images.
+
+    (C,) float32 on the CPU; 0 for a cell without training images.
+    """
+    counts = cell_counts(task, by)
+    weight = counts.sum() / ((counts > 0).sum() * counts.clamp_min(1))
+    return torch.where(counts > 0, weight, 0.0)
+
+
 def balanced_draws(train: SplitView, task: Task, by: By, generator: torch.Generator) -> Tensor:
     """Draw N training images with replacement, each cell that has images equally often: (N,) int64.
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
 from ncbench import Batch, Method, Parameters, Supervision
-from ncbench_methods.balancing.cells import By, cell_counts, cell_of, supervision_by
+from ncbench_methods.balancing.cells import By, cell_of, cell_weights, supervision_by
 
 
 class ReweightParameters(Parameters):
@@ -40,9 +39,7 @@ class Reweight(Method):
     def build(self) -> None:
         """Create the network and the weight of each cell."""
         super().build()
-        counts = cell_counts(self.task, self.params.by)
-        weight = counts.sum() / ((counts > 0).sum() * counts.clamp_min(1))
-        self.register_buffer("cell_weight", torch.where(counts > 0, weight, 0.0))  # (C,)
+        self.register_buffer("cell_weight", cell_weights(self.task, self.params.by))  # (C,)
 
     def loss(self, batch: Batch) -> Tensor:
         """Return the mean weighted cross-entropy."""
