@@ -182,8 +182,8 @@ class Record(BaseModel):
     fitted: list[Split] = Field(
         default_factory=list,
         max_length=3,
-        description="splits, training apart, whose images the method was fitted on after training: metrics of them "
-        "are not of held-out images",
+        description="where the method fits something after training: train, and val if it passed over those images "
+        "then, so that metrics of them are not of held-out images",
     )
     history: Members[Epoch]
     terminal_phase_epoch: Count | None = Field(

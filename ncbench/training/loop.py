@@ -94,15 +94,14 @@ class Fitted:
         results: The evaluation of every split at the primary criterion.
         geometry: What is kept of the features.
         report: What the method itself has to report.
-        finishes: Whether it fits something after training, so that metrics of epochs are those of another model.
-        fitted: The splits, of those it is evaluated on, whose images it was then fitted on: ``["val"]`` or none.
+        fitted: Where it fits something after training, so that metrics of epochs are another model's: ``"train"``,
+            and ``"val"`` if it passed over those images then; empty if it doesn't.
     """
 
     method: Method
     results: dict[str, SplitResult]
     geometry: Snapshot | None
     report: dict[str, float]
-    finishes: bool
     fitted: list[str]
 
 
@@ -308,7 +307,7 @@ def fit(
         results[name] = evaluator.measure(evaluation, scheduled=True)
         if name == "train":
             geometry = take_snapshot(evaluation)
-    return Fitted(method, results, geometry, report, finishes, sorted(read))
+    return Fitted(method, results, geometry, report, ["train", *read] if finishes else [])
 
 
 def memory_format(method: Method) -> torch.memory_format:

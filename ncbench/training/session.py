@@ -220,7 +220,7 @@ class Session:
             if entry["stage"] == history[-1]["stage"]
         ]
         _, tied = criterion.choose(candidates) or (epoch, 1)
-        if fitted is not None and fitted.finishes:
+        if fitted is not None and fitted.fitted:
             metrics = {split: result.metrics for split, result in fitted.results.items() if split != "train"}
         else:
             metrics = {split: numbers for split, numbers in history[epoch - 1]["metrics"].items() if split != "train"}
@@ -286,11 +286,7 @@ def load_trained(configuration: Configuration, store: Store, folder: Path, devic
 
 
 def refuse_unfit_task(configuration: Configuration, store: Store) -> None:
-    """Refuse a method or a criterion that does not fit the data, before anything is trained.
-
-    Raises:
-        ConfigurationError: Labels or a split are missing; the message says what to use instead.
-    """
+    """Refuse, with a ConfigurationError, a method or a criterion that does not fit the data, before any training."""
     _check_criterion(configuration, store)
     try:
         _make_method(configuration, store, torch.device("cpu"))

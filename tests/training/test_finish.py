@@ -14,7 +14,7 @@ from ncbench import ConfigurationError, MethodCard, Supervision, SupervisionErro
 from ncbench.cli.tables.result import print_result
 from ncbench.contracts.task import Task
 from ncbench.discovery.registry import Plugin, Registered, registry
-from ncbench.leaderboard.intake.soundness import check_alone
+from ncbench.leaderboard.intake.soundness import check_alone, check_chosen_metrics
 from ncbench.records.archive import RunResult
 from ncbench.training.selection import criteria
 from ncbench_methods.erm import ERM
@@ -57,7 +57,7 @@ def test_metrics_of_images_that_a_method_was_fitted_on_are_marked(
 ) -> None:
     few = {"recipe.epochs": 2, "recipe.selection": "val_accuracy"}
     plain, bends, looks = (with_val(name, tmp_path, **few).record for name in ("erm", "bends", "looks"))
-    assert (plain.fitted, bends.fitted, looks.fitted) == ([], ["val"], [])
+    assert (plain.fitted, bends.fitted, looks.fitted) == ([], ["train", "val"], ["train"])
     assert {"last", "val_accuracy", "val_worst_group_accuracy"} <= plain.selection.keys()
     assert bends.selection.keys() == {"val_accuracy"}
     chosen = bends.selection["val_accuracy"]
@@ -79,9 +79,10 @@ def test_methods_that_train_nothing_have_sound_records_and_share_one_base(tmp_pa
         assert record.history == []
         assert record.selection["val_worst_group_accuracy"].epoch == 0
         assert record.selection["val_worst_group_accuracy"].metrics["test"] == record.metrics["test"]
-        assert record.fitted == (["val"] if name in ("dfr", "tau_norm") else [])
+        assert record.fitted == (["train", "val"] if name in ("dfr", "tau_norm") else ["train"])
         assert record.method.supervision.train == "none"
         check_alone(record, criteria())
+        check_chosen_metrics(record, set())
     assert results["dfr"].record.report["images_a_group"] > 0
     again = with_val("dfr", tmp_path / "again", **short)
     assert again.metrics == results["dfr"].metrics

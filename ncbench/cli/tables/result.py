@@ -85,7 +85,7 @@ def _metrics_table(record: Record) -> Table:
         cells = [_cell(measure, numbers.get(name)) for numbers in metrics.values()]
         if any(cells):
             rows.append([name + mark, *cells])
-    splits = [f"{split} (fitted)" if split in record.fitted else split for split in metrics]
+    splits = ["val (fitted)" if split == "val" and split in record.fitted else split for split in metrics]
     return numbers_table(["metric", *splits], *rows)
 
 
