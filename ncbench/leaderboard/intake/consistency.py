@@ -31,7 +31,8 @@ def select_counting(entries: Iterable[Entry], provenance: Provenance) -> tuple[l
     problems = [entry.exclusion for entry in by_path if entry.exclusion is not None]
     candidates = [entry for entry in by_path if entry.exclusion is None]
     if _contend(candidates):
-        candidates.sort(key=lambda entry: provenance.order(entry.path))
+        # Of those that came together, as all do where git knows nothing, the ones that correct others come last.
+        candidates.sort(key=lambda entry: (provenance.order(entry.path)[:-1], bool(entry.supersedes), entry.path))
     digests = {entry.digest: entry for entry in by_path}
     counting = _Counting(digests, provenance)
     for entry in candidates:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import json
 import math
 import re
 from collections import Counter
@@ -198,15 +199,26 @@ def _check_criterion(record: Record, criteria: Mapping[str, Criterion]) -> Crite
 
 def _read_recipe(record: Record) -> Recipe:
     """Return the recipe, its rule for choosing the epoch apart: that may be of a metric which is not known here."""
-    try:
-        recipe = Recipe.build({**record.recipe, "selection": "last"}, owner="the recipe")
-    except ConfigurationError as error:
-        raise RefusedError("recipe", str(error).rstrip(".")) from None
+    recipe = _recipe(json.dumps({**record.recipe, "selection": "last"}, sort_keys=True))
     built = recipe.as_dict()
     for key, value in record.recipe.items():
         if key != "selection" and (built[key] != value or isinstance(built[key], bool) != isinstance(value, bool)):
             raise RefusedError(f"recipe.{key}", f"it is {value!r}, and a run writes {built[key]!r}")
     return recipe
+
+
+@functools.lru_cache(maxsize=1024)  # an archive has few recipes
+def _recipe(text: str) -> Recipe:
+    try:
+        return Recipe.build(json.loads(text), owner="the recipe")
+    except ConfigurationError as error:
+        raise RefusedError("recipe", str(error).rstrip(".")) from None
+
+
+@functools.lru_cache(maxsize=1024)
+def _recipe_spec(recipe: Recipe, selection: str) -> str:
+    settings = recipe.spec("recipe").parameters
+    return str(Spec("recipe", {**settings, **({} if selection == "last" else {"selection": selection})}))
 
 
 def _check_run_id(record: Record, recipe: Recipe) -> None:
@@ -217,13 +229,12 @@ def _check_run_id(record: Record, recipe: Recipe) -> None:
         raise RefusedError(
             "base.run_id", f"it is {base.run_id!r}, and begins with {begins!r} by the method and the seed"
         )
-    settings = dict(recipe.spec("recipe").parameters) | ({} if selection == "last" else {"selection": selection})
     expected = [
         run_id(
             record.method.spec,
             record.dataset.spec,
             record.backbone.spec,
-            str(Spec("recipe", settings)),
+            _recipe_spec(recipe, selection),
             record.seed,
             synthetic=record.dataset.synthetic,
             allow_mismatch=allow_mismatch,

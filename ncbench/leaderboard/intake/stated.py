@@ -46,7 +46,8 @@ def check_ranges(record: Record, bounds: Mapping[str, tuple[float, float]]) -> N
             _check(numbers, f"selection.{criterion}.{split}", bounds)
     for entry in record.history:
         place = f"history.{entry.epoch - 1}"
-        _check({"lr": entry.lr}, place, {}, _AMOUNT)
+        if not 0 <= entry.lr <= LARGEST:
+            raise RefusedError(f"{place}.lr", f"it is {entry.lr!r}, and a learning rate is no less than 0")
         _check(entry.seconds, f"{place}.seconds", {}, _AMOUNT)
         _check({name: loss for name, loss in entry.losses.items() if loss is not None}, f"{place}.losses", {})
         for split, numbers in entry.metrics.items():
@@ -59,6 +60,9 @@ def _check(
     bounds: Mapping[str, tuple[float, float]],
     otherwise: tuple[float, float] = _ANY,
 ) -> None:
+    # By far the most are between 0 and 1, which every number may be; an archive has millions of them.
+    if not numbers or (min(numbers.values()) >= 0 and max(numbers.values()) <= 1):
+        return
     for name, value in numbers.items():
         least, largest = bounds.get(name, otherwise)
         if not (least - _SLACK <= value <= largest + _SLACK and -LARGEST <= value <= LARGEST):
