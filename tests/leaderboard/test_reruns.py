@@ -144,10 +144,6 @@ def test_another_version_is_named(board: Path) -> None:
 
 
 def _copied(content: dict[str, Any]) -> None:
-    content["created"] = make_record()["created"]
-
-
-def _same_timing(content: dict[str, Any]) -> None:
     content["timing"] = make_record()["timing"]
 
 
@@ -192,8 +188,7 @@ def _superseding(content: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "field", "refused"),
     [
-        (_copied, "created", True),
-        (_same_timing, "created", True),
+        (_copied, "timing", True),
         (_other_seed, "seed", True),
         (_other_recipe, "recipe.optimizer", True),
         (_other_parameter, "backbone.parameters.hidden", True),
@@ -339,7 +334,7 @@ def test_a_run_is_made_again_from_its_record_and_filed_beside_it(real: Path, tmp
     before = row_of(build(real))
     arguments = ("--output", str(tmp_path / "reruns"), "--device", "cpu", "--quiet")
     result = invoke(real, "rerun", before.id, *arguments)
-    assert (result.return_value, result.exception) == (0, None)
+    assert (result.return_value, str(result.exception)) == (0, "None")
     assert "in the record. " in result.stdout
     assert "It does not count as reproduced" in result.stdout
     filed = sorted(real.rglob("results/*/*/*.json"))

@@ -119,11 +119,8 @@ def _fault(rerun: Entry, original: Entry) -> Problem | None:
     excluded = rerun.exclusion
     if excluded is not None and not (diverged(rerun) and excluded.field == "status"):
         return excluded
-    timing = rerun.record.timing
-    if rerun.record.created == original.record.created or (timing and timing == original.record.timing):
-        return Problem(
-            rerun.path, "created", "it was made at the moment of the record that it repeats: it is a copy of it"
-        )
+    if rerun.record.timing and rerun.record.timing == original.record.timing:
+        return Problem(rerun.path, "timing", "it took to the last digit what the record that it repeats took: a copy")
     for field, ours, theirs in _settings(rerun, original):
         if ours != theirs:
             return Problem(rerun.path, field, f"it is {ours!r}, and {theirs!r} in the record that it repeats")
