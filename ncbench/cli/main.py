@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import signal
 import sys
 import traceback
 from typing import Any
@@ -95,4 +96,6 @@ def _exit_code() -> int:
         tell(f"Error: {lacking(error) or fault}")
         return 1
     finally:
+        # Python takes a while to end once torch is there, and an impatient Ctrl-C would only bring a traceback.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         supervisor.leave()
