@@ -52,6 +52,14 @@ class Backbone(nn.Module):
         self.input_shape = input_shape
         self.params = params
 
+    @classmethod
+    def input_scaling(cls, params: Any) -> str | None:
+        """Return the ``recipe.input_scaling`` that weights with these parameters were trained with.
+
+        It then takes the place of every other default, and no other is accepted. None, the default, accepts any.
+        """
+        return None
+
     @property
     def image_shape(self) -> tuple[int, ...]:
         """The same as `input_shape`, which was called so before there were feature vectors."""

@@ -15,6 +15,7 @@ from ncbench.contracts.parameters import Parameters
 from ncbench.contracts.specs import Spec, parse_scalar
 from ncbench.data.sources.manifest import Manifest, load_manifest
 from ncbench.discovery.registry import Registered, registry
+from ncbench.features.frozen import FrozenFeatures
 from ncbench.records.identity import run_id
 from ncbench.training.recipe import Recipe
 from ncbench.training.selection import effective_supervision, find_criterion
@@ -117,6 +118,8 @@ class Configuration:
         """
 
         def make(spec: str | None = None) -> Backbone:
+            if spec is None and is_frozen(self.backbone) and len(input_shape) == 1:
+                return FrozenFeatures(input_shape, Parameters())
             resolved = self.backbone if spec is None else _resolve("backbones", Spec.parse(spec), {})
             backbone: Backbone = resolved.factory(input_shape, resolved.params)
             if not isinstance(getattr(backbone, "feature_dim", None), int):
@@ -180,6 +183,7 @@ def resolve(
         raise ConfigurationError(f"{method} builds on no other run, so that {BASE}{next(iter(of_base))} means nothing.")
     own = {key: value for key, value in settings.items() if not key.startswith(BASE)}
     recipe_values = {**of_dataset, **(published.recipe if published else {}), **_recipe_settings(own)}
+    recipe_values |= _prescribed_by(resolved_backbone, own)
     declared = resolved_method.registered.card.supervision
     supervision = method_class.supervision(resolved_method.params, declared)
     if not declared.covers(supervision):
@@ -198,6 +202,30 @@ def resolve(
         if base_spec is None
         else resolve(base_spec, dataset, resolved_backbone.spec, seed, of_base, synthetic, allow_mismatch),
     )
+
+
+def _prescribed_by(backbone: Resolved, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the treatment of images that a backbone's weights prescribe, and that a frozen one does.
+
+    Raises:
+        ConfigurationError: The user asks for another one.
+    """
+    prescribed = {}
+    if (scaling := backbone.factory.input_scaling(backbone.params)) is not None:
+        prescribed["input_scaling"] = scaling
+    if is_frozen(backbone):
+        prescribed["augmentation"] = "none"
+    for key, value in prescribed.items():
+        if settings.get(f"recipe.{key}", value) != value:
+            raise ConfigurationError(
+                f"The backbone {backbone.spec} takes images with recipe.{key}={value}; leave out that setting."
+            )
+    return prescribed
+
+
+def is_frozen(backbone: Resolved) -> bool:
+    """Whether methods train on the features that the backbone gives once and for all."""
+    return bool(getattr(backbone.params, "frozen", False))
 
 
 def base_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -233,8 +261,8 @@ def refuse_unfit(configuration: Configuration, dataset: Dataset) -> None:
         val=known and has_val,
         hierarchy=dataset.hierarchy is not None,
     )
-    # The standard scaling needs a mean for each channel, which the manifest gives.
-    if configuration.recipe.input_scaling == "standard" and dataset.image_size is not None:
+    # The standard scaling needs a mean for each channel, which the manifest gives; that of given weights needs colours.
+    if configuration.recipe.input_scaling in ("standard", "centred") and dataset.image_size is not None:
         height, width = dataset.image_size
         try:
             configuration.make_backbone((len(configuration.manifest.channel_mean), height, width))()

@@ -34,8 +34,9 @@ class Recipe(Parameters):
     )
     schedule_every: int = Field(30, ge=1, description="epochs between the steps of the step schedule")
     schedule_factor: float = Field(0.1, gt=0, description="factor at each step of the step and thirds schedules")
-    input_scaling: Literal["unit", "standard", "unit_twice"] = Field(
-        "standard", description="x/255; (x/255 - mean)/std; or x/255/255, as published code for colored MNIST has it"
+    input_scaling: Literal["unit", "standard", "unit_twice", "centred"] = Field(
+        "standard",
+        description="x/255; (x/255 - mean)/std; x/255/255, as published code for colored MNIST has it; (x - 127)/128",
     )
     augmentation: Literal["none", "crop_flip", "resized_crop_flip"] = Field(
         "none", description="of training images, in batches on the device"

@@ -18,6 +18,7 @@ from ncbench.contracts.errors import ConfigurationError, DataError, NcbenchError
 from ncbench.data.files import clear_temporaries, from_home, locked
 from ncbench.data.store.open import Store
 from ncbench.data.store.prepare import prepare
+from ncbench.features.frozen import with_features
 from ncbench.records.archive import RESULT_FILE, RunResult
 from ncbench.records.folder import (
     CHECKPOINTS,
@@ -30,7 +31,7 @@ from ncbench.records.folder import (
     writable_folder,
 )
 from ncbench.training.checkpoints import newest_epoch
-from ncbench.training.configuration import Configuration, refuse_unfit, resolve
+from ncbench.training.configuration import Configuration, is_frozen, refuse_unfit, resolve
 from ncbench.training.evaluation import DivergedError
 from ncbench.training.interrupts import Interrupts
 from ncbench.training.loop import Reporter, Silent
@@ -134,7 +135,7 @@ class _Runner:
                 return earlier
             try:
                 started = time.perf_counter()
-                store = _prepare(configuration, self.data_root, self.warn)
+                store = _prepare(configuration, self.data_root, self.device, self.warn)
                 seconds = time.perf_counter() - started
                 base = None
                 if configuration.base is not None:
@@ -163,8 +164,13 @@ class _Runner:
         return earlier
 
 
-def _prepare(configuration: Configuration, data_root: str | Path | None, warn: Callable[[str], None]) -> Store:
-    """Open the dataset's store, once it is clear that the method, the backbone and the criterion can work on it."""
+def _prepare(
+    configuration: Configuration, data_root: str | Path | None, device: torch.device, warn: Callable[[str], None]
+) -> Store:
+    """Open the dataset's store, once it is clear that the method, the backbone and the criterion can work on it.
+
+    Where the backbone is frozen, its features take the place of the images.
+    """
     if configuration.synthetic:
         epochs = configuration.recipe.epochs
         shorter = "; --set recipe.epochs=1 makes it short" if epochs > 1 else ""
@@ -172,7 +178,7 @@ def _prepare(configuration: Configuration, data_root: str | Path | None, warn: C
             f"The synthetic twin of {configuration.dataset.name} is generated data, and its figures say nothing of "
             f"the real data's. The recipe holds all the same: {counted(epochs, 'epoch')}{shorter}."
         )
-    return prepare(
+    store = prepare(
         configuration.dataset.registered.card,
         configuration.dataset.params,
         data_root=None if data_root is None else Path(data_root),
@@ -181,6 +187,11 @@ def _prepare(configuration: Configuration, data_root: str | Path | None, warn: C
         report=warn,
         inspect=functools.partial(refuse_unfit, configuration),
     )
+    if not is_frozen(configuration.backbone) or len(store.splits["train"].input_shape) == 1:
+        return store
+    backbone = configuration.make_backbone(store.splits["train"].input_shape)()
+    scaling, manifest = configuration.recipe.input_scaling, configuration.manifest
+    return with_features(store, backbone, scaling, manifest.channel_mean, manifest.channel_std, device, warn)
 
 
 def _train(

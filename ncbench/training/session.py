@@ -32,7 +32,7 @@ from ncbench.records.archive import RESULT_FILE, RunResult, write_result
 from ncbench.records.folder import CHECKPOINTS, LOG_FILE, MODEL_FILE
 from ncbench.records.record import FEW_IMAGES, Record
 from ncbench.training.checkpoints import newest_epoch
-from ncbench.training.configuration import Configuration, load_metrics
+from ncbench.training.configuration import Configuration, is_frozen, load_metrics
 from ncbench.training.evaluation import Evaluator
 from ncbench.training.interrupts import Interrupts
 from ncbench.training.loop import Fitted, Reporter, RunState, fit, make_method, memory_format
@@ -126,10 +126,12 @@ class Session:
         if self.base is not None and configuration.base is not None:
             base = load_trained(configuration.base, store, self.base.folder, self.device)
         mean, std = configuration.manifest.channel_mean, configuration.manifest.channel_std
+        # What a frozen backbone made of the images, scaled as it wants them, is taken as it is.
+        inputs = recipe.model_copy(update={"input_scaling": "unit"}) if is_frozen(configuration.backbone) else recipe
         method = _make_method(configuration, store, self.device)
         fitted = fit(
             method,
-            load_splits(store, recipe, mean, std, self.device, memory_format(method)),
+            load_splits(store, inputs, mean, std, self.device, memory_format(method)),
             recipe,
             evaluator,
             self.state,

@@ -8,18 +8,31 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import torch
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 from torch import nn
 
 from ncbench import DataError, Parameters
 
 
 class WeightsParameters(Parameters):
-    """Parameters of every network of torchvision."""
+    """Parameters of every network that there are pretrained weights of."""
 
     weights: Literal["none", "imagenet"] = Field(
-        "none", description="initial weights: random, or torchvision's IMAGENET1K_V1 from a file on this machine"
+        "none",
+        description="initial weights: random, or ImageNet's from a file on this machine (torchvision's IMAGENET1K_V1)",
     )
+    frozen: bool = Field(
+        False,
+        description="whether the network stays as its weights are: it is run once over the data, without augmentation, "
+        "and methods train on the features",
+    )
+
+    @field_validator("frozen")
+    @classmethod
+    def _only_with_weights(cls, frozen: bool, given: ValidationInfo) -> bool:
+        if frozen and given.data.get("weights") == "none":
+            raise ValueError("a frozen network needs weights=imagenet")
+        return frozen
 
 
 def load_weights(network: nn.Module, name: str, weights: Any, current_key: Callable[[str], str]) -> None:
