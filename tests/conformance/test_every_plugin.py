@@ -18,7 +18,7 @@ VARIANTS = (
 # The whole kit takes these several seconds each; without the slow tests, cards and parameters alone are checked.
 LARGE = {
     *("tiered_imagenet_h", "resnet34", "resnet50", "wide_resnet", "vgg13", "vgg16", "vgg19"),
-    *("densenet121", "densenet169", "densenet201", "vit_b_16"),
+    *("densenet121", "densenet169", "densenet201", "vit_b_16", "efficientnet_lite0"),
 }
 OF_THE_CARD = {check.__name__ for check in (*CHECKS_OF_CARDS, *CHECKS_OF_PARAMETERS)}
 
@@ -49,6 +49,8 @@ def test_metrics(name: str) -> None:
 
 @pytest.mark.parametrize("name", whole("backbone"))
 def test_backbones(name: str) -> None:
+    if name == "efficientnet_lite0":
+        pytest.importorskip("efficientnet_lite_pytorch")
     assert (report := conformance.check(name, "backbone")).ok, str(report)
 
 
