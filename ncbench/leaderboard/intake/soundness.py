@@ -314,10 +314,12 @@ def _check_history(record: Record, criterion: Criterion | None) -> None:
         )
     if chosen.tied not in (None, tied):
         raise RefusedError(f"selection.{selection}.tied", f"it is {chosen.tied}, but by the history {tied} epochs are")
+    if chosen.smallest_group is None:
+        return
     sizes = Counter({(group.target, group.bias): 0 for group in record.groups.get("train", []) if group.count})
     sizes.update({(group.target, group.bias): group.count for group in record.groups.get("val", []) if group.count})
     smallest = min(sizes.values(), default=None)
-    if chosen.smallest_group not in (None, smallest):
+    if chosen.smallest_group != smallest:
         raise RefusedError(
             f"selection.{selection}.smallest_group", f"it is {chosen.smallest_group}, but by the counts {smallest}"
         )
