@@ -30,6 +30,8 @@ def writable_folder(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()  # without a name, where the system can: a kill leaves nothing
+    except FileNotFoundError as error:  # of a file system in which nothing can be made, such as /proc
+        raise ConfigurationError(f"{folder} cannot be made. Choose another --output.") from error
     except OSError as error:
         raise explain_write_error(error, folder) from error
     return folder

@@ -94,6 +94,15 @@ def test_scaling_in_batches_is_scikit_learns_and_folds_back(sizes, centre, sprea
     torch.testing.assert_close(features @ folded.T + shifted, scaling(features) @ weight.T + bias, rtol=1e-6, atol=1e-6)
 
 
+def test_units_that_are_nearly_dead_get_no_huge_weight():
+    features, _ = problem()
+    dead = torch.rand(len(features), 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 1e-8
+    scaling = Scaling.of([torch.cat([features, dead], dim=1)])
+    folded, _ = scaling.fold(torch.ones(3, features.shape[1] + 1, dtype=torch.float64), torch.zeros(3).double())
+    assert folded[:, -1].abs().max() <= folded[:, :-1].abs().max() * 10
+    torch.testing.assert_close(scaling.std[:-1], features.std(dim=0, correction=0))
+
+
 @given(st.integers(1, 50), st.integers(0, 5))
 def test_halves_deal_out_every_image_once(number, seed):
     first, second = halves(number, torch.Generator().manual_seed(seed))

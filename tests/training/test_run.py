@@ -303,6 +303,12 @@ def test_debug_shows_the_traceback(ncbench_run: Command) -> None:
     assert "Traceback" in ncbench_run("--method", "nothing", "--debug").stderr
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc")
+def test_an_output_that_cannot_be_made_is_said_to_be_that() -> None:
+    with pytest.raises(ConfigurationError, match=r"/proc/ncbench\S* cannot be made\. Choose another --output\."):
+        short_run(Path("/proc/ncbench"))
+
+
 def test_an_output_that_cannot_be_written_is_refused_before_training(tmp_path: Path, ncbench_run: Command) -> None:
     (tmp_path / "runs").write_text("a file where the folder should be")
     finished = ncbench_run("--set", "recipe.epochs=1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,12 +41,14 @@ def build(folder: Path) -> int:
     code is 3.
     """
     from ncbench.leaderboard.build import build as build_files
+    from ncbench.leaderboard.pages.wording import reruns_beside
 
     built = build_files(folder)
     for problem in built.left_out:
         tell(f"{'Refused' if problem.refused else 'Excluded'}: {problem}")
     rows = sum(len(section.rows) for table in built.datasets for section in table.sections)
-    click.echo(f"{built.counted} of {built.records} records count, in {rows} rows on {len(built.datasets)} datasets.")
+    counted = f"{built.counted} of {built.records} records count{reruns_beside(built)}"
+    click.echo(f"{counted}, in {rows} rows on {len(built.datasets)} datasets.")
     show(f"Written: {folder / 'leaderboard.json'}, {folder / 'README.md'}, {folder / 'site' / 'index.html'}")
     refused = sum(problem.refused for problem in built.left_out)
     if refused:
@@ -100,7 +103,7 @@ def submit(runs: tuple[Path, ...], folder: Path, supersedes: str | None) -> int:
     for row, seeds in dict.fromkeys(few):
         click.echo(f"Not ranked yet: {row}: {seeds} of the {MIN_SEEDS} seeds that a rank takes.")
     if any(outcome.new for outcome in outcomes):
-        click.echo("Next: run 'ncbench leaderboard build', and commit the leaderboard folder.")
+        _show_next_step(folder)
     return 1 if any(outcome.path is None for outcome in outcomes) else 0
 
 
@@ -138,8 +141,13 @@ def rerun(row: str, seed: int | None, folder: Path, quiet: bool, **others: Any) 
         click.echo(line)
     click.echo(f"{'Filed' if outcome.new else 'Already there'}: {outcome.path}")
     if outcome.new:
-        click.echo("Next: run 'ncbench leaderboard build', and commit the leaderboard folder.")
+        _show_next_step(folder)
     return {"diverged": 4, "differs": 1}.get(outcome.verdict, 0)
+
+
+def _show_next_step(folder: Path) -> None:
+    option = "" if folder == Path("leaderboard") else f" --board {shlex.quote(str(folder))}"
+    show(f"Next: run 'ncbench leaderboard build{option}', and commit {folder}.")
 
 
 def _print_changes(changes: list[Change], base: str | None) -> None:

@@ -54,7 +54,9 @@ def plot(runs: tuple[Path, ...], kind: str, output: Path | None) -> None:
         return
     paths = plot_curves(results, folder)
     if not paths:
-        raise ConfigurationError("There is nothing to draw: no run has finished an epoch.")
+        raise ConfigurationError(
+            "There are no curves to draw: no run has trained an epoch. A picture of what it learned: --kind geometry."
+        )
     _show(paths)
 
 

@@ -80,7 +80,7 @@ def balanced_subset(cell: Tensor, generator: torch.Generator) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Scaling:
-    """Features (x - mean) / std; of a feature that is constant, x - mean.
+    """Features (x - mean) / std; of a feature that is constant, or varies by no more than rounding does, x - mean.
 
     Args:
         mean: (d,) float64.
@@ -102,7 +102,9 @@ class Scaling:
             mean = mean.to(batch) + shift * len(batch) / total
             number = total
         std = (squares / number).sqrt()
-        constant = std <= _RESOLUTION * mean.abs()  # what float32 cannot tell from a constant is one
+        # What float32 cannot tell from a constant is one, and so is what it loses in a sum with the other features: the
+        # weights of nearly dead units would outweigh all others by as much.
+        constant = std <= _RESOLUTION * torch.maximum(mean.abs(), std.max())
         return cls(mean, torch.where(constant, 1.0, std))
 
     def __call__(self, features: Tensor) -> Tensor:
