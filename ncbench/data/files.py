@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import hashlib
 import os
+import platform
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +18,9 @@ import pydantic
 
 from ncbench.contracts.errors import ConfigurationError
 
-_TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)\.tmp", re.DOTALL)
+# Before 0.2 without a host.
+_TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)(-(?P<host>[0-9a-f]{12}))?\.tmp", re.DOTALL)
+_ABANDONED_SECONDS = 24 * 3600.0  # after which what another host was writing counts as left behind
 
 
 class Part(pydantic.BaseModel):
@@ -83,7 +89,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 def temporary_for(path: Path) -> Path:
     """Return where this process prepares what is to be moved to `path` when it is whole: a file or a folder."""
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    return path.with_name(f".{path.name}.{os.getpid()}-{_host()}.tmp")
 
 
 def is_temporary(name: str) -> bool:
@@ -94,6 +100,9 @@ def is_temporary(name: str) -> bool:
 def clear_temporaries(folder: Path, name: str | None = None) -> None:
     """Remove what killed processes left in a folder where they would have moved it to its place.
 
+    Whether a process of another host or container is alive cannot be seen from here: what it left is removed when it
+    was not written to for a day.
+
     Args:
         folder: Where to look; it need not exist.
         name: That of the file or folder it was to become; None for any.
@@ -101,7 +110,10 @@ def clear_temporaries(folder: Path, name: str | None = None) -> None:
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             found = _TEMPORARY.fullmatch(entry.name)
-            if found and name in (None, found["name"]) and not _alive(int(found["process"])):
+            if not found or name not in (None, found["name"]):
+                continue
+            own = found["host"] == _host()
+            if not _alive(int(found["process"])) if own else _abandoned(Path(entry.path)):
                 _remove(Path(entry.path))
 
 
@@ -111,6 +123,23 @@ def _remove(path: Path) -> None:
     else:
         with contextlib.suppress(OSError):
             path.unlink()
+
+
+@functools.cache
+def _host() -> str:
+    """Return 12 hexadecimal digits that stand for where process numbers mean the same: this host, or this container."""
+    parts = [platform.node()]
+    with contextlib.suppress(OSError):  # Linux alone has these
+        parts += [Path("/proc/sys/kernel/random/boot_id").read_text(), str(Path("/proc/self/ns/pid").readlink())]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+
+
+def _abandoned(path: Path) -> bool:
+    with contextlib.suppress(OSError):  # it was moved into place just now
+        inside = path.rglob("*") if path.is_dir() and not path.is_symlink() else ()
+        written = max(each.lstat().st_mtime for each in (path, *inside))
+        return bool(written < time.time() - _ABANDONED_SECONDS)
+    return False
 
 
 def _alive(process: int) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -56,31 +57,49 @@ def killed() -> int:
     return process.pid
 
 
+def left_by(process: int, path: Path) -> Path:
+    """What this process would write `path` to if it had that number."""
+    temporary = temporary_for(path)
+    return temporary.with_name(temporary.name.replace(f".{os.getpid()}-", f".{process}-"))
+
+
 def test_the_next_writer_of_a_file_removes_what_a_killed_one_left_of_it(tmp_path: Path, killed: int) -> None:
-    alive = os.getppid()
-    (tmp_path / f".a[1].json.{killed}.tmp").write_text("half")
-    (tmp_path / f".a[1].json.{alive}.tmp").write_text("of somebody who is writing")
-    (tmp_path / f".b.json.{killed}.tmp").write_text("of another file")
-    (tmp_path / f".a[1].json.x{killed}.tmp").write_text("of another program")
-    write_atomically(tmp_path / "a[1].json", b"whole")
-    assert {path.name for path in tmp_path.iterdir()} == {
-        "a[1].json",
-        f".a[1].json.{alive}.tmp",
-        f".b.json.{killed}.tmp",
-        f".a[1].json.x{killed}.tmp",
-    }
-    assert (tmp_path / "a[1].json").read_bytes() == b"whole"
+    path = tmp_path / "a[1].json"
+    left_by(killed, path).write_text("half")
+    kept = [left_by(os.getppid(), path), left_by(killed, tmp_path / "b.json"), tmp_path / f".a[1].json.x{killed}.tmp"]
+    for other in kept:
+        other.write_text("of somebody who is writing, of another file, of another program")
+    write_atomically(path, b"whole")
+    assert {*tmp_path.iterdir()} == {path, *kept}
+    assert path.read_bytes() == b"whole"
 
 
 def test_what_killed_processes_left_in_a_folder_is_removed_and_what_others_write_is_not(
     tmp_path: Path, killed: int
 ) -> None:
     for process in (killed, 10**30, 1):
-        (tmp_path / f".store.{process}.tmp" / "below").mkdir(parents=True)
-    (tmp_path / f".link.{killed}.tmp").symlink_to(tmp_path)
+        (left_by(process, tmp_path / "store") / "below").mkdir(parents=True)
+    left_by(killed, tmp_path / "link").symlink_to(tmp_path)
     clear_temporaries(tmp_path)
     clear_temporaries(tmp_path / "nowhere")
-    assert [path.name for path in tmp_path.iterdir()] == [".store.1.tmp"]
+    assert [*tmp_path.iterdir()] == [left_by(1, tmp_path / "store")]
+
+
+def test_what_another_host_writes_is_removed_once_nothing_was_written_to_it_for_a_day(
+    tmp_path: Path, killed: int
+) -> None:
+    names = [f".{name}.{killed}{host}.tmp" for name in ("new", "old", "mixed") for host in ("", "-0123456789ab")]
+    old = time.time() - 25 * 3600
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "features.npy").write_text("half")
+        if "new" not in name:
+            os.utime(tmp_path / name, (old, old))
+        if "old" in name:
+            os.utime(tmp_path / name / "features.npy", (old, old))
+    clear_temporaries(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {name for name in names if "old" not in name}
+    assert all(is_temporary(name) for name in names)
 
 
 def test_a_temporary_name_is_known_as_one(tmp_path: Path) -> None:

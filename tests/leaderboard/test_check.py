@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from ncbench.cli.commands.leaderboard import leaderboard
 from ncbench.contracts.errors import ConfigurationError, DataError, NcbenchError
+from ncbench.data.files import temporary_for
 from ncbench.leaderboard.build import build
 from ncbench.leaderboard.check import check
 from ncbench.leaderboard.tables.board import Board
@@ -59,7 +61,8 @@ def test_sound_records_pass_twice_and_nothing_is_written(committed: Path) -> Non
 
 def test_a_file_that_a_killed_submission_left_is_no_record(committed: Path, tmp_path: Path) -> None:
     (folder,) = (committed / "results").glob("*/erm")
-    left = folder / f".{'0' * 64}.json.{2**31}.tmp"
+    own = temporary_for(folder / f"{'0' * 64}.json")
+    left = own.with_name(own.name.replace(f".{os.getpid()}-", f".{2**31}-"))
     left.write_text("{")
     assert invoke(committed, "check", "--base", "main").return_value == 0
     assert invoke(committed, "build").return_value == 0

@@ -16,6 +16,7 @@ import torch
 
 import ncbench
 from ncbench import ConfigurationError, DataError, load_result
+from ncbench.data.files import temporary_for
 from ncbench.records.archive import RunResult
 from ncbench.training.checkpoints import load_latest_checkpoint, newest_epoch, save_checkpoint
 from tests import served
@@ -62,7 +63,8 @@ def test_what_a_killed_process_left_behind_is_cleared(tmp_path: Path) -> None:
         if moment == "before the record":
             (folder / "result.json").unlink()
         for name in ("result.json", "model.pt", "curves.svg"):
-            (folder / f".{name}.{2**31}.tmp").write_text("half")
+            own = temporary_for(folder / name)
+            own.with_name(own.name.replace(f".{os.getpid()}-", f".{2**31}-")).write_text("half")
         (folder / "checkpoints").mkdir()
         assert ncbench.run(**options, output=tmp_path, resume=True).status == "completed"
         assert {path.name for path in folder.iterdir()} == before, moment
