@@ -41,7 +41,8 @@ def kept_features(configuration: Configuration, data_root: Path | None) -> Store
     store = prepare(card, configuration.dataset.params, data_root=data_root)
     backbone = configuration.make_backbone(store.splits["train"].input_shape)()
     scaling, mean, std = configuration.recipe.input_scaling, manifest.channel_mean, manifest.channel_std
-    return with_features(store, backbone, scaling, mean, std, torch.device("cpu"), print)
+    plugin = configuration.backbone.registered.plugin
+    return with_features(store, backbone, plugin, scaling, mean, std, torch.device("cpu"), print)
 
 
 def ours(data_root: Path | None, seed: int) -> list[float]:

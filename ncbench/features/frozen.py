@@ -1,8 +1,9 @@
 """Features of a frozen backbone: computed once for every split of a store, and kept in the cache folder.
 
 A folder ``<cache>/features/<dataset>/<key>`` holds ``<split>.npy``, (N, D) float32, and the SHA-256 of each. The key is
-made of the store's fingerprint, which covers every pixel, of the backbone's weights and of how images are scaled. It is
-made in a folder of another name and moved into place when it is whole; a damaged one is made anew.
+made of all that they follow from: the store's fingerprint, which covers every pixel, the backbone's parameters, weights
+and plugin, how images are scaled, torch and the kind of device. It is made in a folder of another name and moved into
+place when it is whole; a damaged one is made anew.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from torch import Tensor
 
 from ncbench.contracts.method import Backbone
 from ncbench.contracts.parameters import Parameters
-from ncbench.data.files import locked, temporary_for
+from ncbench.data.files import clear_temporaries, locked, temporary_for
 from ncbench.data.loading.loader import Loader
 from ncbench.data.sources.roots import cache_folder, unwritable
 from ncbench.data.store.open import Store
+from ncbench.discovery.registry import Plugin
 
 _BATCH = 64
 _DIGESTS = "digests.json"
@@ -46,6 +48,7 @@ class FrozenFeatures(Backbone):
 def with_features(
     store: Store,
     backbone: Backbone,
+    plugin: Plugin,
     input_scaling: str,
     mean: Sequence[float],
     std: Sequence[float],
@@ -57,6 +60,7 @@ def with_features(
     Args:
         store: Of images.
         backbone: With its weights.
+        plugin: Which brings it.
         input_scaling: How images are scaled.
         mean: C channel means in [0, 1].
         std: C standard deviations in [0, 1].
@@ -66,7 +70,12 @@ def with_features(
     Raises:
         DataError: The cache folder cannot be written to.
     """
-    how = [1, store.fingerprint, _digest(backbone), input_scaling, [*mean], [*std]]
+    how = [
+        *(2, store.fingerprint, _digest(backbone), plugin.distribution, plugin.version),
+        *(input_scaling, [*mean], [*std], torch.__version__.partition("+")[0], device.type),
+        # Whether float32 is rounded to fewer digits on the way.
+        *(torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32),
+    ]
     key = hashlib.sha256(json.dumps(how).encode()).hexdigest()[:20]
     folder = cache_folder() / "features" / store.name / key
     found = _read(folder, store, backbone.feature_dim)
@@ -76,6 +85,7 @@ def with_features(
             with locked(folder.with_name(f".{key}.lock"), f"computing {folder}", say):
                 found = _read(folder, store, backbone.feature_dim)  # another process may have made them meanwhile
                 if found is None:
+                    clear_temporaries(folder.parent)  # gigabytes each, and other versions' keys do not come again
                     number = sum(map(len, store.splits.values()))
                     again = "are damaged; computing those" if folder.exists() else "are computed once, those"
                     say(f"The features in {folder} {again} of {number} images.")
@@ -135,9 +145,15 @@ def _file_digest(path: Path) -> str:
 
 
 def _digest(backbone: Backbone) -> str:
-    """Return a hash of what a backbone is and of everything it has learned."""
-    digest = hashlib.sha256(f"{type(backbone).__module__}.{type(backbone).__qualname__}".encode())
-    for name, value in sorted(backbone.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    """Return a hash of what a backbone is, of its parameters and of everything it has learned."""
+    kind = type(backbone)
+    digest = hashlib.sha256(json.dumps([kind.__module__, kind.__qualname__, backbone.params.as_dict()]).encode())
+    # Buffers need not be part of the state, and what is need not be a tensor.
+    for name, value in sorted({**dict(backbone.named_buffers()), **backbone.state_dict()}.items()):
+        if isinstance(value, Tensor):
+            digest.update(f"{name} {value.dtype} {[*value.shape]}".encode())
+            # As bytes, since numpy lacks some of torch's data types.
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        else:
+            digest.update(f"{name} {value!r}".encode())
     return digest.hexdigest()

@@ -190,8 +190,9 @@ def _prepare(
     if not is_frozen(configuration.backbone) or len(store.splits["train"].input_shape) == 1:
         return store
     backbone = configuration.make_backbone(store.splits["train"].input_shape)()
+    plugin = configuration.backbone.registered.plugin
     scaling, manifest = configuration.recipe.input_scaling, configuration.manifest
-    return with_features(store, backbone, scaling, manifest.channel_mean, manifest.channel_std, device, warn)
+    return with_features(store, backbone, plugin, scaling, manifest.channel_mean, manifest.channel_std, device, warn)
 
 
 def _train(

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from pydantic import Field
+from torch import Tensor
 from torchvision import models
 
 import ncbench
 from ncbench import ConfigurationError
 from ncbench.conformance.problem import SmallBackbone, images_of, make_problem
+from ncbench.data.files import temporary_for
 from ncbench.data.store.open import Store
+from ncbench.discovery.registry import Plugin
 from ncbench.features.frozen import with_features
 
 
@@ -29,9 +34,18 @@ def backbone() -> SmallBackbone:
     return SmallBackbone((3, 4, 4))
 
 
-def keep(store: Store, backbone: SmallBackbone, said: list[str] | None = None, scaling: str = "unit") -> Store:
-    mean, device = (0.5,) * 3, torch.device("cpu")
-    return with_features(store, backbone, scaling, mean, mean, device, [].append if said is None else said.append)
+PLUGIN = Plugin("plugin", "somebody", "1.0")
+
+
+def keep(
+    store: Store,
+    backbone: ncbench.Backbone,
+    said: list[str] | None = None,
+    scaling: str = "unit",
+    plugin: Plugin = PLUGIN,
+) -> Store:
+    mean, device, say = (0.5,) * 3, torch.device("cpu"), [].append if said is None else said.append
+    return with_features(store, backbone, plugin, scaling, mean, mean, device, say)
 
 
 def folders(cache: Path) -> list[Path]:
@@ -80,6 +94,60 @@ def test_other_weights_data_and_scalings_have_others(cache: Path, backbone: Smal
         backbone.layers[1].bias += 1
     keep(make_problem(), backbone)
     assert len(folders(cache)) == 4
+
+
+class Pool(ncbench.Backbone):
+    """No weights: what it does follows from a parameter, or from what the state leaves out."""
+
+    class Parameters(ncbench.Parameters):
+        pool: str = Field("avg", description="how pixels are pooled")
+
+    feature_dim = 3
+
+    def __init__(self, input_shape: tuple[int, ...], params: Any, scale: Tensor) -> None:
+        super().__init__(input_shape, params)
+        self.register_buffer("scale", scale, persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        pooled = images.mean((2, 3)) if self.params.pool == "avg" else images.amax((2, 3))
+        return pooled * self.scale
+
+    def get_extra_state(self) -> str:
+        return "no tensor"
+
+    def set_extra_state(self, state: str) -> None: ...
+
+
+def test_whatever_features_follow_from_has_others(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def check(pool: str, scale: Tensor, plugin: Plugin = PLUGIN) -> None:
+        backbone = Pool((3, 4, 4), Pool.Parameters(pool=pool), scale)
+        problem = make_problem()
+        expected = backbone(images_of(problem, "train"))
+        torch.testing.assert_close(
+            torch.tensor(keep(problem, backbone, plugin=plugin).splits["train"].inputs), expected
+        )
+
+    one = torch.tensor(1, dtype=torch.bfloat16)  # of no dimension, and of a type that numpy lacks
+    check("avg", one)
+    check("max", one)
+    check("avg", 2 * one)
+    monkeypatch.setattr(Pool, "forward", lambda self, images: -images.mean((2, 3)))
+    for distribution, version in (("somebody", "1.1"), ("else", "1.0")):
+        check("avg", one, Plugin("plugin", distribution, version))
+    monkeypatch.setattr(torch, "__version__", "0.1")
+    check("avg", one)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", not torch.backends.cudnn.allow_tf32)
+    check("avg", one)
+    assert len(folders(cache)) == 7
+
+
+def test_what_a_killed_process_left_is_removed(cache: Path, backbone: SmallBackbone) -> None:
+    keep(make_problem(), backbone)
+    own = temporary_for(cache / "another").name
+    (cache / own.replace(f".{os.getpid()}-", f".{10**30}-")).mkdir()
+    keep(make_problem(), backbone, scaling="centred")
+    assert not list(cache.glob("*.tmp"))
+    assert len(folders(cache)) == 2
 
 
 def test_what_is_broken_off_leaves_nothing(
