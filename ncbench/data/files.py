@@ -112,7 +112,7 @@ def clear_temporaries(folder: Path, name: str | None = None) -> None:
             found = _TEMPORARY.fullmatch(entry.name)
             if not found or name not in (None, found["name"]):
                 continue
-            own = found["host"] == _host()
+            own = found["host"] in (None, _host())  # earlier versions left out the host
             if not _alive(int(found["process"])) if own else _abandoned(Path(entry.path)):
                 _remove(Path(entry.path))
 
@@ -152,7 +152,10 @@ def _alive(process: int) -> bool:
         return False
     except PermissionError:
         return True
-    return True
+    try:  # one that has ended, and whose parent has not asked for it yet, writes nothing any more
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (OSError, UnicodeError, IndexError):  # not on Linux, or gone just now
+        return True
 
 
 @contextlib.contextmanager
