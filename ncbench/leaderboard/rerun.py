@@ -220,7 +220,7 @@ def _make(
         str(Spec(part.name, part.parameters))  # type: ignore[arg-type]  # scalars, or resolve says what is not
         for part in (record.method, record.dataset, record.backbone)
     )
-    settings = {f"recipe.{key}": value for key, value in record.recipe.items()}
+    settings = {**{f"recipe.{key}": value for key, value in record.recipe.items()}, **record.base_recipes}
     here = f"{original.path} was made by ncbench {record.environment.get('ncbench')}"
     try:
         configuration = resolve(method, dataset, backbone, record.seed, settings, synthetic=False)
@@ -240,8 +240,8 @@ def _make(
     base = configuration.base and configuration.base.run_id
     if base != (record.base and record.base.run_id):
         raise ConfigurationError(
-            f"This run builds on {record.base and record.base.run_id}, whose settings the record does not hold, and "
-            f"which is not what the defaults give here ({base}). {here}."
+            f"This run builds on {record.base and record.base.run_id}, and what its settings give here is {base}. "
+            f"{here}."
         )
     store = prepare(
         configuration.dataset.registered.card, configuration.dataset.params, data_root=data_root, report=warn

@@ -47,8 +47,9 @@ def by_data(results: Sequence[RunResult]) -> list[dict[str, list[RunResult]]]:
 
 
 def _settings(result: RunResult) -> dict[str, Any]:
-    """Return what a run's label does not say: its recipe, and which data it was on, if others than usual."""
-    return {**result.record.recipe, "fingerprint": result.record.dataset.fingerprint[:12]}
+    """Return what a run's label does not say: its recipe, what it builds on, and which data it was on."""
+    record = result.record
+    return {**record.recipe, **record.base_recipes, "fingerprint": record.dataset.fingerprint[:12]}
 
 
 def describe_choice(records: Sequence[Record]) -> str:

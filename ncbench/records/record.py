@@ -99,11 +99,18 @@ class BackbonePart(Part):
 
 
 class BasePart(Part):
-    """The finished run that this one builds on, and the SHA-256 of the model it left."""
+    """The finished run that this one builds on: of the same dataset, backbone and seed.
+
+    `model` is the SHA-256 of the model that it left. `parameters` are those of its method, and `recipe` is its own;
+    both are missing in the records written before they were there. `base` is the run that it builds on itself.
+    """
 
     run_id: Name
     method: Name
     model: Name
+    parameters: dict[str, JsonValue] | None = None
+    recipe: dict[str, JsonValue] | None = None
+    base: BasePart | None = None
 
 
 class Group(Part):
@@ -194,6 +201,25 @@ class Record(BaseModel):
     environment: dict[str, JsonValue]
     timing: Numbers
     created: datetime.datetime
+
+    @property
+    def bases(self) -> dict[str, BasePart]:
+        """The runs that this one builds on, the nearest first: ``"base."`` -> run, ``"base.base."`` -> the next."""
+        found: dict[str, BasePart] = {}
+        prefix, base = "base.", self.base
+        while base is not None:
+            found[prefix] = base
+            prefix, base = f"{prefix}base.", base.base
+        return found
+
+    @property
+    def base_recipes(self) -> dict[str, JsonValue]:
+        """Their recipes, as they are set: ``"base.recipe.KEY"`` -> value."""
+        return {
+            f"{prefix}recipe.{key}": value
+            for prefix, base in self.bases.items()
+            for key, value in (base.recipe or {}).items()
+        }
 
 
 def first_fault(error: ValidationError) -> tuple[str, str]:

@@ -310,7 +310,7 @@ def _make_method(configuration: Configuration, store: Store, device: torch.devic
     return make_method(chosen.factory, chosen.name, chosen.params, task, make_backbone).to(device)
 
 
-def _describe_base(base: RunResult, store: Store) -> dict[str, str]:
+def _describe_base(base: RunResult, store: Store) -> dict[str, Any]:
     """Return what the record says of the run that this one builds on.
 
     Raises:
@@ -330,7 +330,14 @@ def _describe_base(base: RunResult, store: Store) -> dict[str, str]:
         model = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise DataError(f"This run builds on {path}, which is not there. {_make_again(record.run_id)}") from error
-    return {"run_id": record.run_id, "method": record.method.spec, "model": model}
+    return {
+        "run_id": record.run_id,
+        "method": record.method.spec,
+        "model": model,
+        "parameters": record.method.parameters,
+        "recipe": record.recipe,
+        "base": record.base and record.base.model_dump(),
+    }
 
 
 def _make_again(run_id: str) -> str:

@@ -135,7 +135,12 @@ def inspect(data: bytes, catalogue: Catalogue) -> Entry:
                 version = manifest.version_of(record.dataset.spec, record.dataset.fingerprint) or version
                 todays_version = manifest.version
             method = catalogue.find("methods", record.method.name, record.method.plugin.distribution)
-            tuned = tuned_on_test(record, method.card if method else None, manifest)
+            cards = {
+                prefix: card
+                for prefix, base in record.bases.items()
+                for card in catalogue.own("methods", base.method.partition(":")[0])
+            }
+            tuned = tuned_on_test(record, method.card if method else None, manifest, cards)
         except RefusedError as error:
             # Not refused: the file may be right, and the card or the manifest another than when it was made.
             excluded = error.field, error.reason
@@ -173,7 +178,7 @@ def grouped(entries: Iterable[Entry], key: Callable[[Entry], Key]) -> dict[Key, 
 
 def _exclusion(record: Record, accuracies: Mapping[str, float], catalogue: Catalogue) -> tuple[str, str] | None:
     """Return why a record that is sound in itself does not count, as field and reason."""
-    primary, selection = record.primary_metric, str(record.recipe["selection"])
+    primary = record.primary_metric
     judged = catalogue.shown.get(primary)
     if record.dataset.synthetic:
         return "dataset.synthetic", "the run used generated data"
@@ -183,8 +188,13 @@ def _exclusion(record: Record, accuracies: Mapping[str, float], catalogue: Catal
         return "dataset.name", f"{THEORY!r} is a model of the theory, without test images; there is nothing to rank"
     if record.status != "completed":
         return "status", f"the run is {record.status}, not completed"
-    if selection not in catalogue.criteria:
-        return "recipe.selection", f"{selection!r} is not a rule of ncbench; an epoch chosen on test data never ranks"
+    for prefix, recipe in {"": record.recipe, **{place: base.recipe for place, base in record.bases.items()}}.items():
+        if recipe is None:
+            return f"{prefix}recipe", "the record does not say with which recipe the run it builds on was made"
+        selection = str(recipe["selection"])
+        if selection not in catalogue.criteria:
+            reason = f"{selection!r} is not a rule of ncbench; an epoch chosen on test data never ranks"
+            return f"{prefix}recipe.selection", reason
     for split in ("train", "test"):
         if split not in record.groups:
             return f"groups.{split}", "there are no counts to recompute the accuracies from"
@@ -206,4 +216,7 @@ def _configuration(record: Record, data: str) -> str:
     later does not part new seeds from old ones.
     """
     parts = [[part.spec, part.plugin.distribution] for part in (record.method, record.dataset, record.backbone)]
-    return content_hash(canonical([*parts, data, record.dataset.synthetic, record.dataset.mismatch, record.recipe]))
+    bases = [[base.method, base.recipe] for base in record.bases.values()]
+    return content_hash(
+        canonical([*parts, data, record.dataset.synthetic, record.dataset.mismatch, record.recipe, *bases])
+    )

@@ -23,7 +23,7 @@ from ncbench.leaderboard.intake.files import is_folder_name
 from ncbench.leaderboard.intake.problems import RefusedError
 from ncbench.leaderboard.intake.recompute import TOLERANCE
 from ncbench.records.identity import id_of, run_id
-from ncbench.records.record import Record
+from ncbench.records.record import BasePart, Record
 from ncbench.training.recipe import Recipe
 from ncbench.training.selection import Criterion
 
@@ -53,11 +53,12 @@ def check_alone(record: Record, criteria: Mapping[str, Criterion]) -> None:
         raise RefusedError(SUPERSEDES, "it is not the SHA-256 of a record")
     if read_claim(record) is not None and supersedes is not None:
         raise RefusedError(SUPERSEDES, "a rerun stands beside a record, and corrects none")
-    criterion = _check_criterion(record, criteria)
-    recipe = _read_recipe(record)
+    criterion = _check_criterion(record, record.recipe, criteria)
+    recipe = _read_recipe(record.recipe)
     if record.status == "completed" and (record.history or record.base is None):
         _check_epochs(record, recipe)
     _check_history(record, criterion)
+    _check_base(record, criteria)
     _check_run_id(record, recipe)
 
 
@@ -112,6 +113,7 @@ def _check_free_values(record: Record) -> None:
         "dataset.parameters": record.dataset.parameters,
         "backbone.parameters": record.backbone.parameters,
         "recipe": record.recipe,
+        "base": record.base and record.base.model_dump(),
         "environment": record.environment,
         "": record.model_extra,
     }
@@ -168,6 +170,14 @@ def _check_names(record: Record) -> None:
             f"{field}.plugin.distribution": part.plugin.distribution,
             f"{field}.plugin.version": part.plugin.version,
         }
+    for prefix, base in record.bases.items():
+        spec = _canonical_spec(base.method)
+        if spec is None:
+            raise RefusedError(f"{prefix}method", f"{base.method!r} is not a canonical spec")
+        for key, value in spec.parameters.items():
+            if base.parameters is not None and base.parameters.get(key) != value:
+                raise RefusedError(f"{prefix}parameters.{key}", f"it is not what the spec {base.method!r} says")
+        shown |= {f"{prefix}run_id": base.run_id, f"{prefix}method": base.method, f"{prefix}model": base.model}
     for field, text in shown.items():
         # isprintable() is false for line breaks, control characters, and marks that reorder the text around them.
         if not text.isprintable():
@@ -184,35 +194,37 @@ def _canonical_spec(text: str) -> Spec | None:
         return None
 
 
-def _check_criterion(record: Record, criteria: Mapping[str, Criterion]) -> Criterion | None:
+def _check_criterion(
+    record: Record, settings: Mapping[str, Any], criteria: Mapping[str, Criterion], prefix: str = ""
+) -> Criterion | None:
     """Check the settings that the board needs, and return the rule that chose the epoch; None if it is unknown."""
-    selection, epochs = record.recipe.get("selection"), record.recipe.get("epochs")
+    selection, epochs = settings.get("selection"), settings.get("epochs")
     if not isinstance(selection, str) or not selection.isprintable() or not 0 < len(selection) <= 200:
-        raise RefusedError("recipe.selection", "it is not the name of a selection rule")
+        raise RefusedError(f"{prefix}recipe.selection", "it is not the name of a selection rule")
     if not isinstance(epochs, int) or isinstance(epochs, bool) or epochs < 1:
-        raise RefusedError("recipe.epochs", "it is not a number of epochs")
+        raise RefusedError(f"{prefix}recipe.epochs", "it is not a number of epochs")
     criterion = criteria.get(selection)
     if criterion is not None and criterion.needs_bias and record.method.supervision.val != "bias":
         raise RefusedError("method.supervision.val", f"selection by {selection} uses bias labels, so it must be 'bias'")
     return criterion
 
 
-def _read_recipe(record: Record) -> Recipe:
+def _read_recipe(settings: Mapping[str, Any], prefix: str = "") -> Recipe:
     """Return the recipe, its rule for choosing the epoch apart: that may be of a metric which is not known here."""
-    recipe = _recipe(json.dumps({**record.recipe, "selection": "last"}, sort_keys=True))
+    try:
+        recipe = _recipe(json.dumps({**settings, "selection": "last"}, sort_keys=True))
+    except ConfigurationError as error:
+        raise RefusedError(f"{prefix}recipe", str(error).rstrip(".")) from None
     built = recipe.as_dict()
-    for key, value in record.recipe.items():
+    for key, value in settings.items():
         if key != "selection" and (built[key] != value or isinstance(built[key], bool) != isinstance(value, bool)):
-            raise RefusedError(f"recipe.{key}", f"it is {value!r}, and a run writes {built[key]!r}")
+            raise RefusedError(f"{prefix}recipe.{key}", f"it is {value!r}, and a run writes {built[key]!r}")
     return recipe
 
 
 @functools.lru_cache(maxsize=1024)  # an archive has few recipes
 def _recipe(text: str) -> Recipe:
-    try:
-        return Recipe.build(json.loads(text), owner="the recipe")
-    except ConfigurationError as error:
-        raise RefusedError("recipe", str(error).rstrip(".")) from None
+    return Recipe.build(json.loads(text), owner="the recipe")
 
 
 @functools.lru_cache(maxsize=1024)
@@ -221,17 +233,29 @@ def _recipe_spec(recipe: Recipe, selection: str) -> str:
     return str(Spec("recipe", {**settings, **({} if selection == "last" else {"selection": selection})}))
 
 
-def _check_run_id(record: Record, recipe: Recipe) -> None:
-    """Check that the id is what the configuration and the seed give, by the rule of today or the first one."""
-    base, selection = record.base, str(record.recipe["selection"])
-    begins = f"{base.method.partition(':')[0]}-{record.dataset.name}-s{record.seed}-" if base else ""
-    if base is not None and not base.run_id.startswith(begins):
-        raise RefusedError(
-            "base.run_id", f"it is {base.run_id!r}, and begins with {begins!r} by the method and the seed"
-        )
-    expected = [
+def _check_base(record: Record, criteria: Mapping[str, Criterion]) -> None:
+    """Check the recipe and the id of every run that a record builds on, as far as it says them."""
+    for prefix, base in record.bases.items():
+        begins = f"{base.method.partition(':')[0]}-{record.dataset.name}-s{record.seed}-"
+        if not base.run_id.startswith(begins):
+            raise RefusedError(
+                f"{prefix}run_id", f"it is {base.run_id!r}, and begins with {begins!r} by the method and the seed"
+            )
+        if base.recipe is None:
+            continue
+        _check_criterion(record, base.recipe, criteria, prefix)
+        recipe = _read_recipe(base.recipe, prefix)
+        expected = _run_ids(record, base.method, recipe, str(base.recipe["selection"]), base.base)
+        if base.run_id not in expected:
+            reason = f"it is {base.run_id!r}, but the configuration and the seed give {expected[0]!r}"
+            raise RefusedError(f"{prefix}run_id", reason)
+
+
+def _run_ids(record: Record, method: str, recipe: Recipe, selection: str, base: BasePart | None) -> list[str]:
+    """Return the ids that a run with the dataset, the backbone and the seed of a record may have."""
+    return [
         run_id(
-            record.method.spec,
+            method,
             record.dataset.spec,
             record.backbone.spec,
             _recipe_spec(recipe, selection),
@@ -242,6 +266,11 @@ def _check_run_id(record: Record, recipe: Recipe) -> None:
         )
         for allow_mismatch in ((True,) if record.dataset.mismatch else (False, True))
     ]
+
+
+def _check_run_id(record: Record, recipe: Recipe) -> None:
+    """Check that the id is what the configuration and the seed give, by the rule of today or the first one."""
+    expected = _run_ids(record, record.method.spec, recipe, str(record.recipe["selection"]), record.base)
     if record.run_id not in expected and record.run_id != _first_run_id(record):
         raise RefusedError(
             "run_id", f"it is {record.run_id!r}, but the configuration and the seed give {expected[0]!r}"

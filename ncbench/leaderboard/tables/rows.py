@@ -73,7 +73,7 @@ def _row(runs: Sequence[Entry], baseline: Sequence[Entry] | None, measures: Sequ
         method=_plugin([entry.record.method for entry in runs]),
         backbone=_plugin([entry.record.backbone for entry in runs]),
         epochs=first.epochs,
-        recipe=dict(sorted(first.record.recipe.items())),
+        recipe=dict(sorted({**first.record.recipe, **first.record.base_recipes}.items())),
         distinction="",
         metrics={name: _estimate([run.numbers[name] for run in runs]) for name in measures if name in shared},
         versus_erm=paired,

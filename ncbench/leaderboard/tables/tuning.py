@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ncbench.contracts.cards import MethodCard
@@ -10,7 +10,9 @@ from ncbench.data.sources.manifest import Manifest
 from ncbench.records.record import Record
 
 
-def tuned_on_test(record: Record, card: MethodCard | None, manifest: Manifest | None) -> str:
+def tuned_on_test(
+    record: Record, card: MethodCard | None, manifest: Manifest | None, bases: Mapping[str, MethodCard] | None = None
+) -> str:
     """Return which settings of a run were chosen by looking at test results, and how; empty if none is known to be.
 
     The card and the manifest decide, whoever submits the record and whenever it was made: a record that had to say it
@@ -20,17 +22,24 @@ def tuned_on_test(record: Record, card: MethodCard | None, manifest: Manifest | 
         record: Of the run.
         card: The method's; None if it is not known here.
         manifest: The dataset's; None if it is not known here.
+        bases: Those of the methods of the runs that it builds on, by the place of each, as ``"base."``.
     """
+    runs = [("", card, record.method.parameters, record.recipe)] + [
+        (prefix, (bases or {}).get(prefix), base.parameters or {}, base.recipe or {})
+        for prefix, base in record.bases.items()
+    ]
     found = []
-    for published in () if card is None else card.tuned_on_test.get(record.dataset.name, ()):
-        kept = _kept(published.parameters, record.method.parameters) + _kept(published.recipe, record.recipe)
-        found += [f"{', '.join(kept)} {published.tuned_on_test}"] if kept else []
-    if manifest is not None and manifest.tuned_on_test is not None:
-        tuned = {key: manifest.recipe[key] for key in manifest.tuned_on_test.keys}
-        kept = _kept(tuned, record.recipe)
-        found += [f"{', '.join(kept)} {manifest.tuned_on_test.reason}"] if kept else []
+    for prefix, of, parameters, recipe in runs:
+        for published in () if of is None else of.tuned_on_test.get(record.dataset.name, ()):
+            beyond = f"{prefix}recipe." if prefix else ""
+            kept = [*_kept(published.parameters, parameters, prefix), *_kept(published.recipe, recipe, beyond)]
+            found += [f"{', '.join(kept)} {published.tuned_on_test}"] if kept else []
+        if manifest is not None and manifest.tuned_on_test is not None:
+            tuned = {key: manifest.recipe[key] for key in manifest.tuned_on_test.keys}
+            kept = [*_kept(tuned, recipe, f"{prefix}recipe." if prefix else "")]
+            found += [f"{', '.join(kept)} {manifest.tuned_on_test.reason}"] if kept else []
     return "; ".join(found)
 
 
-def _kept(tuned: Mapping[str, Any], values: Mapping[str, Any]) -> list[str]:
-    return [f"{key}={value}" for key, value in tuned.items() if key in values and values[key] == value]
+def _kept(tuned: Mapping[str, Any], values: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    return (f"{prefix}{key}={value}" for key, value in tuned.items() if key in values and values[key] == value)
