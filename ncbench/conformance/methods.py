@@ -22,6 +22,7 @@ from ncbench.conformance.training import RECIPE, build, supervision, train
 from ncbench.contracts.cards import Published, Supervision
 from ncbench.contracts.errors import ConfigurationError
 from ncbench.contracts.method import Stage
+from ncbench.contracts.specs import Spec
 from ncbench.data.store.open import Store
 from ncbench.training.recipe import Recipe
 
@@ -48,6 +49,15 @@ def supervision_is_within_the_declared(subject: Subject) -> None:
         named = f"with {values}" if values else "by default"
         require(isinstance(used, Supervision), f"supervision() returns a {type(used).__name__} {named}")
         require(declared.covers(used), f"it uses {used} {named}, more than the {declared} on its card")
+
+
+def card_says_what_it_builds_on(subject: Subject) -> None:
+    """Its card names the method on whose runs it builds, and says whether it trains anything, as the board reads it."""
+    card, spec = subject.card, subject.factory.base(subject.params)
+    name = "" if spec is None else Spec.parse(spec).name
+    require(card.builds_on == name, f"it builds on {name!r}, but builds_on={card.builds_on!r} is on its card")
+    epochs = sum(stage.epochs for stage in subject.factory.stages(build(subject, make_problem()), 10))
+    require(card.trains == (epochs > 0), f"it has {epochs} epochs of 10, but trains={card.trains} is on its card")
 
 
 def stages_are_sound(subject: Subject) -> None:
@@ -172,6 +182,7 @@ CHECKS: Sequence[Property] = (
         builds_on(trains),
         (
             stages_are_sound,
+            card_says_what_it_builds_on,
             trains_on_any_number_of_classes,
             trains_on_images_of_any_shape,
             trains_with_any_number_of_attribute_values,

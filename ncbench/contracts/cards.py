@@ -155,6 +155,8 @@ class MethodCard(Card):
         supervision: The most that the method uses, over all its hyper-parameters.
         frame: Name of the configuration to which the classifier is frozen, for pictures: ``"simplex ETF"``, ...;
             empty if the classifier is learned.
+        builds_on: Name of the method on whose finished runs it builds; empty if it builds on none.
+        trains: Whether it trains anything by epochs; False if its stages are none.
         tuned_on_test: Dataset name -> settings that were chosen by looking at test results: its published ones that say
             so, and others that were ever used. The leaderboard reads them here, since importing the method would import
             torch.
@@ -165,6 +167,8 @@ class MethodCard(Card):
 
     supervision: Supervision
     frame: str = ""
+    builds_on: str = ""
+    trains: bool = True
     tuned_on_test: Mapping[str, Sequence[Published]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

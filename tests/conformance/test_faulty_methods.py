@@ -69,9 +69,17 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", ["Sound", "UsesEverySeam", "BuildsOnErm"])
 def test_the_sound_ones_pass(name: str) -> None:
-    report = conformance.check(card(name))
+    report = conformance.check(card(name, builds_on="erm" if name == "BuildsOnErm" else ""))
     assert report.ok, str(report)
     assert [outcome.check for outcome in report.outcomes if outcome.status == "skipped"] == ["card_imports_no_torch"]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("BuildsOnErm", {}), ("Sound", {"builds_on": "erm"}), ("Sound", {"trains": False})]
+)
+def test_a_card_that_says_otherwise_what_it_builds_on_fails(name: str, said: dict[str, object]) -> None:
+    failed = [outcome.check for outcome in conformance.check(card(name, **said)).outcomes if outcome.status == "failed"]
+    assert failed == ["card_says_what_it_builds_on"]
 
 
 @pytest.mark.parametrize(("name", "check"), (FAULTS | USING_THE_ATTRIBUTE).items())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 import ncbench
+from ncbench.discovery.registry import registry
 from ncbench.leaderboard.build import build
 from ncbench.leaderboard.intake.canonical import canonical
 from ncbench.leaderboard.intake.catalogue import Catalogue
@@ -20,8 +22,11 @@ from ncbench.leaderboard.rerun import rerun
 from ncbench.leaderboard.submit import submit
 from ncbench.records.archive import RunResult
 from ncbench.records.comparison import by_configuration
+from ncbench.records.identity import run_id
 from ncbench.records.record import Record
 from ncbench.training.configuration import resolve
+from ncbench.training.recipe import Recipe
+from tests.leaderboard.records import make_record, place, place_all, seeds
 
 Content = dict[str, Any]
 QUIET: dict[str, Any] = {"device": "cpu", "warn": lambda message: None}
@@ -135,3 +140,61 @@ def test_what_a_record_says_of_its_base_is_checked(made: dict[tuple[int, int], R
     with pytest.raises(RefusedError) as refused:
         inspected(changed)
     assert refused.value.field.startswith(field)
+
+
+def forged_as(method: str, content: Content) -> Content:
+    """Return a record that says it is of another method, with the id that this gives."""
+    changed = copy.deepcopy(content)
+    changed["method"] |= {"name": method, "spec": method, "parameters": {}}
+    changed["run_id"] = run_id(
+        method,
+        changed["dataset"]["spec"],
+        changed["backbone"]["spec"],
+        str(Recipe.build(changed["recipe"], owner="the recipe").spec("recipe")),
+        changed["seed"],
+        synthetic=False,
+        base=changed["base"] and changed["base"]["run_id"],
+    )
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("method", "built", "field"),
+    [("erm", True, "base"), ("shortcut_prime", True, "base"), ("crt", True, "history"), ("ncm", False, "base")],
+)
+def test_a_record_builds_on_what_its_method_builds_on_and_trains_if_that_does(
+    made: dict[tuple[int, int], RunResult], method: str, built: bool, field: str
+) -> None:
+    """Or a record without a history got around all that is checked of one."""
+    base = made[1, 0].record.base
+    assert base is not None
+    ran = made[1, 0] if built else ncbench.load_result(made[1, 0].folder.parent / base.run_id)
+    exclusion = inspected(forged_as(method, content(ran))).exclusion
+    assert exclusion is not None
+    assert exclusion.field == field
+
+
+def test_one_result_under_three_seeds_counts_once_without_a_history_too(
+    board: Path, made: dict[tuple[int, int], RunResult]
+) -> None:
+    record = content(made[1, 0])
+    for seed in range(3):
+        place(board, renamed({**copy.deepcopy(record), "seed": seed}))
+    built = build(board)
+    assert built.counted == 1
+    assert all("counts and metrics" in problem.reason for problem in built.left_out)
+
+
+def test_a_record_whose_dataset_cannot_be_imported_is_left_out_and_the_rest_is_built(
+    board: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a package is missing that the dataset needs."""
+    thinned = make_record(dataset="colored_mnist")
+    card = registry().find("datasets", "colored_mnist").card
+    monkeypatch.setitem(sys.modules, card.factory.partition(":")[0], None)
+    place_all(board, [*seeds(), thinned])
+    built = build(board)
+    assert built.counted == 3
+    (left,) = built.left_out
+    assert "it cannot be checked here: 'colored_mnist' cannot be used: importing" in left.reason
+    assert not left.refused

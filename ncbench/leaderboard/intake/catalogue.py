@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ncbench.contracts.cards import Measure, Supervision
+from ncbench.contracts.cards import Measure, MethodCard, Supervision
 from ncbench.contracts.errors import ConfigurationError, DataError
 from ncbench.data.sources.manifest import Manifest, load_manifest
 from ncbench.discovery.registry import Registered, registry
@@ -131,6 +131,7 @@ def check_against_card(record: Record, catalogue: Catalogue) -> str:
     method = catalogue.find("methods", record.method.name, record.method.plugin.distribution)
     if method is None:
         return "supervision as its author declares it: the method's card is not part of ncbench"
+    _check_base(record, method.card)
     stated = Supervision(**record.method.supervision.model_dump())
     by_bias = _selects_by_bias(record, catalogue)
     allowed = replace(method.card.supervision, val="bias") if by_bias else method.card.supervision
@@ -142,6 +143,16 @@ def check_against_card(record: Record, catalogue: Catalogue) -> str:
     if not stated.covers(allowed):
         return "states less supervision than its card allows"
     return ""
+
+
+def _check_base(record: Record, card: MethodCard) -> None:
+    """Check that a record builds on what its method builds on, and has epochs if that trains."""
+    base = "" if record.base is None else record.base.method.partition(":")[0]
+    if base != card.builds_on:
+        ours, theirs = base or "nothing", card.builds_on or "nothing"
+        raise RefusedError("base", f"it builds on {ours}, and {card.name!r} on {theirs}")
+    if card.trains != bool(record.history):
+        raise RefusedError("history", f"{card.name!r} {'trains' if card.trains else 'does not train'} by epochs")
 
 
 def _selects_by_bias(record: Record, catalogue: Catalogue) -> bool:

@@ -45,8 +45,8 @@ def select_counting(entries: Iterable[Entry], provenance: Provenance) -> tuple[l
 def _contend(entries: Sequence[Entry]) -> bool:
     """Whether it matters which of the entries came first."""
     runs = {_run(entry) for entry in entries}
-    losses = {_training(entry) for entry in entries}
-    return len(runs) < len(entries) or len(losses) < len(entries) or any(entry.supersedes for entry in entries)
+    trainings = {_training(entry) for entry in entries}
+    return len(runs) < len(entries) or len(trainings) < len(entries) or any(entry.supersedes for entry in entries)
 
 
 def _corrected(entry: Entry | None, digests: Mapping[str, Entry]) -> Iterator[Entry]:
@@ -61,7 +61,7 @@ def _run(entry: Entry) -> Hashable:
 
 
 def _training(entry: Entry) -> Hashable:
-    return entry.record.method.name, entry.record.dataset.spec, entry.losses
+    return entry.record.method.name, entry.record.dataset.spec, entry.training
 
 
 def _subject(entry: Entry) -> Hashable:
@@ -105,8 +105,7 @@ class _Counting:
             self._corrections[corrected.digest] = entry
         self.entries[entry.digest] = entry
         self._runs[_run(entry)] = entry
-        if entry.losses is not None:
-            self._trainings.setdefault(_training(entry), entry)
+        self._trainings.setdefault(_training(entry), entry)
 
     def _refused(self, entry: Entry, corrected: Entry | None) -> tuple[str, str] | None:
         """Return why an entry cannot count beside those that do, as field and reason."""
@@ -124,9 +123,10 @@ class _Counting:
         rival = self._runs.get(_run(entry))
         if rival is not None and rival is not corrected:
             return "seed", f"{rival.path} is of the same configuration and seed; a correction must supersede it"
-        rival = None if entry.losses is None else self._trainings.get(_training(entry))
+        rival = self._trainings.get(_training(entry))
         if rival is not None and rival is not corrected and rival.record.seed != entry.record.seed:
-            return "history", f"its losses equal those of {rival.path}, another seed, to the last digit"
+            what = "its losses, or without epochs its counts and metrics,"
+            return "history", f"{what} equal those of {rival.path}, another seed, to the last digit"
         return None
 
 

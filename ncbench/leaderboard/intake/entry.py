@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import pydantic_core
 
+from ncbench.contracts.errors import PluginError
 from ncbench.leaderboard.intake.canonical import canonical, content_hash, parse_record
 from ncbench.leaderboard.intake.catalogue import (
     BUILT_IN,
@@ -45,7 +46,8 @@ class Entry:
             split, and the primary metric.
         version: Of the data: as the manifest knows their fingerprint, else as the record says; None if unknown.
         todays_version: Of the data as they are read today; None if unknown.
-        losses: SHA-256 of the losses of every epoch, which no two seeds share to the last digit; None without epochs.
+        training: SHA-256 of what no two seeds share to the last digit: the losses of every epoch, or where there are no
+            epochs the counts and the metrics.
         history: The curves that the pages draw.
         tuned_on_test: Which settings were chosen by looking at test results, and how; empty if none is known to be.
         note: What a reader should know of the supervision; may be empty.
@@ -61,7 +63,7 @@ class Entry:
     data: str
     version: str | None
     todays_version: str | None
-    losses: str | None
+    training: str
     history: History
     tuned_on_test: str
     note: str
@@ -144,6 +146,8 @@ def inspect(data: bytes, catalogue: Catalogue) -> Entry:
         except RefusedError as error:
             # Not refused: the file may be right, and the card or the manifest another than when it was made.
             excluded = error.field, error.reason
+        except PluginError as error:  # a package that its dataset imports is not installed
+            excluded = "", f"it cannot be checked here: {plain(str(error)).rstrip('.')}"
     return Entry(
         record=record.model_copy(update={"groups": {}, "history": [], "metrics": {}, "selection": _chosen(record)}),
         digest=digest,
@@ -154,7 +158,7 @@ def inspect(data: bytes, catalogue: Catalogue) -> Entry:
         data=on,
         version=version,
         todays_version=todays_version,
-        losses=_hash([epoch.losses for epoch in record.history]) if record.history else None,
+        training=_hash([epoch.losses for epoch in record.history] or [record.groups, record.metrics]),
         history=read_history(record),
         tuned_on_test=tuned,
         note=note,

@@ -17,6 +17,8 @@ CARDS = [
         citation="Kirichenko, Izmailov, Wilson. Last Layer Re-Training is Sufficient for Robustness to Spurious "
         "Correlations. ICLR 2023.",
         supervision=Supervision(train="bias", val="bias"),
+        builds_on="erm",
+        trains=False,
     ),
     MethodCard(
         name="crt",
@@ -24,6 +26,7 @@ CARDS = [
         factory="ncbench_methods.last_layer.crt:CRT",
         citation=_KANG,
         supervision=Supervision(train="bias"),
+        builds_on="erm",
     ),
     MethodCard(
         name="tau_norm",
@@ -31,6 +34,8 @@ CARDS = [
         factory="ncbench_methods.last_layer.tau_norm:TauNorm",
         citation=_KANG,
         supervision=Supervision(),
+        builds_on="erm",
+        trains=False,
     ),
     MethodCard(
         name="ncm",
@@ -38,5 +43,7 @@ CARDS = [
         factory="ncbench_methods.last_layer.ncm:NCM",
         citation=_KANG,
         supervision=Supervision(),
+        builds_on="erm",
+        trains=False,
     ),
 ]
