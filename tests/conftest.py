@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,14 +29,6 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NCBENCH_CACHE", str(folder))
         yield folder
-
-
-@pytest.fixture(autouse=True)
-def ctrl_c_as_before() -> Iterator[None]:
-    """Hear Ctrl-C again after a command in this process, which ends by ignoring it."""
-    before = signal.getsignal(signal.SIGINT)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

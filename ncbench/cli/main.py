@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import faulthandler
 import signal
 import sys
@@ -97,5 +98,5 @@ def _exit_code() -> int:
         return 1
     finally:
         # Python takes a while to end once torch is there, and an impatient Ctrl-C would only bring a traceback.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
         supervisor.leave()

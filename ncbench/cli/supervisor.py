@@ -5,27 +5,32 @@ process can put it right then, and with exit code 0 it would look like success. 
 the run, and the command ends with 1.
 
 Both are in one process group, so that the terminal's Ctrl-C and Ctrl-Z reach both, and the parent hands on what is sent
-to it alone. If it is killed itself, so is its child.
+to it alone: of what was sent to the group, as ``timeout`` and notebooks do, the child has told it. If the parent is
+killed, so is its child.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 from ncbench.cli.terminal import tell
 from ncbench.discovery import last_words
+from ncbench.training.interrupts import TERMINATING
 
 _PR_SET_PDEATHSIG = 1
 _SI_KERNEL = 0x80
-_FAULTS = frozenset({"SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGSYS", "SIGTRAP"})
+_FAULTS = ("SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGSYS", "SIGTRAP")
+_TOGETHER_SECONDS = 0.2  # within which equal signals to the parent and its child are one: timeout sends it to each
 
 
 def go_on_supervised() -> None:
@@ -36,12 +41,15 @@ def go_on_supervised() -> None:
     """
     if sys.platform != "linux" or "torch" in sys.modules or threading.active_count() > 1:
         return
-    awaited = {signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1}
+    # A daemon may have left it ignored. No child would be heard of then, and the codes of the child's own be lost.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     descriptor, parent = os.memfd_create("ncbench"), os.getpid()
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
+    hearing, heard = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, signal.SIGINT, *TERMINATING})
     child = os.fork()
     if child:
-        _end_as(_wait(child, awaited), last_words.read(descriptor), mask)
+        _end_as(_wait(child, hearing), last_words.read(descriptor), mask)
+    signal.set_wakeup_fd(heard, warn_on_full_buffer=False)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it was killed before it could be heard
         os.kill(os.getpid(), signal.SIGKILL)
@@ -54,27 +62,37 @@ def leave() -> None:
     last_words.note(done=True)
 
 
-def _wait(child: int, awaited: set[signal.Signals]) -> int:
-    """Return how the child ended: its exit code, or a negative signal."""
+def _wait(child: int, hearing: int) -> int:
+    """Return how the child ended: its exit code, or a negative signal.
+
+    Args:
+        child: Its number.
+        hearing: What the child reads signals into, as soon as they reach it: a byte each, its number.
+    """
     while True:
-        heard = signal.sigwaitinfo(awaited)
-        if heard.si_signo != signal.SIGCHLD:
-            if heard.si_code != _SI_KERNEL:  # what the terminal sends reaches the child as well
-                os.kill(child, heard.si_signo)
+        sent = signal.sigwaitinfo({signal.SIGCHLD, signal.SIGINT, *TERMINATING})
+        if sent.si_signo == signal.SIGCHLD:
+            ended, status = os.waitpid(child, os.WNOHANG)
+            if ended:
+                return os.waitstatus_to_exitcode(status)
             continue
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
-            return os.waitstatus_to_exitcode(status)
+        time.sleep(_TOGETHER_SECONDS)
+        signal.sigtimedwait({sent.si_signo}, 0)
+        heard = b""
+        with contextlib.suppress(BlockingIOError):
+            heard = os.read(hearing, 1 << 16)
+        if sent.si_signo not in heard and sent.si_code != _SI_KERNEL:  # the terminal's, even if the child ignores it
+            os.kill(child, sent.si_signo)
 
 
 def _end_as(code: int, words: Mapping[str, Any], mask: set[int | signal.Signals]) -> NoReturn:
-    by_itself = code >= 0 or signal.Signals(-code).name in _FAULTS
+    by_itself = code >= 0 or -code in {signal.Signals[name] for name in _FAULTS}
     if by_itself and "done" not in words:
         _speak(code, words)
         code = 1
     sys.stderr.flush()
     if code < 0:  # by a signal from outside, as where memory ran out, or when the work was done
-        if -code != signal.SIGKILL:
+        with contextlib.suppress(OSError):  # SIGKILL has nothing else
             signal.signal(-code, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.kill(os.getpid(), -code)

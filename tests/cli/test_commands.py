@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,14 @@ def test_light_commands_import_nothing_heavy(arguments: list[str]) -> None:
     imported = {line.rpartition("|")[2].strip() for line in traced.stderr.splitlines()}
     assert "ncbench.cli.main" in imported
     assert not imported & {"torch", "numpy", "matplotlib", "sklearn", "pydantic", "datasets"}
+
+
+def test_a_command_in_this_process_leaves_ctrl_c_as_it_was_and_runs_in_any_thread(cli: Cli) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    assert cli("--version")[0] == 0
+    assert signal.getsignal(signal.SIGINT) is before
+    with ThreadPoolExecutor() as pool:
+        assert pool.submit(cli, "--version").result()[0] == 0
 
 
 @pytest.mark.parametrize("kind", ["datasets", "methods", "metrics", "backbones"])

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -110,18 +110,56 @@ def printed(terminal: int) -> str:
     return text.decode()
 
 
-def test_ctrl_c_is_heard_once_whether_the_terminal_or_a_process_sends_it(site: Path, tmp_path: Path) -> None:
-    for number, name in enumerate(("terminal", "process")):
-        with training(tmp_path / name) as (process, terminal):
-            if number:
-                os.kill(process, signal.SIGINT)
-            else:
-                os.write(terminal, b"\x03")
-            text = printed(terminal)
-            assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 130
-        assert re.search(r"--resume goes on after epoch \d+\.", text), text  # and repeats none: one was not too many
-        (path,) = (tmp_path / name).glob("*/result.json")
-        assert json.loads(path.read_text())["status"] == "interrupted"
+def to_process_and_group(process: int, number: int) -> None:
+    """As ``timeout`` sends it."""
+    os.kill(process, number)
+    os.killpg(process, number)
+
+
+@pytest.mark.parametrize(
+    ("send", "number"),
+    [
+        (None, signal.SIGINT),  # the terminal does
+        (os.kill, signal.SIGINT),
+        (os.killpg, signal.SIGINT),
+        (to_process_and_group, signal.SIGINT),
+        (os.killpg, signal.SIGTERM),
+        (os.kill, signal.SIGXCPU),
+        (os.killpg, signal.SIGXCPU),
+    ],
+)
+def test_an_interrupt_is_heard_once_whoever_is_sent_it(
+    site: Path, tmp_path: Path, send: Callable[[int, int], None] | None, number: signal.Signals
+) -> None:
+    with training(tmp_path / "runs") as (process, terminal):
+        if send is None:
+            os.write(terminal, b"\x03")
+        else:
+            send(process, number)
+        text = printed(terminal)
+        assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 130
+    assert re.search(r"--resume goes on after epoch \d+\.", text), text  # and repeats none: one was not too many
+    (path,) = (tmp_path / "runs").glob("*/result.json")
+    assert json.loads(path.read_text())["status"] == "interrupted"
+
+
+def test_a_command_ends_where_its_parent_ignores_the_ends_of_children() -> None:
+    def ignore() -> None:
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+
+    with subprocess.Popen(command("--version"), stdout=subprocess.PIPE, preexec_fn=ignore) as process:
+        try:
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
+
+
+def test_a_command_that_a_real_time_signal_ends_ends_by_it(site: Path, tmp_path: Path) -> None:
+    arguments = command("run", "--method", "ends", "--output", tmp_path / "runs")
+    how = f"os.kill(os.getpid(), {signal.SIGRTMIN + 1})"
+    ended = subprocess.run(arguments, env={**os.environ, "HOW": how}, capture_output=True, text=True)
+    assert ended.returncode == -(signal.SIGRTMIN + 1)
+    assert "Traceback" not in ended.stderr
 
 
 def test_a_run_that_is_killed_is_gone_at_once_and_goes_on_when_it_is_resumed(site: Path, tmp_path: Path) -> None:

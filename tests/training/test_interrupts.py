@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from ncbench import load_result
 from ncbench.records.archive import RunResult
 from ncbench.training.checkpoints import newest_epoch
 from ncbench.training.evaluation import Evaluator, SplitResult
-from ncbench.training.interrupts import TERMINATING, terminated_as_interrupted
+from ncbench.training.interrupts import LIFELINE, TERMINATING, terminated_as_interrupted
 from ncbench.training.loop import Silent
 
 from .conftest import without_times
@@ -189,3 +191,26 @@ def test_an_interrupt_in_an_evaluation_leaves_no_half_epoch(tmp_path: Path, monk
     _, done, kept, _ = interrupted(tmp_path, Interrupting(0, []), checkpoint_seconds=0)
     assert done == kept
     assert done >= 1
+
+
+ORPHAN = """
+import os, signal, sys, time
+from ncbench.discovery import last_words
+from ncbench.training import interrupts
+last_words.keep_in(os.open(sys.argv[1], os.O_RDWR))
+last_words.note(who="erm", record={"status": "failed"})
+interrupts._GRACE_SECONDS = 0
+signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as where it is lost in a long computation
+interrupts.end_with_launcher()
+time.sleep(600)
+"""
+
+
+def test_a_run_that_outlives_its_launcher_is_cut_off_and_has_not_failed(tmp_path: Path) -> None:
+    words = tmp_path / "words"
+    words.touch()
+    environment = {**os.environ, LIFELINE: "1"}
+    command = [sys.executable, "-c", ORPHAN, str(words)]
+    ended = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, check=False)
+    assert ended.returncode == 1
+    assert json.loads(words.read_text()) == {"done": True}
