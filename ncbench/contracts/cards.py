@@ -7,11 +7,13 @@ A card names its implementation as ``"package.module:Class"``; the module is imp
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib
 import math
+import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, cast, get_args, get_type_hints
 
@@ -23,6 +25,21 @@ NAME = re.compile(r"[a-z][a-z0-9_]*")
 LabelUse = Literal["none", "bias"]
 _USES = get_args(LabelUse)
 SplitName = Literal["train", "val", "test"]
+
+
+@contextlib.contextmanager
+def stdout_to_stderr() -> Iterator[None]:
+    """Send what is printed to standard output to standard error, also by libraries and programs that a block calls."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+        with contextlib.suppress(OSError):  # either of them may be closed
+            kept = os.dup(1)
+            stack.callback(os.close, kept)
+            os.dup2(2, 1)
+            stack.callback(os.dup2, kept, 1)
+            if os.name == "posix":  # libraries in C keep what they print until the process ends, unless they are told
+                stack.callback(ctypes.CDLL(None).fflush, None)
+        yield
 
 
 @dataclass(frozen=True)
@@ -105,7 +122,7 @@ class Card:
         """
         module, _, attribute = self.factory.partition(":")
         try:
-            with contextlib.redirect_stdout(sys.stderr):  # where `--json` prints nobody else may
+            with stdout_to_stderr():  # where `--json` prints nobody else may
                 return getattr(importlib.import_module(module), attribute)
         except KeyboardInterrupt:
             raise

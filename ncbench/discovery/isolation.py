@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
 
+from ncbench.contracts.cards import stdout_to_stderr
 from ncbench.contracts.errors import PluginError, described
 
 LONGEST_SECONDS = 30.0
@@ -46,19 +45,6 @@ def contained() -> Iterator[None]:
         raise
     except BaseException as error:
         raise PluginError(described(error)) from error
-
-
-@contextlib.contextmanager
-def stdout_to_stderr() -> Iterator[None]:
-    """Send what is printed to standard output to standard error, also by libraries and programs that a block calls."""
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(contextlib.redirect_stdout(sys.stderr))
-        with contextlib.suppress(OSError):  # either of them may be closed
-            kept = os.dup(1)
-            stack.callback(os.close, kept)
-            os.dup2(2, 1)
-            stack.callback(os.dup2, kept, 1)
-        yield
 
 
 @contextlib.contextmanager

@@ -23,10 +23,19 @@ from typing import Any
 import pluggy
 
 from ncbench.contracts import hookspecs
-from ncbench.contracts.cards import BackboneCard, Card, DatasetCard, LauncherCard, Measure, MethodCard, MetricCard
+from ncbench.contracts.cards import (
+    BackboneCard,
+    Card,
+    DatasetCard,
+    LauncherCard,
+    Measure,
+    MethodCard,
+    MetricCard,
+    stdout_to_stderr,
+)
 from ncbench.contracts.errors import PluginError, described, unknown_name
 from ncbench.discovery import last_words
-from ncbench.discovery.isolation import contained, stdout_to_stderr
+from ncbench.discovery.isolation import contained
 
 GROUP = "ncbench"
 KINDS: Mapping[str, type[Card]] = {

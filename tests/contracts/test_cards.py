@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -87,3 +91,23 @@ def test_metrics_in_another_form_are_refused(metrics: Any) -> None:
 def test_how_a_value_is_shown(fields: dict[str, Any], value: float, plain: str, signed: str) -> None:
     measure = Measure(label="mine", direction="higher", **fields)
     assert (measure.text(value), measure.text(value, signed=True)) == (plain, signed)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="C is asked by another name")
+def test_what_an_import_prints_goes_to_standard_error_whatever_prints_it(tmp_path: Path) -> None:
+    (tmp_path / "talkative.py").write_text(
+        "import ctypes, os\n"
+        "ctypes.CDLL(None).puts(b'printed by C')\n"
+        "print('printed by Python')\n"
+        "os.system('echo printed by a program')\n"
+        "class Talkative: ...\n"
+    )
+    code = (
+        "from ncbench import LauncherCard\n"
+        "LauncherCard(name='mine', summary='One line.', factory='talkative:Talkative').load()\n"
+        "print('[]')"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    ended = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert ended.stdout == "[]\n"
+    assert sorted(ended.stderr.splitlines()) == ["printed by C", "printed by Python", "printed by a program"]

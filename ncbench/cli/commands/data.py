@@ -14,9 +14,9 @@ import click
 
 from ncbench.cli import options
 from ncbench.cli.terminal import show, tell, wrapped
+from ncbench.contracts.cards import stdout_to_stderr
 from ncbench.contracts.errors import ConfigurationError, DataError, NcbenchError, counted, described, one_line
 from ncbench.contracts.specs import Spec
-from ncbench.discovery.isolation import stdout_to_stderr
 from ncbench.discovery.registry import registry
 
 if TYPE_CHECKING:
