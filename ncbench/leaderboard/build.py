@@ -91,7 +91,7 @@ def _read_entry(folder: Path, path: str, catalogue: Catalogue) -> Entry:
 
 
 def build_board(archive: Archive, reported: Sequence[ReportedTable]) -> Board:
-    """Compute the board from what was read; a pure function of its arguments.
+    """Compute the board from what was read, and where records contend or correct one another, from git's history.
 
     Args:
         archive: The records.

@@ -12,7 +12,7 @@ from ncbench.leaderboard.build import Archive, build_board, read_archive, render
 from ncbench.leaderboard.intake.canonical import is_canonical
 from ncbench.leaderboard.intake.catalogue import Catalogue
 from ncbench.leaderboard.intake.files import read_file
-from ncbench.leaderboard.intake.git_base import Base, author_of
+from ncbench.leaderboard.intake.git_base import Base
 from ncbench.leaderboard.intake.problems import plain
 from ncbench.leaderboard.pages.wording import Wording
 from ncbench.leaderboard.tables.board import Board
@@ -70,7 +70,7 @@ def check(folder: Path, reference: str | None = None) -> Verdict:
         for entry in [*archive.entries, *archive.reruns]
         if not is_canonical(read_file(folder / entry.path))
     ]
-    failures += [] if base is None else [*_lost(base), *_untrue_claims(folder, archive, base)]
+    failures += [] if base is None else [*_lost(base), *_untrue_claims(archive, base)]
     failures += [
         f"{name}: it is not what the records give; run 'ncbench leaderboard build' and commit it."
         for name, content in rendered(board).items()
@@ -97,15 +97,15 @@ def _lost(base: Base) -> Iterator[str]:
         yield f"{plain(path)}: the record was {rule}."
 
 
-def _untrue_claims(folder: Path, archive: Archive, base: Base) -> Iterator[str]:
+def _untrue_claims(archive: Archive, base: Base) -> Iterator[str]:
     """Yield one line for each new rerun that names other authors than git does."""
     paths = {entry.digest: entry.path for entry in archive.entries}
     for rerun in archive.reruns:
         claim = rerun.claim
-        made = author_of(folder, rerun.path)
+        made = archive.provenance.placed(rerun.path)
         if claim is None or made is None or claim.of not in paths or base.read(rerun.path) is not None:
             continue  # it is not committed yet, or was checked when it was new
-        placed = author_of(folder, paths[claim.of])
+        placed = archive.provenance.placed(paths[claim.of])
         for field, name, author in (("by", claim.by, made), ("submitter", claim.submitter, placed)):
             if name is not None and (author is None or plain(author.name) != plain(name)):
                 known = "nobody" if author is None else repr(plain(author.name))

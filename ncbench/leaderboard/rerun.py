@@ -17,7 +17,7 @@ from ncbench.leaderboard.intake.catalogue import Catalogue
 from ncbench.leaderboard.intake.claim import RERUN, Claim
 from ncbench.leaderboard.intake.consistency import select_counting
 from ncbench.leaderboard.intake.entry import Entry, grouped, inspect
-from ncbench.leaderboard.intake.git_base import author_here, author_of
+from ncbench.leaderboard.intake.git_base import Provenance
 from ncbench.leaderboard.intake.problems import RefusedError, plain
 from ncbench.leaderboard.submit import place
 from ncbench.leaderboard.tables.board import Verdict
@@ -152,7 +152,8 @@ def rerun(
     rows = Rows.read(folder)
     original = rows.find(row, seed)
     result = _make(original, output / original.digest[:12], device, data_root, force, reporter, warn)
-    placed, made = author_of(folder, original.path), author_here(folder)
+    provenance = Provenance(folder)
+    placed, made = provenance.placed(original.path), provenance.here
     claim = Claim(of=original.digest, by=made and made.name, submitter=placed and placed.name)
     data = canonical({**json.loads(result.read_bytes()), RERUN: claim.model_dump()})
     try:

@@ -16,6 +16,7 @@ from ncbench.contracts.errors import ConfigurationError, DataError, NcbenchError
 from ncbench.data.files import temporary_for
 from ncbench.leaderboard.build import build
 from ncbench.leaderboard.check import check
+from ncbench.leaderboard.intake.git_base import Author, Provenance
 from ncbench.leaderboard.tables.board import Board
 from tests.leaderboard.records import make_record, place, place_all, seeds
 
@@ -297,6 +298,30 @@ def test_only_who_placed_a_record_can_correct_it(committed: Path) -> None:
     assert corrected.counted == 3
     assert corrected.datasets != before.datasets
     assert check(committed).failures == []
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_one_person_of_two_addresses_is_known_by_the_mailmap(committed: Path, known: bool) -> None:
+    """Also before the correction is committed."""
+    if known:
+        (committed.parent / ".mailmap").write_text("a <a@b.c> <mallory@b.c>\n")
+    wrong = place(committed, make_record(seed=1))
+    git(committed, "config", "user.email", MALLORY)
+    place(committed, {**make_record(seed=1, level=0.1), "supersedes": wrong.stem})
+    problems = [problem for problem in build(committed).left_out if problem.refused]
+    assert bool(problems) is not known
+
+
+def test_a_record_that_was_deleted_and_came_back_is_of_who_placed_it_first(committed: Path) -> None:
+    path = next(committed.glob("results/*/*/*.json"))
+    data = path.read_bytes()
+    path.unlink()
+    commit(committed)
+    path.write_bytes(data)
+    git(committed, "add", "-A", ".")
+    git(committed, "commit", "-q", "-m", "back", author=MALLORY)
+    author = Provenance(committed).placed(path.relative_to(committed).as_posix())
+    assert author == Author("a", "a@b.c")
 
 
 def test_a_correction_that_does_not_count_corrects_nothing(committed: Path) -> None:

@@ -108,6 +108,19 @@ def test_submitting_such_a_run_says_that_it_will_not_rank(board: Path, tmp_path:
     assert "20 epochs: it was tuned on test (identify_epochs=20, upweight=200 picked by" in said.stdout
 
 
+def test_of_a_run_that_counts_for_nothing_no_row_is_named(board: Path, tmp_path: Path) -> None:
+    """Of two archived records of one seed the first counts, and the other is there already."""
+    first, other = committed_jtt()[:2]
+    measured = ("groups", "metrics", "history", "selection", "terminal_phase_epoch")
+    contents = [first, first | {key: other[key] for key in measured if key in other}]
+    _, second = sorted(contents, key=lambda content: place(board, content))
+    result = tmp_path / "result.json"
+    result.write_text(json.dumps(second))
+    said = CliRunner().invoke(leaderboard, ["submit", str(result), "--board", str(board)], standalone_mode=False)
+    assert "Already there" in said.stdout
+    assert "Not ranked" not in said.stdout
+
+
 def test_a_record_cannot_put_the_mark_on_a_row(board: Path) -> None:
     for seed in range(3):
         place(board, make_record("erm", seed) | {"tuned_on_test": "by me"})

@@ -97,7 +97,9 @@ def submit(runs: tuple[Path, ...], folder: Path, supersedes: str | None) -> int:
             tell(f"Refused: {outcome.run}: {outcome.problem}.")
         else:
             show(f"{'Placed' if outcome.new else 'Already there'}: {outcome.path}")
-    for row, tuned in dict.fromkeys((each.row, each.tuned_on_test) for each in outcomes if each.tuned_on_test):
+    for row, tuned in dict.fromkeys(
+        (each.row, each.tuned_on_test) for each in outcomes if each.row and each.tuned_on_test
+    ):
         click.echo(f"Not ranked: {row}: it was tuned on test ({tuned}).")
     few = [(outcome.row, outcome.seeds) for outcome in outcomes if 0 < outcome.seeds < MIN_SEEDS]
     for row, seeds in dict.fromkeys(few):
@@ -111,9 +113,7 @@ def submit(runs: tuple[Path, ...], folder: Path, supersedes: str | None) -> int:
 @click.argument("row", metavar="ROW")
 @click.option("--seed", type=click.IntRange(min=0), help="Which of the row's; default: the first without a rerun.")
 @_FOLDER
-@click.option(
-    "--output", type=click.Path(path_type=Path), default="reruns", show_default=True, help="Folder of the reruns."
-)
+@click.option("--output", type=options.PathOption(), default="reruns", show_default=True, help="Folder of the reruns.")
 @options.data_root
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ...")
 @click.option("--force", is_flag=True, help="Discard what is there of an earlier attempt.")

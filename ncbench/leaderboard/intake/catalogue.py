@@ -34,8 +34,8 @@ THEORY = "ufm"
 class Catalogue:
     """Cards by kind and name.
 
-    A build consults the built-in cards alone, whatever else is installed: it must give the same bytes on every
-    machine. A submission consults them all.
+    A build consults the built-in cards alone, whatever else is installed: of one history it must give the same bytes
+    on every machine. A submission consults them all.
 
     Args:
         cards: ``"methods"``, ``"datasets"``, ``"backbones"``, ``"metrics"`` -> name -> every card of that name.

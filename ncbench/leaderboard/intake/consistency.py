@@ -117,7 +117,8 @@ class _Counting:
             rival = self._corrections.get(corrected.digest)
             if rival is not None:
                 return "supersedes", f"{corrected.path} is superseded by {rival.path} already"
-            authors = {self._provenance.author(path) for path in (corrected.path, entry.path)} - {None}
+            known = (self._provenance.author(path) for path in (corrected.path, entry.path))
+            authors = {author.email.casefold() for author in known if author is not None}
             if corrected.digest in self.entries and len(authors) > 1:
                 return "supersedes", f"{corrected.path} was placed by somebody else, who alone may correct it"
         rival = self._runs.get(_run(entry))

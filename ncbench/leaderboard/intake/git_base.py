@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -16,27 +17,10 @@ from ncbench.leaderboard.intake.files import RESULTS
 
 @dataclass(frozen=True)
 class Author:
-    """Who made a commit, by what git was told."""
+    """Who made a commit, by what git was told and what a ``.mailmap`` makes of it."""
 
     name: str
     email: str
-
-
-def author_of(folder: Path, path: str) -> Author | None:
-    """Return who committed a file of the leaderboard folder first; None where git does not know."""
-    if (_git(folder, "rev-parse", "--is-shallow-repository") or b"").strip() != b"false":
-        return None  # the oldest commit that is there seems to have placed all before it
-    return _author(_git(folder, "log", "-1", "--diff-filter=A", "--format=%an%x00%ae", "HEAD", "--", path), "\0")
-
-
-def author_here(folder: Path) -> Author | None:
-    """Return who would commit in the leaderboard folder now; None where git does not know."""
-    return _author((_git(folder, "var", "GIT_AUTHOR_IDENT") or b"").rpartition(b">")[0], " <")
-
-
-def _author(shown: bytes | None, separator: str) -> Author | None:
-    name, _, email = (shown or b"").decode(errors="replace").strip().rpartition(separator)
-    return Author(name, email) if name else None
 
 
 class Base:
@@ -100,9 +84,21 @@ class Provenance:
         """
         return self._positions.get(path, math.inf), not (self._folder / path).exists(), path
 
-    def author(self, path: str) -> str | None:
-        """Return who placed a record, or who is about to commit it; None where git does not know."""
-        return self._authors.get(path, self._committer) if self._complete else None
+    def author(self, path: str) -> Author | None:
+        """Return who committed a record first, or who is about to commit it; None where git does not know."""
+        return self._authors.get(path, self.here) if self._complete else None
+
+    def placed(self, path: str) -> Author | None:
+        """Return who committed a record first; None where git does not know, or if nobody has yet."""
+        return self._authors.get(path) if self._complete else None
+
+    @functools.cached_property
+    def here(self) -> Author | None:
+        """Who would commit in the leaderboard folder now; None where git does not know."""
+        identity, end, _ = (_git(self._folder, "var", "GIT_AUTHOR_IDENT") or b"").rpartition(b">")
+        mapped = (end and _git(self._folder, "check-mailmap", os.fsdecode(identity + end))) or b""
+        name, _, email = mapped.decode(errors="replace").strip().removesuffix(">").rpartition(" <")
+        return Author(name, email) if name else None
 
     @functools.cached_property
     def _positions(self) -> Mapping[str, int]:
@@ -111,20 +107,15 @@ class Provenance:
         return {path: position for position, (_, paths) in reversed([*enumerate(added)]) for path in paths}
 
     @functools.cached_property
-    def _authors(self) -> Mapping[str, str]:
+    def _authors(self) -> Mapping[str, Author]:
         return {path: author for author, paths in reversed(self._added("--topo-order")) for path in paths}
-
-    @functools.cached_property
-    def _committer(self) -> str | None:
-        identity = (_git(self._folder, "var", "GIT_AUTHOR_IDENT") or b"").decode(errors="replace")
-        return identity.partition("<")[2].partition(">")[0] or None
 
     @functools.cached_property
     def _complete(self) -> bool:
         """Whether the history is there; the oldest commit of a shallow clone seems to have placed all before it."""
         return (_git(self._folder, "rev-parse", "--is-shallow-repository") or b"").strip() == b"false"
 
-    def _added(self, *options: str) -> list[tuple[str, list[str]]]:
+    def _added(self, *options: str) -> list[tuple[Author, list[str]]]:
         """Return the author of every commit that added files to the archive, and which; the oldest first."""
         listed = _git(
             self._folder,
@@ -135,12 +126,12 @@ class Provenance:
             "--diff-filter=A",
             "--name-only",
             "--relative",
-            "--format=%x00%aE",
+            "--format=%x00%aN%n%aE",
             "--",
             f"{RESULTS}/",
         )
         commits = (listed or b"").decode(errors="surrogateescape").split("\0")[1:]
-        return [(author, paths) for author, *paths in (commit.split("\n") for commit in commits)]
+        return [(Author(name, email), paths) for name, email, *paths in (commit.split("\n") for commit in commits)]
 
 
 def _git(folder: Path, *arguments: str) -> bytes | None:
