@@ -202,6 +202,17 @@ class Record(BaseModel):
     timing: Numbers
     created: datetime.datetime
 
+    def as_base(self, model: str) -> BasePart:
+        """Return what the record of a run that builds on this one says of it; `model` is the SHA-256 of its model."""
+        return BasePart(
+            run_id=self.run_id,
+            method=self.method.spec,
+            model=model,
+            parameters=self.method.parameters,
+            recipe=self.recipe,
+            base=self.base,
+        )
+
     @property
     def bases(self) -> dict[str, BasePart]:
         """The runs that this one builds on, the nearest first: ``"base."`` -> run, ``"base.base."`` -> the next."""

@@ -330,14 +330,7 @@ def _describe_base(base: RunResult, store: Store) -> dict[str, Any]:
         model = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise DataError(f"This run builds on {path}, which is not there. {_make_again(record.run_id)}") from error
-    return {
-        "run_id": record.run_id,
-        "method": record.method.spec,
-        "model": model,
-        "parameters": record.method.parameters,
-        "recipe": record.recipe,
-        "base": record.base and record.base.model_dump(),
-    }
+    return record.as_base(model).model_dump()
 
 
 def _make_again(run_id: str) -> str:
