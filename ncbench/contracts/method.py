@@ -189,7 +189,8 @@ class Method(nn.Module):
     def finish(self, train: SplitView, val: SplitView | None) -> None:
         """Fit what is fitted after training, on the selected model. Default: nothing.
 
-        Metrics of validation images that it passes over are marked in the record as of images that it was fitted on.
+        Metrics of validation images are marked in the record as of images that it was fitted on, once it has read any
+        of them or of their labels, here or in :meth:`start_stage`.
         """
 
     # Prediction

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -233,14 +233,14 @@ class SplitView:
 
     Args:
         name: ``"train"`` or ``"val"``.
-        target: (N,) int64, the class y, on the run's device.
     """
 
     name: str
-    target: Tensor
+    _target: Tensor
     _pass: Callable[[Tensor], Iterator[tuple[Tensor, Tensor]]] = field(repr=False)
     _bias: Tensor | None = field(default=None, repr=False)
     _withheld: str = field(default="", repr=False)
+    _on_read: Callable[[], None] = field(default=lambda: None, repr=False)
 
     @classmethod
     def of(
@@ -267,6 +267,16 @@ class SplitView:
             reason = f"The bias attribute of {name} images is unknown for this dataset." if bias is None else ""
         return cls(name, target, pass_over, None if reason else bias, reason)
 
+    def telling(self, on_read: Callable[[], None]) -> SplitView:
+        """Return the same view, which calls `on_read` whenever labels or images of it are read; its length is not."""
+        return replace(self, _on_read=on_read)
+
+    @property
+    def target(self) -> Tensor:
+        """(N,) int64, the class y, on the run's device."""
+        self._on_read()
+        return self._target
+
     @property
     def bias(self) -> Tensor:
         """(N,) int64, the bias attribute a.
@@ -276,10 +286,11 @@ class SplitView:
         """
         if self._bias is None or self._withheld:
             raise SupervisionError(self._withheld)
+        self._on_read()
         return self._bias
 
     def __len__(self) -> int:
-        return len(self.target)
+        return len(self._target)
 
     def batch(self, images: Tensor, index: Tensor, views: Tensor | None = None) -> Batch:
         """Return images of the split with their labels.

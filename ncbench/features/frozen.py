@@ -100,7 +100,7 @@ def with_features(
             raise unwritable(cache_folder(), error) from error
     assert found is not None
     splits = {name: replace(split, inputs=found[name]) for name, split in store.splits.items()}
-    return replace(store, splits=splits)
+    return replace(store, splits=splits, features=key)
 
 
 @torch.no_grad()

@@ -62,6 +62,8 @@ def describe_choice(records: Sequence[Record]) -> str:
     if not chosen:
         return ""
     epochs = sorted({each.epoch for each in chosen})
+    if epochs == [0]:
+        return "the model fitted without epochs"
     text = f"epoch {epochs[0]}" if len(epochs) == 1 else f"epochs {epochs[0]} to {epochs[-1]}"
     if rule == "last":
         return f"{text}, the last"

@@ -63,7 +63,7 @@ def finished(folder: Path, resume: bool) -> RunResult | None:
         try:
             result = load_result(folder)
         except DataError as error:
-            raise DataError(f"{error} --force discards what is there of this run and starts it anew.") from error
+            raise DataError(f"{error} There is nothing to do but to {way_to_start_anew(folder)}") from error
         if result.status in {"completed", "diverged"}:
             shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
             return result
@@ -75,6 +75,11 @@ def finished(folder: Path, resume: bool) -> RunResult | None:
             f"The run in {folder} was cut off before its end. Give --resume to go on with it, or --force to start anew."
         )
     return None
+
+
+def way_to_start_anew(folder: Path) -> str:
+    """Return the end of a sentence on a run that cannot be gone on with, which another may have begun as its base."""
+    return f"start the run anew: give --force or, where another run builds on it, delete {folder}."
 
 
 def discard_earlier_attempt(folder: Path, *, checkpoints: bool, everything: bool) -> None:

@@ -101,12 +101,14 @@ class BackbonePart(Part):
 class BasePart(Part):
     """The finished run that this one builds on: of the same dataset, backbone and seed.
 
-    `model` is the SHA-256 of the model that it left. `parameters` are those of its method, and `recipe` is its own;
-    both are missing in the records written before they were there. `base` is the run that it builds on itself.
+    `model` is the SHA-256 of the model that it left, and `supervision` are the labels that it used, its own base's too.
+    `parameters` are those of its method, and `recipe` is its own. All but the model are missing in the records written
+    before they were there. `base` is the run that it builds on itself.
     """
 
     run_id: Name
     method: Name
+    supervision: SupervisionPart | None = None
     model: Name
     parameters: dict[str, JsonValue] | None = None
     recipe: dict[str, JsonValue] | None = None
@@ -189,8 +191,8 @@ class Record(BaseModel):
     fitted: list[Split] = Field(
         default_factory=list,
         max_length=3,
-        description="where the method fits something after training: train, and val if it passed over those images "
-        "then, so that metrics of them are not of held-out images",
+        description="train where the method fits something after training; val where it has read anything of those "
+        "images, then or before, so that metrics of them are not of held-out images",
     )
     history: Members[Epoch]
     terminal_phase_epoch: Count | None = Field(
@@ -207,6 +209,7 @@ class Record(BaseModel):
         return BasePart(
             run_id=self.run_id,
             method=self.method.spec,
+            supervision=self.method.supervision,
             model=model,
             parameters=self.method.parameters,
             recipe=self.recipe,

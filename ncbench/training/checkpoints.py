@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ncbench.contracts.errors import DataError, described
 from ncbench.data.files import write_atomically
+from ncbench.records.folder import way_to_start_anew
 
 KEPT = 2
 
@@ -33,6 +34,7 @@ class Checkpoint(TypedDict):
         history: One entry an epoch.
         best: Criterion -> the epoch it would choose so far.
         snapshot: The ``state_dict`` of the primary criterion's best model; None while that is the current one.
+        reads_val: Whether the method has read anything of the validation images.
         made_with: What must be the same to go on: the data's fingerprint, versions, the model of the base.
     """
 
@@ -42,6 +44,7 @@ class Checkpoint(TypedDict):
     history: list[dict[str, Any]]
     best: dict[str, int]
     snapshot: dict[str, Tensor] | None
+    reads_val: bool
     made_with: dict[str, str]
 
 
@@ -115,16 +118,16 @@ def refuse_other(restored: Checkpoint, now: Mapping[str, str], folder: Path) -> 
     epochs = best.values() if isinstance(best, dict) else (None,)
     if set(restored) != set(Checkpoint.__annotations__) or not all(type(epoch) is int for epoch in epochs):
         raise DataError(
-            f"The checkpoints in {folder} were written by another version of ncbench. Put that version back, or give "
-            "--force to start the run anew."
+            f"The checkpoints in {folder} were written by another version of ncbench. Put that version back, or "
+            f"{way_to_start_anew(folder.parent)}"
         )
     made_with = restored["made_with"]
     differ = [name for name in sorted({*made_with, *now}) if made_with.get(name) != now.get(name)]
     if differ:
         said = "; ".join(f"{name} was {_shown(made_with, name)}, is {_shown(now, name)}" for name in differ)
         raise DataError(
-            f"The checkpoints in {folder} were made with something else: {said}. Put that back, or give --force to "
-            "start the run anew."
+            f"The checkpoints in {folder} were made with something else: {said}. Put that back, or "
+            f"{way_to_start_anew(folder.parent)}"
         )
 
 
@@ -146,7 +149,7 @@ def restore(restored: Checkpoint, part: nn.Module | torch.optim.Optimizer, folde
     except Exception as error:  # a method may restore itself
         raise DataError(
             f"The newest checkpoint in {folder} does not fit the method as it is now ({described(error):.300}). Put "
-            "the code back that wrote it, or give --force to start the run anew."
+            f"the code back that wrote it, or {way_to_start_anew(folder.parent)}"
         ) from error
 
 

@@ -18,10 +18,13 @@ from ncbench.discovery.registry import Registered, registry
 from ncbench.features.frozen import FrozenFeatures
 from ncbench.records.identity import run_id
 from ncbench.training.recipe import Recipe
-from ncbench.training.selection import effective_supervision, find_criterion
+from ncbench.training.selection import find_criterion
 
 BASE = "base."
 """What the settings of the run that another one builds on begin with."""
+
+SEEDS = 2**63
+"""One more than the largest seed."""
 
 
 @dataclass(frozen=True)
@@ -89,12 +92,15 @@ class Configuration:
     allow_mismatch: bool = False
     base: Configuration | None = None
 
-    @property
-    def labels_used(self) -> Supervision:
-        """The labels that the run used: the method's, the selection's, and those of the run that it builds on."""
-        made_by_bias = self.dataset.factory.val_uses_bias(self.dataset.params.own)
-        used = effective_supervision(self.supervision, self.recipe.selection, made_by_bias)
-        return used if self.base is None else used.joined(self.base.labels_used)
+    def labels_used(self, reads_val: bool) -> Supervision:
+        """Return the labels that the method and the selection used; those of a base are in its record.
+
+        Args:
+            reads_val: Whether the method has read anything of the validation images.
+        """
+        criterion = find_criterion(self.recipe.selection)
+        by_bias = criterion.uses_bias(reads_val, lambda: self.dataset.factory.val_uses_bias(self.dataset.params.own))
+        return self.supervision.joined(Supervision(val="bias")) if by_bias else self.supervision
 
     @property
     def run_id(self) -> str:
@@ -110,15 +116,18 @@ class Configuration:
             base=None if self.base is None else self.base.run_id,
         )
 
-    def make_backbone(self, input_shape: tuple[int, ...]) -> Callable[..., Backbone]:
+    def make_backbone(self, input_shape: tuple[int, ...], of_features: bool = False) -> Callable[..., Backbone]:
         """Return what creates fresh backbones for images (C, H, W), or vectors (D,): the run's, or of another spec.
+
+        Where the vectors are the features that the run's backbone gave (`of_features`), what takes its place only hands
+        them on.
 
         It raises :class:`PluginError` where the backbone does not say how many features it has, and
         :class:`ConfigurationError` where a spec that is given is not valid.
         """
 
         def make(spec: str | None = None) -> Backbone:
-            if spec is None and is_frozen(self.backbone) and len(input_shape) == 1:
+            if spec is None and of_features:
                 return FrozenFeatures(input_shape, Parameters())
             resolved = self.backbone if spec is None else _resolve("backbones", Spec.parse(spec), {})
             backbone: Backbone = resolved.factory(input_shape, resolved.params)
@@ -158,6 +167,8 @@ def resolve(
         ConfigurationError: A name, a key or a value is not valid.
         PluginError: A plugin cannot be imported or breaks its contract.
     """
+    if type(seed) is not int or not 0 <= seed < SEEDS:
+        raise ConfigurationError(f"A seed is a whole number from 0 to 2^63 - 1, and {seed!r} is none.")
     dataset_spec, method_spec = Spec.parse(dataset), Spec.parse(method)
     resolved_dataset = _resolve("datasets", dataset_spec, {})
     manifest = load_manifest(resolved_dataset.registered.card.manifest)

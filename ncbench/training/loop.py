@@ -10,7 +10,7 @@ import inspect
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -78,11 +78,17 @@ class RunState:
         history: One entry an epoch, as in the record.
         best: Criterion -> the epoch it would choose so far.
         snapshot: State of the primary criterion's best model; None while that is the current model.
+        reads_val: Whether the method has read anything of the validation images.
     """
 
     history: list[dict[str, Any]] = field(default_factory=list)
     best: dict[str, int] = field(default_factory=dict)
     snapshot: dict[str, Tensor] | None = None
+    reads_val: bool = False
+
+    def note_reading(self) -> None:
+        """Note that the method reads something of the validation images."""
+        self.reads_val = True
 
 
 @dataclass(frozen=True)
@@ -94,8 +100,8 @@ class Fitted:
         results: The evaluation of every split at the primary criterion.
         geometry: What is kept of the features.
         report: What the method itself has to report.
-        fitted: Where it fits something after training, so that metrics of epochs are another model's: ``"train"``,
-            and ``"val"`` if it passed over those images then; empty if it doesn't.
+        fitted: ``"train"`` where it fits something after training, so that metrics of epochs are another model's;
+            ``"val"`` where it has read anything of those images, then or before.
     """
 
     method: Method
@@ -171,6 +177,8 @@ def fit(
     autocast = recipe.autocast(device)
     criteria = available_criteria(recipe.selection, "val" in splits, "val" in splits and splits["val"].bias is not None)
     views = {name: splits[name].view(method.task, recipe) for name in ("train", "val") if name in splits}
+    if "val" in views:
+        views["val"] = views["val"].telling(state.note_reading)
 
     stages = [stage for stage in method.stages(recipe.epochs) if stage.epochs > 0]
     if not stages and base is None:
@@ -190,6 +198,7 @@ def fit(
         state.history[:] = restored["history"]
         state.best.update(restored["best"])
         state.snapshot = restored["snapshot"]
+        state.reads_val = restored["reads_val"]
         restore(restored, method, checkpoints)
         method.report.update(restored["report"])
     reporter.plan(total_epochs, len(state.history))
@@ -277,6 +286,7 @@ def fit(
                         "history": state.history,
                         "best": state.best,
                         "snapshot": state.snapshot,
+                        "reads_val": state.reads_val,
                         "made_with": dict(made_with),
                     },
                 )
@@ -285,9 +295,7 @@ def fit(
                 if interrupts.noted:
                     raise KeyboardInterrupt
 
-    if not stages:
-        state.best[recipe.selection] = 0
-    if (chosen := state.best.get(recipe.selection)) is None:
+    if stages and recipe.selection not in state.best:
         raise NcbenchError(f"recipe.selection={recipe.selection} can choose no epoch: none has a finite value of it.")
     if state.snapshot is not None:
         method.load_state_dict(state.snapshot)
@@ -295,19 +303,20 @@ def fit(
         method.progress = Progress(stages[-1].name, stages[-1].epochs, stages[-1].epochs)
     seed_global_generators(seed, "finish")
     method.eval()
-    read: set[str] = set()
-    method.finish(views["train"], _noting(views["val"], read) if "val" in views else None)
+    method.finish(views["train"], views.get("val"))
     report = sound_report(method)
     results, geometry = {}, None
     for name, split in splits.items():
         try:
             evaluation = evaluator.look(method, split, scheduled=True)
         except DivergedError as error:
-            raise DivergedError(f"{error} after finish(), of the model of epoch {chosen}") from None
+            of_epoch = f", of the model of epoch {state.best[recipe.selection]}" if stages else ""
+            raise DivergedError(f"{error} after finish(){of_epoch}") from None
         results[name] = evaluator.measure(evaluation, scheduled=True)
         if name == "train":
             geometry = take_snapshot(evaluation)
-    return Fitted(method, results, geometry, report, ["train", *read] if finishes else [])
+    fitted = [*(["train"] if finishes else []), *(["val"] if state.reads_val else [])]
+    return Fitted(method, results, geometry, report, fitted)
 
 
 def memory_format(method: Method) -> torch.memory_format:
@@ -362,16 +371,6 @@ def _batches(
     number = method.views
     for images, index in train.loader.batches(order, recipe.batch_size, augmentation, number):
         yield view.batch(images, index) if number == 1 else view.batch(images[0], index, images)
-
-
-def _noting(view: SplitView, read: set[str]) -> SplitView:
-    """Return the view of a split that notes its name in `read` when its images are passed over."""
-
-    def pass_over(positions: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        read.add(view.name)
-        return view._pass(positions)
-
-    return replace(view, _pass=pass_over)
 
 
 def start_stage(method: Method, stage: Stage, train: SplitView, val: SplitView | None) -> None:

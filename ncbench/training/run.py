@@ -187,7 +187,7 @@ def _prepare(
         report=warn,
         inspect=functools.partial(refuse_unfit, configuration),
     )
-    if not is_frozen(configuration.backbone) or len(store.splits["train"].input_shape) == 1:
+    if not is_frozen(configuration.backbone):
         return store
     backbone = configuration.make_backbone(store.splits["train"].input_shape)()
     plugin = configuration.backbone.registered.plugin

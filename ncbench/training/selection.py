@@ -4,15 +4,15 @@ The criterion ``last`` takes the last epoch; ``val_<metric>`` the best one by a 
 whose card says which direction is better. Of epochs that are equally good by it, the best by ``group_mean_accuracy`` is
 taken where the criterion needs bias labels, else by ``accuracy``, and of those the last. The test split is never used
 to select. A criterion that needs the bias attribute of validation images counts as supervision ``val="bias"``, and so
-does any on a split that was made by it.
+does whatever goes by a split that was made by it: a criterion, or a method that reads anything of its images.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ncbench.contracts.cards import Measure, Supervision
+from ncbench.contracts.cards import Measure
 from ncbench.contracts.errors import ConfigurationError, unknown_name
 from ncbench.discovery.registry import registry
 
@@ -32,6 +32,15 @@ class Criterion:
     sign: int = 1
     needs_bias: bool = False
     always: bool = True
+
+    def uses_bias(self, reads_val: bool, made_by_bias: Callable[[], bool]) -> bool:
+        """Whether a run that chooses by it has used bias labels of validation images, beside what its method declares.
+
+        Args:
+            reads_val: Whether the method reads anything of the validation images.
+            made_by_bias: Tells whether the bias attribute decided which they are (see `Dataset.val_uses_bias`).
+        """
+        return self.needs_bias or ((reads_val or self.metric is not None) and made_by_bias())
 
     def rank(self, epoch: int, val_metrics: Mapping[str, float]) -> tuple[float, float, int] | None:
         """Return what is largest for the epoch to choose; None for one that cannot be chosen.
@@ -109,16 +118,3 @@ def check_criterion(primary: str, available: list[str], dataset: str) -> None:
             f"{' with bias labels' if find_criterion(primary).needs_bias else ''}, which {dataset} does not have. "
             f"Possible here: {', '.join(available)}."
         )
-
-
-def effective_supervision(declared: Supervision, primary: str, val_uses_bias: bool = False) -> Supervision:
-    """Return what the run as a whole used: the method's declaration, and what selecting the model needed.
-
-    Args:
-        declared: By the method.
-        primary: The criterion.
-        val_uses_bias: Whether the validation split was made by the bias attribute (see `Dataset.val_uses_bias`).
-    """
-    criterion = find_criterion(primary)
-    by_bias = criterion.needs_bias or (val_uses_bias and criterion.metric is not None)
-    return Supervision(declared.train, "bias" if by_bias else declared.val, declared.hierarchy)

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import datetime
 import hashlib
 import io
 import json
 import pickle
-import platform
 import statistics
 from collections.abc import Callable, Mapping
-from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import torch
 
-import ncbench
+from ncbench.contracts.cards import Supervision
 from ncbench.contracts.errors import DataError, NcbenchError, counted, described
 from ncbench.contracts.groups import group_counts
 from ncbench.contracts.method import Method
@@ -29,6 +26,7 @@ from ncbench.discovery import last_words
 from ncbench.discovery.registry import registry
 from ncbench.features.snapshot import write_snapshot
 from ncbench.records.archive import RESULT_FILE, RunResult, write_result
+from ncbench.records.environment import environment
 from ncbench.records.folder import CHECKPOINTS, LOG_FILE, MODEL_FILE
 from ncbench.records.record import FEW_IMAGES, Record
 from ncbench.training.checkpoints import newest_epoch
@@ -80,11 +78,12 @@ class Session:
         self.state = RunState()
         self.base = base
         self.smallest_group = _smallest_group(store)
+        self.precision = str(configuration.recipe.autocast(device) or torch.float32).removeprefix("torch.")
         of_base = None if base is None else _describe_base(base, store)
         self.known: Mapping[str, Any] = MappingProxyType(
             {
                 "run_id": configuration.run_id,
-                "method": {**configuration.method.describe(), "supervision": configuration.labels_used.as_dict()},
+                "method": self._method(),
                 "dataset": {
                     **configuration.dataset.describe(),
                     "synthetic": configuration.synthetic,
@@ -167,9 +166,11 @@ class Session:
         made_with = {
             **{plugin.distribution: plugin.version for plugin in plugins},
             "torch": torch.__version__.partition("+")[0],
-            "precision": _precision(configuration, self.device),
+            "precision": self.precision,
             "the data's fingerprint": self.store.fingerprint,
         }
+        if self.store.features is not None:
+            made_with["the features of the frozen backbone"] = self.store.features
         if self.known["base"] is not None:
             made_with[f"the model of {self.known['base']['run_id']}"] = self.known["base"]["model"]
         return made_with
@@ -193,12 +194,14 @@ class Session:
     def _record(self, status: str, reason: str | None, fitted: Fitted | None) -> Record:
         history = self.state.history
         results = fitted.results if fitted else {}
+        best = self.state.best if history or fitted is None else {self.configuration.recipe.selection: 0}
         return Record.model_validate(
             {
                 **self.known,
+                "method": self._method(),
                 "status": status,
                 "reason": reason,
-                "selection": {name: self._selected(name, epoch, fitted) for name, epoch in self.state.best.items()},
+                "selection": {name: self._selected(name, epoch, fitted) for name, epoch in best.items()},
                 "metrics": {split: result.metrics for split, result in results.items()},
                 "groups": {
                     split: result.groups(self.store.splits[split].bias is not None) for split, result in results.items()
@@ -207,11 +210,18 @@ class Session:
                 "fitted": fitted.fitted if fitted else [],
                 "history": history,
                 "terminal_phase_epoch": _terminal_phase(history),
-                "environment": _environment(self.configuration, self.device),
+                "environment": environment(self.precision, self.device),
                 "timing": _timing(history, self.prepare_seconds, self.device),
                 "created": _now(),
             }
         )
+
+    def _method(self) -> dict[str, Any]:
+        """Return what the record says of the method, and of the labels that the run has used so far."""
+        used = self.configuration.labels_used(self.state.reads_val)
+        if self.base is not None:
+            used = used.joined(Supervision(**self.base.record.method.supervision.model_dump()))
+        return {**self.configuration.method.describe(), "supervision": used.as_dict()}
 
     def _selected(self, name: str, epoch: int, fitted: Fitted | None) -> dict[str, Any]:
         """Return what the record says of the epoch that a criterion has chosen; of a model fitted on, as it ended."""
@@ -222,7 +232,7 @@ class Session:
             if entry["stage"] == history[-1]["stage"]
         ]
         _, tied = criterion.choose(candidates) or (epoch, 1)
-        if fitted is not None and fitted.fitted:
+        if fitted is not None and "train" in fitted.fitted:
             metrics = {split: result.metrics for split, result in fitted.results.items() if split != "train"}
         else:
             metrics = {split: numbers for split, numbers in history[epoch - 1]["metrics"].items() if split != "train"}
@@ -306,7 +316,7 @@ def _check_criterion(configuration: Configuration, store: Store) -> None:
 
 def _make_method(configuration: Configuration, store: Store, device: torch.device) -> Method:
     task, chosen = task_of(store, configuration.seed, configuration.supervision), configuration.method
-    make_backbone = configuration.make_backbone(task.input_shape)
+    make_backbone = configuration.make_backbone(task.input_shape, of_features=store.features is not None)
     return make_method(chosen.factory, chosen.name, chosen.params, task, make_backbone).to(device)
 
 
@@ -345,32 +355,6 @@ def _save_model(fitted: Fitted, path: Path) -> None:
 
 def _now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC).replace(microsecond=0)
-
-
-def _environment(configuration: Configuration, device: torch.device) -> dict[str, Any]:
-    return {
-        "ncbench": ncbench.__version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "torchvision": metadata.version("torchvision"),
-        "numpy": metadata.version("numpy"),
-        "platform": platform.platform(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else (_processor() or device.type),
-        "threads": torch.get_num_threads(),
-        "precision": _precision(configuration, device),
-    }
-
-
-def _precision(configuration: Configuration, device: torch.device) -> str:
-    return str(configuration.recipe.autocast(device) or torch.float32).removeprefix("torch.")
-
-
-def _processor() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor()
 
 
 def _terminal_phase(history: list[dict[str, Any]]) -> int | None:

@@ -210,7 +210,7 @@ def test_a_method_is_told_of_the_split(val_bias: str) -> None:
 )
 def test_who_selects_by_a_split_that_was_made_by_the_bias_has_used_it(dataset: str, selection: str, val: str) -> None:
     configuration = resolve("erm", dataset, None, 0, {"recipe.selection": selection}, False)
-    assert configuration.labels_used.as_dict() == {"train": "none", "val": val, "hierarchy": False}
+    assert configuration.labels_used(reads_val=False).as_dict() == {"train": "none", "val": val, "hierarchy": False}
 
 
 def test_an_epoch_is_chosen_by_a_uniform_split(tmp_path: Path) -> None:

@@ -11,15 +11,15 @@ import pytest
 import torch
 from pydantic import Field
 from torch import Tensor
-from torchvision import models
 
 import ncbench
-from ncbench import ConfigurationError
+from ncbench import ConfigurationError, DataError
 from ncbench.conformance.problem import SmallBackbone, images_of, make_problem
 from ncbench.data.files import temporary_for
 from ncbench.data.store.open import Store
 from ncbench.discovery.registry import Plugin
 from ncbench.features.frozen import with_features
+from ncbench.training.loop import Silent
 
 
 @pytest.fixture
@@ -159,15 +159,6 @@ def test_what_is_broken_off_leaves_nothing(
     assert folders(cache) == []
 
 
-@pytest.fixture
-def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put a file where torchvision's weights of ResNet-18 are looked for."""
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    (tmp_path / "checkpoints").mkdir()
-    torch.manual_seed(1)
-    torch.save(models.resnet18(weights=None).state_dict(), tmp_path / "checkpoints" / "resnet18-f37072fd.pth")
-
-
 FROZEN = "resnet18:frozen=true,weights=imagenet"
 
 
@@ -204,3 +195,25 @@ def test_every_method_trains_on_them(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_network_without_weights_cannot_be_frozen(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="a frozen network needs weights=imagenet"):
         ncbench.run("erm", backbone="resnet18:frozen=true", output=tmp_path)
+
+
+@pytest.mark.usefixtures("weights")
+def test_a_run_does_not_go_on_with_features_of_other_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NCBENCH_CACHE", str(tmp_path / "cache"))
+
+    class Interrupting(Silent):
+        def epoch(self, entry: dict[str, Any]) -> None:
+            if entry["epoch"] == 2:
+                raise KeyboardInterrupt
+
+    options: dict[str, Any] = {"set": {"recipe.epochs": 2}, "output": tmp_path / "runs", "synthetic": True}
+    options |= {"backbone": FROZEN, "warn": lambda line: None}
+    with pytest.raises(KeyboardInterrupt):
+        ncbench.run("erm", "bar:size=40", reporter=Interrupting(), **options)
+    (path,) = tmp_path.glob("checkpoints/resnet18-*.pth")
+    before = path.read_bytes()
+    torch.save({name: value * 2 for name, value in torch.load(path, weights_only=True).items()}, path)
+    with pytest.raises(DataError, match="made with something else: the features of the frozen backbone was "):
+        ncbench.run("erm", "bar:size=40", resume=True, **options)
+    path.write_bytes(before)
+    assert ncbench.run("erm", "bar:size=40", resume=True, **options).status == "completed"

@@ -585,3 +585,29 @@ def test_who_selects_by_a_split_that_was_made_by_the_bias_states_it(board: Path,
     left = only_left_out(board)
     assert left.field == "method.supervision.val"
     assert "val_accuracy on colored_digits:val=0.1,val_bias=uniform uses bias labels" in left.reason
+
+
+@pytest.mark.parametrize(
+    ("method", "dataset", "settings", "reason"),
+    [
+        ("ncm", "colored_digits:val=0.1", {"base.recipe.selection": "val_worst_group_accuracy"}, "labels that erm-"),
+        ("tau_norm", "colored_digits:val=0.1,val_bias=uniform", {}, "fitting on colored_digits:val=0.1,val_bias="),
+    ],
+    ids=["a base's", "fitting"],
+)
+def test_labels_that_a_base_used_or_that_made_what_was_fitted_on_are_stated(
+    board: Path, tmp_path: Path, method: str, dataset: str, settings: dict[str, Any], reason: str
+) -> None:
+    changes = {"base.recipe.epochs": 1, **settings}
+    result = ncbench.run(method, dataset, set=changes, output=tmp_path / "runs", warn=lambda line: None)
+    content = json.loads(result.path.read_text())
+    assert content["method"]["supervision"]["val"] == "bias"
+    place(board, content)
+    built = build(board)
+    assert (built.counted, built.left_out) == (1, [])
+    content["method"]["supervision"]["val"] = "none"
+    shutil.rmtree(board / "results")
+    place(board, content)
+    left = only_left_out(board)
+    assert left.field.startswith("method.supervision")
+    assert reason in left.reason

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -29,6 +30,7 @@ from ncbench import (
 from ncbench.discovery.registry import Plugin, Registered, registry
 from ncbench.launch.suite import Block, Suite
 from ncbench.records.archive import RunResult
+from ncbench.training.checkpoints import load_latest_checkpoint, save_checkpoint
 from ncbench.training.configuration import resolve
 
 QUIET: Mapping[str, Any] = {"warn": lambda line: None}
@@ -277,3 +279,24 @@ def test_a_sweep_makes_bases_first_and_once(tmp_path: Path) -> None:
     assert sorted(result.record.method.name for result in results) == ["built", "built", "erm"]
     assert len({result.record.base.run_id for result in results if result.record.base is not None}) == 1
     assert "builds on" not in made.stderr  # no run had to make its own base
+
+
+def test_a_base_that_cannot_be_gone_on_with_is_named_by_the_folder_to_delete(tmp_path: Path) -> None:
+    class Interrupting:
+        def plan(self, epochs: int, done: int) -> None: ...
+        def step(self, fraction: float) -> None: ...
+        def epoch(self, entry: dict[str, Any]) -> None:
+            if entry["epoch"] == 2:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, reporter=Interrupting())
+    (base,) = tmp_path.glob("erm-*")
+    (path,) = base.glob("checkpoints/*.pt")
+    state: Any = load_latest_checkpoint(path.parent, torch.device("cpu"))
+    save_checkpoint(path.parent, 1, {**state, "made_with": {**state["made_with"], "torch": "1.0"}})
+    for force in (False, True):  # it is the base that stands in the way, whatever becomes of what builds on it
+        with pytest.raises(DataError, match=rf"torch was 1\.0.*where another run builds on it, delete {base}\.$"):
+            run(tmp_path, force=force)
+    shutil.rmtree(base)
+    assert run(tmp_path).status == "completed"

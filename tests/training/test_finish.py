@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,17 @@ import pytest
 import torch
 
 import ncbench
-from ncbench import ConfigurationError, MethodCard, Supervision, SupervisionError
+from ncbench import ConfigurationError, MethodCard, NcbenchError, Supervision, SupervisionError
 from ncbench.cli.tables.result import print_result
 from ncbench.contracts.task import Task
 from ncbench.discovery.registry import Plugin, Registered, registry
 from ncbench.leaderboard.intake.soundness import check_alone, check_chosen_metrics
 from ncbench.records.archive import RunResult
+from ncbench.records.comparison import describe_choice
+from ncbench.training.loop import Silent
 from ncbench.training.selection import criteria
 from ncbench_methods.erm import ERM
+from ncbench_methods.last_layer.fixed_features import LastLayer
 
 QUIET: Mapping[str, Any] = {"warn": lambda line: None}
 
@@ -38,10 +42,61 @@ class Looks(ERM):
         self.report["images"] = float(len(val))
 
 
+class Peeks(ERM):
+    """Reads only the labels of validation images, and only before it is trained."""
+
+    def start_stage(self, stage: Any, train: Any, val: Any) -> None:
+        self.report["mean"] = float(val.target.float().mean())
+
+
+class Keeps(ERM):
+    """Looks at the images that it was shown before training once it is trained."""
+
+    def start_stage(self, stage: Any, train: Any, val: Any) -> None:
+        self.kept = val
+
+    def order(self, train: Any, generator: torch.Generator) -> Any:
+        if self.progress.epoch == 1:
+            self.report["images"] = float(sum(len(batch) for batch in self.kept.batches()))
+        return super().order(train, generator)
+
+
+class Counts(ERM):
+    """Reads only the labels of validation images when it finishes."""
+
+    def finish(self, train: Any, val: Any) -> None:
+        self.report["mean"] = float(val.target.float().mean())
+
+
+class Fails(LastLayer):
+    """Trains nothing, and comes to no end."""
+
+    def finish(self, train: Any, val: Any) -> None:
+        raise ZeroDivisionError
+
+
+class Diverges(LastLayer):
+    """Trains nothing, and has no finite logits at the end."""
+
+    def finish(self, train: Any, val: Any) -> None:
+        with torch.no_grad():
+            self.classifier.bias.fill_(float("nan"))
+
+
+class Stops(LastLayer):
+    """Trains nothing, and is interrupted."""
+
+    def finish(self, train: Any, val: Any) -> None:
+        raise KeyboardInterrupt
+
+
+METHODS = {kind.__name__.lower(): kind for kind in (Bends, Looks, Peeks, Keeps, Counts, Fails, Diverges, Stops)}
+
+
 @pytest.fixture(autouse=True)
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the methods be found as if a package had brought them."""
-    for name, method_class in (("bends", Bends), ("looks", Looks)):
+    for name, method_class in METHODS.items():
         card = MethodCard(
             name=name, summary="It.", factory=f"{__name__}:{method_class.__name__}", supervision=Supervision()
         )
@@ -67,6 +122,58 @@ def test_metrics_of_images_that_a_method_was_fitted_on_are_marked(
     assert "val (fitted)" in capsys.readouterr().out
     print_result(RunResult(plain, tmp_path), [])
     assert "(fitted)" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("method", "fitted"), [("peeks", ["val"]), ("keeps", ["val"]), ("counts", ["train", "val"]), ("looks", ["train"])]
+)
+def test_whatever_is_read_of_validation_images_counts_whenever_it_is(
+    tmp_path: Path, method: str, fitted: list[str]
+) -> None:
+    result = with_val(method, tmp_path, **{"recipe.epochs": 3})
+    record = result.record
+    assert record.fitted == fitted
+    assert record.method.supervision.val == ("bias" if "val" in fitted else "none")  # of a split made by the bias
+    check_chosen_metrics(record, set())
+    same = ncbench.run(method, "colored_digits:val=0.2", set={"recipe.epochs": 3}, output=tmp_path, **QUIET).record
+    assert (same.fitted, same.method.supervision.val) == (fitted, "none")
+
+
+def test_what_was_read_before_a_run_was_cut_off_counts_too(tmp_path: Path) -> None:
+    class Interrupting(Silent):
+        def epoch(self, entry: dict[str, Any]) -> None:
+            if entry["epoch"] == 2:
+                raise KeyboardInterrupt
+
+    data, options = "colored_digits:val=0.2,val_bias=uniform", {"set": {"recipe.epochs": 3}, "output": tmp_path}
+    with pytest.raises(KeyboardInterrupt):
+        ncbench.run("peeks", data, reporter=Interrupting(), checkpoint_seconds=0.0, **options, **QUIET)
+    record = ncbench.run("peeks", data, resume=True, **options, **QUIET).record
+    assert (record.fitted, record.method.supervision.val) == (["val"], "bias")
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "error"),
+    [("fails", "failed", NcbenchError), ("diverges", "diverged", None), ("stops", "interrupted", KeyboardInterrupt)],
+)
+def test_a_method_that_trains_nothing_and_comes_to_no_end_leaves_a_record_that_says_why(
+    tmp_path: Path, method: str, status: str, error: type[BaseException] | None
+) -> None:
+    with contextlib.nullcontext() if error is None else pytest.raises(error):
+        ncbench.run(method, set={"base.recipe.epochs": 1}, output=tmp_path, **QUIET)
+    (folder,) = tmp_path.glob(f"{method}-*")
+    record = ncbench.load_result(folder).record
+    assert (record.status, record.selection, record.history) == (status, {}, [])
+    assert record.reason is not None
+    assert "epoch 0" not in record.reason
+
+
+def test_choosing_tau_on_a_split_that_was_made_by_the_bias_is_stated(tmp_path: Path) -> None:
+    short = {"base.recipe.epochs": 1, "recipe.selection": "last", "base.recipe.selection": "last"}
+    chosen, given = (with_val(method, tmp_path, **short).record for method in ("tau_norm", "tau_norm:tau=1"))
+    assert (chosen.fitted, chosen.method.supervision.val) == (["train", "val"], "bias")
+    assert (given.fitted, given.method.supervision.val) == (["train"], "none")
+    assert describe_choice([chosen]) == "the model fitted without epochs"
 
 
 def test_methods_that_train_nothing_have_sound_records_and_share_one_base(tmp_path: Path) -> None:

@@ -70,3 +70,30 @@ def test_inputs_of_a_shape_that_is_not_declared_are_left_to_the_run() -> None:
     refuse_unfit(vectors, vectors.dataset.factory(vectors.dataset.params.own, None))
     undeclared = resolve("erm", "bar:size=16", "vgg11", 0, {"recipe.input_scaling": "unit"}, synthetic=False)
     refuse_unfit(undeclared, undeclared.dataset.factory(undeclared.dataset.params.own, None))
+
+
+@pytest.mark.usefixtures("weights")
+def test_a_frozen_network_for_images_is_no_more_for_vectors_than_one_that_learns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NCBENCH_CACHE", str(tmp_path / "cache"))
+    said = []
+    for frozen in ("true", "false"):
+        with pytest.raises(ConfigurationError, match="vectors") as refusal:
+            ncbench.run("erm", "ufm", backbone=f"resnet18:weights=imagenet,frozen={frozen}", output=tmp_path / "runs")
+        said.append(str(refusal.value))
+    assert said[0] == said[1]
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, 1.5, 1.0, True, "1", None])
+def test_what_is_no_seed_is_refused_before_what_is_there_is_touched(tmp_path: Path, seed: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"^A seed is a whole number from 0 to 2\^63 - 1, and .* is none\.$"):
+        ncbench.run("erm", seed=seed, output=tmp_path, force=True)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ConfigurationError, match="A seed is"):
+        resolve("erm", "colored_digits", None, seed, {}, synthetic=False)
+
+
+def test_the_largest_seed_is_one() -> None:
+    assert resolve("erm", "colored_digits", None, 2**63 - 1, {}, synthetic=False).seed == 2**63 - 1

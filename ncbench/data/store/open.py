@@ -86,6 +86,7 @@ class Store:
         aligned_bias: For each class, the bias value that goes along with it in training, or None.
         hierarchy: Of the classes, or None.
         mismatch: How the data differ from the ones the manifest describes, a phrase each; empty if they don't.
+        features: Key of the frozen backbone's features, where these are the inputs; None where the images are.
     """
 
     name: str
@@ -98,6 +99,7 @@ class Store:
     aligned_bias: Sequence[int] | None
     hierarchy: Hierarchy | None
     mismatch: Sequence[str]
+    features: str | None = None
 
 
 def open_store(

@@ -124,8 +124,8 @@ def check_against_card(record: Record, catalogue: Catalogue) -> str:
         an empty string.
 
     Raises:
-        RefusedError: The record states more than the card and its selection rule allow, or bears a name of ncbench's
-            own without being it.
+        RefusedError: The record states more than the card, its selection rule and its base allow, or less than these
+            two need; or it bears a name of ncbench's own without being it.
     """
     catalogue.find("backbones", record.backbone.name, record.backbone.plugin.distribution)
     method = catalogue.find("methods", record.method.name, record.method.plugin.distribution)
@@ -133,11 +133,18 @@ def check_against_card(record: Record, catalogue: Catalogue) -> str:
         return "supervision as its author declares it: the method's card is not part of ncbench"
     _check_base(record, method.card)
     stated = Supervision(**record.method.supervision.model_dump())
-    by_bias = _selects_by_bias(record, catalogue)
-    allowed = replace(method.card.supervision, val="bias") if by_bias else method.card.supervision
-    if by_bias and stated.val != "bias":
-        selection, dataset = record.recipe["selection"], record.dataset.spec
-        raise RefusedError("method.supervision.val", f"{selection} on {dataset} uses bias labels, so it must be 'bias'")
+    allowed = method.card.supervision
+    if _uses_val_bias(record, catalogue):
+        allowed = replace(allowed, val="bias")
+        if stated.val != "bias":
+            rule = record.recipe["selection"]
+            how = f"{'fitting' if rule == 'last' else rule} on {record.dataset.spec}"
+            raise RefusedError("method.supervision.val", f"{how} uses bias labels, so it must be 'bias'")
+    if record.base is not None and record.base.supervision is not None:
+        of_base = Supervision(**record.base.supervision.model_dump())
+        allowed = allowed.joined(of_base)
+        if not stated.covers(of_base):
+            raise RefusedError("method.supervision", f"it leaves out labels that {record.base.run_id} used")
     if not allowed.covers(stated):
         raise RefusedError("method.supervision", f"it goes beyond the card of {record.method.name!r}")
     if not stated.covers(allowed):
@@ -155,16 +162,17 @@ def _check_base(record: Record, card: MethodCard) -> None:
         raise RefusedError("history", f"{card.name!r} {'trains' if card.trains else 'does not train'} by epochs")
 
 
-def _selects_by_bias(record: Record, catalogue: Catalogue) -> bool:
-    """Return whether the epoch was chosen by bias labels of validation images, or by a split that was made by them."""
-    criterion = catalogue.criteria[str(record.recipe["selection"])]
-    if criterion.metric is None or criterion.needs_bias:
-        return criterion.needs_bias
-    registered = catalogue.find("datasets", record.dataset.name, record.dataset.plugin.distribution)
-    if registered is None:
-        return False
-    kind, parameters = _load_dataset(registered, record)
-    return kind.val_uses_bias(parameters.own)
+def _uses_val_bias(record: Record, catalogue: Catalogue) -> bool:
+    """Return whether the run went by bias labels of validation images, or by a split that was made by them."""
+
+    def made_by_bias() -> bool:
+        registered = catalogue.find("datasets", record.dataset.name, record.dataset.plugin.distribution)
+        if registered is None:
+            return False
+        kind, parameters = _load_dataset(registered, record)
+        return kind.val_uses_bias(parameters.own)
+
+    return catalogue.criteria[str(record.recipe["selection"])].uses_bias("val" in record.fitted, made_by_bias)
 
 
 def _load_dataset(registered: Registered, record: Record) -> tuple[type[Dataset], DatasetParameters]:
