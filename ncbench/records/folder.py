@@ -63,7 +63,10 @@ def finished(folder: Path, resume: bool) -> RunResult | None:
         try:
             result = load_result(folder)
         except DataError as error:
-            raise DataError(f"{error} There is nothing to do but to {way_to_start_anew(folder)}") from error
+            raise DataError(
+                f"{error} --force discards what is there of this run and starts it anew; where another run builds on it, "
+                f"delete {folder}."
+            ) from error
         if result.status in {"completed", "diverged"}:
             shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
             return result
