@@ -590,10 +590,11 @@ def test_who_selects_by_a_split_that_was_made_by_the_bias_states_it(board: Path,
 @pytest.mark.parametrize(
     ("method", "dataset", "settings", "reason"),
     [
-        ("ncm", "colored_digits:val=0.1", {"base.recipe.selection": "val_worst_group_accuracy"}, "labels that erm-"),
+        ("ncm", "colored_digits:val=0.1", {"base.recipe.selection": "val_worst_group_accuracy"}, "selection by"),
+        ("ncm", "colored_digits:val=0.1,val_bias=uniform", {"base.recipe.selection": "val_accuracy"}, "that erm-"),
         ("tau_norm", "colored_digits:val=0.1,val_bias=uniform", {}, "fitting on colored_digits:val=0.1,val_bias="),
     ],
-    ids=["a base's", "fitting"],
+    ids=["a base's criterion", "a base's split", "fitting"],
 )
 def test_labels_that_a_base_used_or_that_made_what_was_fitted_on_are_stated(
     board: Path, tmp_path: Path, method: str, dataset: str, settings: dict[str, Any], reason: str
