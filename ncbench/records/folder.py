@@ -64,7 +64,7 @@ def finished(folder: Path, resume: bool) -> RunResult | None:
             result = load_result(folder)
         except DataError as error:
             raise DataError(
-                f"{error} --force discards what is there of this run and starts it anew; where another one builds on it, "
+                f"{error} --force discards what is there of this run and starts it anew; where a run builds on it, "
                 f"delete {folder}."
             ) from error
         if result.status in {"completed", "diverged"}:
