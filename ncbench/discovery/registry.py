@@ -213,29 +213,33 @@ def _installed() -> tuple[list[tuple[metadata.EntryPoint, Plugin]], list[Broken]
 
 def _plugins_of(distribution: metadata.Distribution) -> Iterator[tuple[metadata.EntryPoint | None, Plugin, str]]:
     """Yield the entry points of one distribution, each with what is wrong with it; of an unreadable one, None."""
-    folder = Path(str(getattr(distribution, "_path", distribution.locate_file(""))))
-    called, _, version = folder.stem.partition("-")
-    mend = f"install it again, or delete {folder}"
     try:
         listed = distribution.read_text("entry_points.txt") or ""
         if GROUP not in listed:
             return
         entry_points = [point for point in distribution.entry_points if point.group == GROUP]
     except Exception as error:
+        called, version, mend = _told_by_folder(distribution)
         reason = f"its entry_points.txt cannot be read ({described(error)}); {mend}"
-        yield None, Plugin("an entry point", called, version or "unknown"), reason
+        yield None, Plugin("an entry point", called, version), reason
         return
     reason = ""
     try:
-        name, its_version = distribution.name, distribution.version
+        name, version = distribution.name, distribution.version
     except Exception:  # newer versions of Python raise one
-        name = its_version = ""
-    if name and its_version:
-        called, version = name, its_version
-    else:
+        name = version = ""
+    if not (name and version):
+        name, version, mend = _told_by_folder(distribution)
         reason = f"it has no METADATA with a name and a version; {mend}"
     for entry_point in entry_points:
-        yield entry_point, Plugin(entry_point.name, called, version or "unknown"), reason
+        yield entry_point, Plugin(entry_point.name, name, version), reason
+
+
+def _told_by_folder(distribution: metadata.Distribution) -> tuple[str, str, str]:
+    """Return the name and the version that the folder of a half-removed distribution tells, and how to mend it."""
+    folder = Path(str(getattr(distribution, "_path", distribution.locate_file(""))))
+    name, _, version = folder.stem.partition("-")
+    return name, version or "unknown", f"install it again, or delete {folder}"
 
 
 def _allowed(distribution: str) -> bool:
