@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -123,11 +123,7 @@ class Task:
         Raises:
             SupervisionError: The method did not declare ``train="bias"``, or the attribute is unknown.
         """
-        if self.supervision.train != "bias":
-            raise SupervisionError(_undeclared("the group counts", "Supervision(train='bias')"))
-        if self._group_counts is None:
-            raise SupervisionError("The bias attribute of the training images is unknown for this dataset.")
-        return self._group_counts
+        return self._counts_of("train", "training", self._group_counts)
 
     @property
     def val_group_counts(self) -> Tensor:
@@ -136,11 +132,15 @@ class Task:
         Raises:
             SupervisionError: The method did not declare ``val="bias"``, or the attribute is unknown.
         """
-        if self.supervision.val != "bias":
-            raise SupervisionError(_undeclared("the group counts of validation images", "Supervision(val='bias')"))
-        if self._val_group_counts is None:
-            raise SupervisionError("The bias attribute of the validation images is unknown for this dataset.")
-        return self._val_group_counts
+        return self._counts_of("val", "validation", self._val_group_counts)
+
+    def _counts_of(self, split: Literal["train", "val"], images: str, counts: Tensor | None) -> Tensor:
+        if getattr(self.supervision, split) != "bias":
+            what = "the group counts" if split == "train" else f"the group counts of {images} images"
+            raise SupervisionError(_undeclared(what, f"Supervision({split}='bias')"))
+        if counts is None:
+            raise SupervisionError(f"The bias attribute of the {images} images is unknown for this dataset.")
+        return counts
 
     @property
     def hierarchy(self) -> Hierarchy:

@@ -14,7 +14,7 @@ from ncbench import Parameters, Split
 from ncbench_datasets.cifar10 import Cifar10
 from ncbench_datasets.made.biased_splits import assign_bias, assign_training_bias
 from ncbench_datasets.made.corruptions import corrupt
-from ncbench_datasets.made.held_out import ValBias, ValShare, parted
+from ncbench_datasets.made.held_out import HoldsOut, ValBias, ValShare, parted
 
 CORRUPTIONS_OF_TYPE = (
     ("snow", "frost", "fog", "brightness", "contrast", "spatter", "elastic", "jpeg", "pixelate", "saturate"),
@@ -45,7 +45,7 @@ class CorruptedCifar10Parameters(Parameters):
     val_bias: ValBias = "same"
 
 
-class CorruptedCifar10(Cifar10):
+class CorruptedCifar10(HoldsOut, Cifar10):
     """CIFAR-10 with a corruption that goes along with the class.
 
     A training image has its class's own corruption for a share ``1 - conflict`` of each class; the rest is spread
@@ -61,16 +61,6 @@ class CorruptedCifar10(Cifar10):
     def __init__(self, params: Any, root: Path | None) -> None:
         super().__init__(params, root)
         self.bias_names = CORRUPTIONS_OF_TYPE[params.type]
-
-    @property
-    def has_val(self) -> bool:
-        """Whether a share of the training images is held out."""
-        return bool(self.params.val)
-
-    @classmethod
-    def val_uses_bias(cls, params: Any) -> bool:
-        """Whether the validation images have every corruption with equal chance."""
-        return bool(params.val_bias == "uniform")
 
     def read(self) -> Mapping[str, Split]:
         """Read CIFAR-10 and corrupt it; hold a share of the training images out for validation if asked to.

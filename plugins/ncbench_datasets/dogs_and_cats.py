@@ -21,7 +21,7 @@ from ncbench_datasets.layouts.folders import content
 from ncbench_datasets.layouts.listed_images import listed_images
 from ncbench_datasets.layouts.photographs import PhotographParameters
 from ncbench_datasets.layouts.suffixed_images import conflict_folder
-from ncbench_datasets.made.held_out import ValBias, ValShare, draw, hold_out, refuse_share
+from ncbench_datasets.made.held_out import HoldsOut, ValBias, ValShare, draw, hold_out, refuse_share
 from ncbench_datasets.made.twin_pictures import striped_on
 
 LISTS = ("list_dark.txt", "list_bright.txt")  # by bias value
@@ -67,7 +67,7 @@ class DogsAndCatsParameters(PhotographParameters):
         return bias
 
 
-class DogsAndCats(AlignedFolders):
+class DogsAndCats(AlignedFolders, HoldsOut):
     """Pets told apart, which in training goes along with the brightness of their fur.
 
     From Kim et al. (Learning Not to Learn, CVPR 2019), in the shares of Lee et al. (Revisiting the Importance of
@@ -100,11 +100,6 @@ class DogsAndCats(AlignedFolders):
     def has_val(self) -> bool:
         """Whether a share is held out, or there is a folder `valid`."""
         return bool(self.params.val) if self._by_lists else super().has_val
-
-    @classmethod
-    def val_uses_bias(cls, params: Any) -> bool:
-        """Whether every group has as many validation images of its class."""
-        return bool(params.val_bias == "uniform")
 
     @classmethod
     def counts_hold(cls, params: Any) -> Literal["all", "images", "none"]:

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from ncbench import Dataset, Parameters, Split
+from ncbench import Parameters, Split
 from ncbench_datasets.made.biased_splits import assign_bias, assign_training_bias
-from ncbench_datasets.made.held_out import ValBias, ValShare, parted
+from ncbench_datasets.made.held_out import HoldsOut, ValBias, ValShare, parted
 
 COLOURS = 10
 DIGIT_NAMES = tuple(str(digit) for digit in range(COLOURS))
@@ -61,7 +61,7 @@ class GreyDigits:
     digits: np.ndarray
 
 
-class ColouredDigits(Dataset):
+class ColouredDigits(HoldsOut):
     """Base of the datasets that colour grey digits; subclasses implement :meth:`grey_digits`.
 
     `mean_colours` is (10, 3), in [0, 1]; tints are computed in its precision, which is the published code's.
@@ -79,16 +79,6 @@ class ColouredDigits(Dataset):
             DataError: A source is damaged.
         """
         raise NotImplementedError
-
-    @property
-    def has_val(self) -> bool:
-        """Whether a share of the training images is held out."""
-        return bool(self.params.val)
-
-    @classmethod
-    def val_uses_bias(cls, params: Any) -> bool:
-        """Whether the validation images have every colour with equal chance."""
-        return bool(params.val_bias == "uniform")
 
     def read(self) -> Mapping[str, Split]:
         """Colour the digits, and hold a share of the training images out for validation if asked to.

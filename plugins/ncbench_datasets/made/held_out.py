@@ -11,14 +11,14 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pydantic
 from pydantic import Field
 from pydantic_core import PydanticCustomError
 
-from ncbench import ConfigurationError, Split
+from ncbench import ConfigurationError, Dataset, Split
 
 
 def _needs_val(bias: str, info: pydantic.ValidationInfo) -> str:
@@ -39,6 +39,20 @@ ValBias = Annotated[
     ),
 ]
 """The parameters `val` and `val_bias`, in this order."""
+
+
+class HoldsOut(Dataset):
+    """A dataset whose validation split is a share of its training sources, by the parameters `val` and `val_bias`."""
+
+    @property
+    def has_val(self) -> bool:
+        """Whether a share of the training images is held out."""
+        return bool(self.params.val)
+
+    @classmethod
+    def val_uses_bias(cls, params: Any) -> bool:
+        """Whether the validation images have every value of the bias with equal chance."""
+        return bool(params.val_bias == "uniform")
 
 
 def draw(names: Sequence[str], purpose: str) -> np.ndarray:
