@@ -14,6 +14,9 @@ from pydantic import Field, JsonValue
 from ncbench.data.files import Part
 from ncbench.leaderboard.intake.problems import Problem
 
+DIGITS = 6
+"""Decimals kept of a metric. The last bits of a t quantile are the machine's; six decimals of a fraction are not."""
+
 
 class Measure(Part):
     """What the numbers of one name are."""

@@ -8,10 +8,9 @@ from typing import Any
 
 from ncbench.leaderboard.intake.entry import Entry
 from ncbench.leaderboard.intake.problems import Problem
-from ncbench.leaderboard.tables.board import Rerun, Verdict
+from ncbench.leaderboard.tables.board import DIGITS, Rerun, Verdict
 from ncbench.leaderboard.tables.intervals import MIN_SEEDS
 
-DIGITS = 6
 TOLERANCE = 1e-9
 
 Reruns = Mapping[str, Sequence[Entry]]

@@ -11,15 +11,13 @@ from ncbench.contracts.cards import LabelUse
 from ncbench.leaderboard.intake.catalogue import BUILT_IN
 from ncbench.leaderboard.intake.entry import Entry, grouped
 from ncbench.leaderboard.intake.problems import plain
-from ncbench.leaderboard.tables.board import DatasetTable, Estimate, Paired, Plugin, Row, Section, Source
+from ncbench.leaderboard.tables.board import DIGITS, DatasetTable, Estimate, Paired, Plugin, Row, Section, Source
 from ncbench.leaderboard.tables.intervals import MIN_SEEDS, half_width
 from ncbench.leaderboard.tables.reruns import Reruns, describe, reproduced
 from ncbench.records.comparison import describe_choice
 from ncbench.records.record import BackbonePart, DatasetPart, MethodPart
 
 BASELINE = "erm"
-DIGITS = 6
-"""Decimals kept. The last bits of a t quantile are the machine's; six decimals of a fraction are not."""
 
 
 def dataset_table(entries: Sequence[Entry], heading: str, measures: Sequence[str], reruns: Reruns) -> DatasetTable:
