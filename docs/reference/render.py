@@ -10,9 +10,11 @@ from pathlib import Path
 
 import click
 from dataset_page import datasets
+from method_page import cards_by_family, methods
 
 from ncbench.cli.main import CONTEXT, built_in_commands, cli
 from ncbench.conformance.kit import KINDS
+from ncbench.contracts.cards import Card
 from ncbench.contracts.dataset import DatasetParameters
 from ncbench.discovery.registry import registry
 from ncbench.training.recipe import Recipe
@@ -22,7 +24,13 @@ WIDTH = 100
 
 def render() -> dict[str, str]:
     """Return every generated page's name and content."""
-    return {"checks.md": checks(), "cli.md": command_line(), "datasets.md": datasets(), "parameters.md": parameters()}
+    return {
+        "checks.md": checks(),
+        "cli.md": command_line(),
+        "datasets.md": datasets(),
+        "methods.md": methods(),
+        "parameters.md": parameters(),
+    }
 
 
 def checks() -> str:
@@ -55,7 +63,11 @@ def parameters() -> str:
         "method's published settings give its\ndefaults for a pair of them.\n",
         f"## The recipe\n\n{_table(Recipe.describe())}",
     ]
-    for kind in ("methods", "datasets", "backbones", "launchers"):
+    parts.append("## Methods\n")
+    for family, cards in cards_by_family().items():
+        parts.append(f"### {family.capitalize()}\n")
+        parts += [_section(card, card.load().Parameters.describe(), "####") for card in cards]
+    for kind in ("datasets", "backbones", "launchers"):
         parts.append(f"## {kind.capitalize()}\n")
         for name in registry().names(kind):
             found = registry().find(kind, name)
@@ -63,8 +75,12 @@ def parameters() -> str:
                 factory = found.card.load()
                 of_dataset = kind == "datasets"
                 rows = DatasetParameters.describe(factory) if of_dataset else factory.Parameters.describe()
-                parts.append(f"### {name}\n\n{found.card.summary}.\n\n{_table(rows)}")
+                parts.append(_section(found.card, rows, "###"))
     return "\n".join(parts)
+
+
+def _section(card: Card, rows: Sequence[tuple[str, str, str, str]], level: str) -> str:
+    return f"{level} {card.name}\n\n{card.summary}.\n\n{_table(rows)}"
 
 
 def _table(rows: Sequence[tuple[str, str, str, str]]) -> str:

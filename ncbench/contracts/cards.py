@@ -164,12 +164,28 @@ class Published:
     tuned_on_test: str = ""
 
 
+FAMILIES: Mapping[str, str] = {
+    "baseline": "what every other method is compared with",
+    "balancing": "images drawn, weighted or stressed so that every group, or the hardest images, count",
+    "imbalance": "margins, shifts and weights that follow the counts of classes or groups",
+    "frames": "classifiers and primes that are fixed to a configuration of the theory",
+    "invariance": "features or risks that are to be the same whatever the bias attribute",
+    "two networks": "a biased network, and one that learns from what it gets wrong",
+    "last layer": "the classifier alone, fitted anew on the features of a finished run",
+    "contrastive": "features pulled together and pushed apart in pairs",
+    "augmentation": "images and labels mixed or masked, so that the bias predicts less",
+    "hierarchy": "losses, frames and decisions that follow the tree of classes",
+}
+"""Family of methods -> what its methods have in common."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class MethodCard(Card):
     """A training method; `factory` is a :class:`~ncbench.contracts.method.Method`.
 
     Args:
         supervision: The most that the method uses, over all its hyper-parameters.
+        family: The one of `FAMILIES` with which it is listed; empty for none of them.
         frame: Name of the configuration to which the classifier is frozen, for pictures: ``"simplex ETF"``, ...;
             empty if the classifier is learned.
         builds_on: Name of the method on whose finished runs it builds; empty if it builds on none.
@@ -183,6 +199,7 @@ class MethodCard(Card):
     """
 
     supervision: Supervision
+    family: str = ""
     frame: str = ""
     builds_on: str = ""
     trains: bool = True
@@ -192,6 +209,10 @@ class MethodCard(Card):
         super().__post_init__()
         if not isinstance(self.supervision, Supervision):
             raise PluginError(f"The supervision of {self.name!r} must be a Supervision, not {self.supervision!r}.")
+        if self.family and self.family not in FAMILIES:
+            raise PluginError(
+                f"The family of {self.name!r} must be empty or among {', '.join(FAMILIES)}, not {self.family!r}."
+            )
         if not isinstance(self.tuned_on_test, Mapping):
             raise PluginError(f"tuned_on_test of {self.name!r} must map datasets to settings.")
         for dataset, settings in self.tuned_on_test.items():

@@ -13,6 +13,7 @@ _ERM = MethodCard(
     factory="ncbench_methods.erm:ERM",
     citation="Vapnik. Principles of Risk Minimization for Learning Theory. NeurIPS 1991.",
     supervision=Supervision(),
+    family="baseline",
 )
 
 

@@ -28,6 +28,19 @@ def test_malformed_cards_are_refused(changes: dict[str, str], complaint: str) ->
         BackboneCard(**fields)
 
 
+def test_a_family_that_there_is_not_is_refused_with_all_that_there_are() -> None:
+    card: dict[str, Any] = {
+        "name": "mine",
+        "summary": "One line.",
+        "factory": "package.module:Class",
+        "supervision": Supervision(),
+    }
+    assert MethodCard(**card).family == ""
+    assert MethodCard(**card, family="two networks").family == "two networks"
+    with pytest.raises(PluginError, match=r"family of 'mine' must be empty or among .*two networks.*, not 'two'\."):
+        MethodCard(**card, family="two")
+
+
 def test_a_factory_that_cannot_be_imported_says_so() -> None:
     card = MethodCard(name="mine", summary="One line.", factory="nowhere.at_all:Class", supervision=Supervision())
     with pytest.raises(PluginError, match=r"importing nowhere.at_all:Class failed .*No module named 'nowhere'\)"):

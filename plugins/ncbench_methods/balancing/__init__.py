@@ -22,6 +22,7 @@ CARDS = [
         factory="ncbench_methods.balancing.group_dro:GroupDRO",
         citation="Sagawa, Koh, Hashimoto, Liang. Distributionally Robust Neural Networks for Group Shifts. ICLR 2020.",
         supervision=Supervision(train="bias"),
+        family="balancing",
     ),
     MethodCard(
         name="reweight",
@@ -29,6 +30,7 @@ CARDS = [
         factory="ncbench_methods.balancing.reweight:Reweight",
         citation=_IDRISSI,
         supervision=Supervision(train="bias"),
+        family="balancing",
     ),
     MethodCard(
         name="resample",
@@ -36,6 +38,7 @@ CARDS = [
         factory="ncbench_methods.balancing.resample:Resample",
         citation=_IDRISSI,
         supervision=Supervision(train="bias"),
+        family="balancing",
     ),
     MethodCard(
         name="jtt",
@@ -44,6 +47,7 @@ CARDS = [
         citation="Liu, Haghgoo, Chen, Raghunathan, Koh, Sagawa, Liang, Finn. Just Train Twice: Improving Group "
         "Robustness without Training Group Information. ICML 2021.",
         supervision=Supervision(),
+        family="balancing",
         tuned_on_test={"colored_mnist": [JTT_ON_COLORED_MNIST]},
     ),
 ]

@@ -12,6 +12,7 @@ CARDS = [
         citation="Yang, Chen, Li, Xie, Lin, Tao. Inducing Neural Collapse in Imbalanced Learning: Do We Really "
         "Need a Learnable Classifier at the End of Deep Neural Network? NeurIPS 2022.",
         supervision=Supervision(),
+        family="frames",
         frame="simplex ETF",
     ),
     MethodCard(
@@ -21,6 +22,7 @@ CARDS = [
         citation="Wang, Sun, Wang, Zhang, Yang. Navigate Beyond Shortcuts: Debiased Learning Through the Lens of "
         "Neural Collapse. CVPR 2024.",
         supervision=Supervision(train="bias"),
+        family="frames",
     ),
     MethodCard(
         name="fixed_seli",
@@ -29,6 +31,7 @@ CARDS = [
         citation="Thrampoulidis, Kini, Vakilian, Behnia. Imbalance Trouble: Revisiting Neural-Collapse Geometry. "
         "NeurIPS 2022.",
         supervision=Supervision(),
+        family="frames",
         frame="SELI",
     ),
 ]

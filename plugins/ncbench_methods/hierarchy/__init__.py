@@ -19,6 +19,7 @@ CARDS = [
         citation="Liang, Davis. Inducing Neural Collapse to a Fixed Hierarchy-Aware Frame for Reducing Mistake "
         "Severity. ICCV 2023.",
         supervision=Supervision(hierarchy=True),
+        family="hierarchy",
         frame="hierarchy-aware frame",
         tuned_on_test={"cifar100": [replace(_SHORTENED, recipe={"epochs": epochs}) for epochs in (13, 14)]},
     ),

@@ -11,6 +11,7 @@ CARDS = [
         factory="ncbench_methods.imbalance.logit_adjustment:LogitAdjustment",
         citation="Menon, Jayasumana, Rawat, Jain, Veit, Kumar. Long-tail Learning via Logit Adjustment. ICLR 2021.",
         supervision=Supervision(),
+        family="imbalance",
     ),
     MethodCard(
         name="balanced_softmax",
@@ -19,6 +20,7 @@ CARDS = [
         citation="Ren, Yu, Sheng, Ma, Zhao, Yi, Li. Balanced Meta-Softmax for Long-Tailed Visual Recognition. "
         "NeurIPS 2020.",
         supervision=Supervision(),
+        family="imbalance",
     ),
     MethodCard(
         name="vs_loss",
@@ -27,6 +29,7 @@ CARDS = [
         citation="Kini, Paraskevas, Oymak, Thrampoulidis. Label-Imbalanced and Group-Sensitive Classification "
         "under Overparameterization. NeurIPS 2021.",
         supervision=Supervision(),
+        family="imbalance",
     ),
     MethodCard(
         name="ldam",
@@ -35,6 +38,7 @@ CARDS = [
         citation="Cao, Wei, Gaidon, Arechiga, Ma. Learning Imbalanced Datasets with Label-Distribution-Aware "
         "Margin Loss. NeurIPS 2019.",
         supervision=Supervision(),
+        family="imbalance",
     ),
     MethodCard(
         name="focal",
@@ -42,6 +46,7 @@ CARDS = [
         factory="ncbench_methods.imbalance.focal:Focal",
         citation="Lin, Goyal, Girshick, He, Dollar. Focal Loss for Dense Object Detection. ICCV 2017.",
         supervision=Supervision(),
+        family="imbalance",
     ),
     MethodCard(
         name="cb_loss",
@@ -49,5 +54,6 @@ CARDS = [
         factory="ncbench_methods.imbalance.cb_loss:CBLoss",
         citation="Cui, Jia, Lin, Song, Belongie. Class-Balanced Loss Based on Effective Number of Samples. CVPR 2019.",
         supervision=Supervision(),
+        family="imbalance",
     ),
 ]

@@ -17,6 +17,7 @@ CARDS = [
         citation="Kirichenko, Izmailov, Wilson. Last Layer Re-Training is Sufficient for Robustness to Spurious "
         "Correlations. ICLR 2023.",
         supervision=Supervision(train="bias", val="bias"),
+        family="last layer",
         builds_on="erm",
         trains=False,
     ),
@@ -26,6 +27,7 @@ CARDS = [
         factory="ncbench_methods.last_layer.crt:CRT",
         citation=_KANG,
         supervision=Supervision(train="bias"),
+        family="last layer",
         builds_on="erm",
     ),
     MethodCard(
@@ -34,6 +36,7 @@ CARDS = [
         factory="ncbench_methods.last_layer.tau_norm:TauNorm",
         citation=_KANG,
         supervision=Supervision(),
+        family="last layer",
         builds_on="erm",
         trains=False,
     ),
@@ -43,6 +46,7 @@ CARDS = [
         factory="ncbench_methods.last_layer.ncm:NCM",
         citation=_KANG,
         supervision=Supervision(),
+        family="last layer",
         builds_on="erm",
         trains=False,
     ),

@@ -12,5 +12,6 @@ CARDS = [
         citation="Nam, Cha, Ahn, Lee, Shin. Learning from Failure: Training Debiased Classifier from Biased "
         "Classifier. NeurIPS 2020.",
         supervision=Supervision(),
+        family="two networks",
     ),
 ]
