@@ -46,7 +46,9 @@ if TYPE_CHECKING:
     from ncbench.contracts.metric import Evaluation as Evaluation
     from ncbench.contracts.metric import FeatureStream as FeatureStream
     from ncbench.contracts.metric import Metric as Metric
+    from ncbench.contracts.parameters import LogUniform as LogUniform
     from ncbench.contracts.parameters import Parameters as Parameters
+    from ncbench.contracts.parameters import Uniform as Uniform
     from ncbench.contracts.task import Batch as Batch
     from ncbench.contracts.task import Progress as Progress
     from ncbench.contracts.task import SplitView as SplitView
@@ -72,6 +74,7 @@ _HOME = {
     "JobQueue": "contracts.launcher",
     "Launcher": "contracts.launcher",
     "LauncherCard": "contracts.cards",
+    "LogUniform": "contracts.parameters",
     "Measure": "contracts.cards",
     "Method": "contracts.method",
     "MethodCard": "contracts.cards",
@@ -90,6 +93,7 @@ _HOME = {
     "Supervision": "contracts.cards",
     "SupervisionError": "contracts.errors",
     "Task": "contracts.task",
+    "Uniform": "contracts.parameters",
     "Waiting": "contracts.launcher",
     "find_device": "training.run",
     "free_memory": "data.loading.memory",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor
 
 from ncbench.conformance import exactness
@@ -22,6 +25,7 @@ from ncbench.conformance.training import RECIPE, build, supervision, train
 from ncbench.contracts.cards import Published, Supervision
 from ncbench.contracts.errors import ConfigurationError
 from ncbench.contracts.method import Stage
+from ncbench.contracts.parameters import Values, draw
 from ncbench.contracts.specs import Spec
 from ncbench.data.store.open import Store
 from ncbench.training.recipe import Recipe
@@ -38,6 +42,26 @@ def published_settings_are_valid(subject: Subject) -> None:
             if published.backbone is not None:
                 require_backbone(published.backbone)
     subject.card.refuse_unnamed_tuning(subject.factory.published)
+
+
+def search_space_is_valid(subject: Subject) -> None:
+    """What a search tries of it are settings that its parameters and the recipe take, each alone and all together."""
+    with saying("its search_space"):
+        space = TypeAdapter(dict[str, Values]).validate_python(subject.factory.search_space)
+    generator = random.Random(0)  # noqa: S311 (no secret)
+    tried = [{key: draw(values, generator) for key, values in space.items()} for _ in range(20)]
+    for key, values in space.items():
+        tried += [{key: value} for value in (values if isinstance(values, tuple) else values.bounds)]
+    models = {"method": subject.factory.Parameters, "recipe": Recipe}
+    for settings in tried:
+        with saying(f"its search_space, of which {settings} may come,"):
+            given: dict[str, dict[str, Any]] = {part: {} for part in models}
+            for name, value in settings.items():
+                part, _, key = name.partition(".")
+                require(part in models, f"{name!r} is neither 'method.KEY' nor 'recipe.KEY'")
+                given[part][key] = value
+            for part, model in models.items():
+                model.build(given[part], owner=f"the {part}")
 
 
 def supervision_is_within_the_declared(subject: Subject) -> None:
@@ -176,6 +200,7 @@ CHECKS: Sequence[Property] = (
     *CHECKS_OF_CARDS,
     *CHECKS_OF_PARAMETERS,
     published_settings_are_valid,
+    search_space_is_valid,
     supervision_is_within_the_declared,
     trains,
     *map(

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ncbench.contracts.cards import Published, Supervision
 from ncbench.contracts.errors import ConfigurationError, PluginError
-from ncbench.contracts.parameters import Parameters
+from ncbench.contracts.parameters import LogUniform, Parameters, Values
 from ncbench.contracts.task import Batch, Progress, SplitView, Task
 
 
@@ -109,6 +109,13 @@ class Method(nn.Module):
     Parameters: ClassVar[type[Parameters]] = Parameters
     published: ClassVar[Mapping[str, Published]] = {}
     """Dataset name -> published settings."""
+    search_space: ClassVar[Mapping[str, Values]] = {
+        "recipe.lr": LogUniform(1e-4, 1e-2),
+        "recipe.weight_decay": LogUniform(1e-6, 1e-3),
+    }
+    """What a search over hyper-parameters tries where it names no space of its own: ``"method.KEY"`` or
+    ``"recipe.KEY"`` -> choices or bounds; ``{**Method.search_space, "method.KEY": ...}`` adds to it. By default the
+    space of every method in SubpopBench (Yang et al., ICML 2023; its hyper-parameters for images)."""
     views: ClassVar[int] = 1
     """Augmentations of every training image in a batch, drawn independently; they are ``batch.views``."""
     alternative: ClassVar[str] = ""

@@ -1,16 +1,20 @@
-"""Typed, validated and documented parameters of datasets, methods, backbones and recipes."""
+"""Typed, validated and documented parameters of datasets, methods, backbones and recipes, and where to search them."""
 
 from __future__ import annotations
 
+import math
 import typing
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import pydantic
 
 from ncbench.contracts.errors import ConfigurationError, unknown_name
 from ncbench.contracts.specs import Scalar, Spec
+
+if TYPE_CHECKING:
+    import random
 
 
 class Parameters(pydantic.BaseModel):
@@ -77,6 +81,72 @@ class Parameters(pydantic.BaseModel):
             (key, _type_name(field.annotation), repr(field.get_default()), field.description or "")
             for key, field in cls.model_fields.items()
         ]
+
+
+def _ascending(bounds: tuple[float, float]) -> tuple[float, float]:
+    if not bounds[0] < bounds[1]:
+        raise ValueError(f"the lower bound comes first, and {bounds[0]:g} is not below {bounds[1]:g}")
+    return bounds
+
+
+class _Bounds(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The least and the largest number."""
+        ((_, bounds),) = self
+        return bounds  # type: ignore[no-any-return]
+
+    def _rounded(self, drawn: float) -> float:
+        """Return a drawn number with three significant digits: nobody tunes more, and specs stay readable."""
+        low, high = self.bounds
+        return min(max(float(f"{drawn:.3g}"), low), high)
+
+
+class Uniform(_Bounds):
+    """Numbers drawn evenly between two bounds: ``Uniform(0.5, 5)``, or in YAML ``{uniform: [0.5, 5]}``."""
+
+    uniform: Annotated[tuple[float, float], pydantic.AfterValidator(_ascending)]
+
+    def __init__(self, *bounds: float, **fields: Any) -> None:
+        super().__init__(**({"uniform": bounds} if bounds else fields))
+
+    def draw(self, generator: random.Random) -> float:
+        """Return a number with three significant digits, or a bound."""
+        return self._rounded(generator.uniform(*self.bounds))
+
+
+class LogUniform(_Bounds):
+    """Positive numbers whose logarithm is drawn evenly: ``LogUniform(1e-4, 1)``, or ``{log_uniform: [0.0001, 1]}``."""
+
+    log_uniform: Annotated[tuple[pydantic.PositiveFloat, float], pydantic.AfterValidator(_ascending)]
+
+    def __init__(self, *bounds: float, **fields: Any) -> None:
+        super().__init__(**({"log_uniform": bounds} if bounds else fields))
+
+    def draw(self, generator: random.Random) -> float:
+        """Return a number with three significant digits, or a bound."""
+        return self._rounded(math.exp(generator.uniform(*map(math.log, self.bounds))))
+
+
+def _kind(values: object) -> str:
+    given = values.model_fields_set if isinstance(values, _Bounds) else values if isinstance(values, Mapping) else ()
+    return next((name for name in ("uniform", "log_uniform") if name in given), "choices")
+
+
+Values = Annotated[
+    Annotated[tuple[Scalar, ...], pydantic.Field(min_length=1), pydantic.Tag("choices")]
+    | Annotated[Uniform, pydantic.Tag("uniform")]
+    | Annotated[LogUniform, pydantic.Tag("log_uniform")],
+    pydantic.Discriminator(_kind),
+]
+"""What a setting may be in a search: one of some choices, or a number between bounds."""
+
+
+def draw(values: Values, generator: random.Random) -> Scalar:
+    """Draw one of the values that a setting may be; whole numbers, names and switches are choices."""
+    return values.draw(generator) if isinstance(values, Uniform | LogUniform) else generator.choice(values)
 
 
 def _type_name(annotation: Any) -> str:

@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Iterator, Mapping
-from typing import Annotated
 
 from pydantic import Field
 
+from ncbench.contracts.parameters import Values, draw
 from ncbench.contracts.specs import Scalar
 from ncbench.data.files import Part
 
 MOST_TRIALS = 10_000
-DIGITS = 3  # significant ones of a drawn number: nobody tunes more, and specs stay readable
-
-Values = Annotated[tuple[Scalar, ...], Field(min_length=1)]
-"""What to choose from."""
-
-
-class Uniform(Part):
-    """Numbers drawn evenly between two bounds."""
-
-    uniform: tuple[float, float]
-
-
-class LogUniform(Part):
-    """Positive numbers whose logarithm is drawn evenly between two bounds."""
-
-    log_uniform: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
 
 
 class Search(Part):
@@ -42,20 +25,10 @@ class Search(Part):
 
     trials: int = Field(ge=1, le=MOST_TRIALS)
     seed: int = 0
-    space: Mapping[str, Values | Uniform | LogUniform] = Field(min_length=1)
+    space: Mapping[str, Values] = Field(min_length=1)
 
     def draws(self) -> Iterator[dict[str, Scalar]]:
         """Yield the settings of each trial."""
         generator = random.Random(self.seed)  # noqa: S311 (no secret)
         for _ in range(self.trials):
-            yield {key: _draw(generator, values) for key, values in sorted(self.space.items())}
-
-
-def _draw(generator: random.Random, values: Values | Uniform | LogUniform) -> Scalar:
-    if isinstance(values, tuple):
-        return generator.choice(values)
-    if isinstance(values, Uniform):
-        drawn = generator.uniform(*values.uniform)
-    else:
-        drawn = math.exp(generator.uniform(*map(math.log, values.log_uniform)))
-    return float(f"{drawn:.{DIGITS}g}")
+            yield {key: draw(values, generator) for key, values in sorted(self.space.items())}

@@ -15,7 +15,7 @@ from ncbench.contracts.errors import ConfigurationError, name_offenders
 from ncbench.contracts.launcher import Job
 from ncbench.contracts.specs import Scalar, Spec, read_yaml
 from ncbench.data.files import Part, faults
-from ncbench.launch.search import Search, Values
+from ncbench.launch.search import Search
 from ncbench.training.configuration import Configuration, base_settings, resolve
 
 
@@ -39,7 +39,7 @@ class Block(Part):
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
     backbone: str | None = None
     settings: Mapping[str, Scalar] = Field(default_factory=dict)
-    grid: Mapping[str, Values] = Field(default_factory=dict)
+    grid: Mapping[str, Annotated[tuple[Scalar, ...], Field(min_length=1)]] = Field(default_factory=dict)
     search: Search | None = None
 
     def points(self) -> Iterator[dict[str, Scalar]]:

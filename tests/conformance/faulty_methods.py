@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from ncbench import Method, Parameters, Published, Stage, Supervision, require_bias_labels
+from ncbench import Method, Parameters, Published, Stage, Supervision, Uniform, require_bias_labels
 
 
 class SoundParameters(Parameters):
@@ -458,6 +458,24 @@ class PublishesNonsense(Sound):
     """Its published settings hold an unknown recipe key."""
 
     published: ClassVar = {"colored_mnist": Published(source="nowhere", recipe={"epoch": 3})}
+
+
+class SearchesWhatItHasNot(Sound):
+    """A search would set a parameter that it does not have."""
+
+    search_space: ClassVar = {**Method.search_space, "method.gamma": Uniform(0, 1)}
+
+
+class SearchesWhatTheRecipeRefuses(Sound):
+    """A search would draw epochs that are no whole number."""
+
+    search_space: ClassVar = {"recipe.epochs": Uniform(1, 10)}
+
+
+class SearchesNowhere(Sound):
+    """What a search may try of a setting is nothing."""
+
+    search_space: ClassVar = {"recipe.batch_size": []}
 
 
 class HasOneStageTwice(Sound):

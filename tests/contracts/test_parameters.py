@@ -1,11 +1,15 @@
 from __future__ import annotations
 
-from typing import Literal
+import random
+from typing import Any, Literal
 
 import pytest
-from pydantic import Field
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import Field, TypeAdapter, ValidationError
 
-from ncbench import ConfigurationError, Parameters
+from ncbench import ConfigurationError, LogUniform, Parameters, Uniform
+from ncbench.contracts.parameters import Values, draw
 
 
 class Example(Parameters):
@@ -34,3 +38,47 @@ def test_values_out_of_range_name_the_key_and_its_meaning(values: dict[str, obje
         Example.build(values, owner="example")
     assert Example.model_fields[key].description in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+POSITIVE = st.floats(1e-9, 1e9)
+
+
+@given(st.sampled_from([Uniform, LogUniform]), st.tuples(POSITIVE, POSITIVE).filter(lambda ends: ends[0] != ends[1]))
+def test_what_is_drawn_lies_within_the_bounds_and_is_short(kind: type[Uniform], ends: tuple[float, float]) -> None:
+    low, high = sorted(ends)
+    generator = random.Random(0)
+    for value in [draw(kind(low, high), generator) for _ in range(20)]:
+        assert isinstance(value, float)
+        assert low <= value <= high
+        assert value in (low, high, float(f"{value:.3g}"))
+
+
+def test_bounds_draw_evenly_in_the_number_or_in_its_logarithm() -> None:
+    generator = random.Random(0)
+    middle = {Uniform: 0.505, LogUniform: 0.1}
+    for kind, half in middle.items():
+        below = sum(draw(kind(0.01, 1), generator) < half for _ in range(2000))
+        assert 900 < below < 1100
+
+
+@pytest.mark.parametrize("values", [Uniform(0.5, 5), LogUniform(1e-4, 1e-2), (64, 128), ("a", True, None, 0.5)])
+def test_what_to_choose_from_reads_back_as_it_is_written(values: Any) -> None:
+    adapter: TypeAdapter[Any] = TypeAdapter(Values)
+    assert adapter.validate_python(adapter.dump_python(values, mode="json")) == values
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ([], "at least 1 item"),
+        ("abc", "should be a valid tuple"),
+        ({"uniform": [1, 0]}, "1 is not below 0"),
+        ({"uniform": [0, float("inf")]}, "finite"),
+        ({"log_uniform": [0, 1]}, "greater than 0"),
+        ({"uniform": [0, 1], "log_uniform": [1, 2]}, "Extra inputs"),
+    ],
+)
+def test_what_gives_no_value_is_refused(values: Any, complaint: str) -> None:
+    with pytest.raises(ValidationError, match=complaint) as raised:
+        TypeAdapter(Values).validate_python(values)
+    assert raised.value.error_count() == 1

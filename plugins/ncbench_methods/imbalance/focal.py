@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from ncbench import Batch, Method, Parameters
+from ncbench import Batch, LogUniform, Method, Parameters
 
 
 class FocalParameters(Parameters):
@@ -21,9 +23,12 @@ class Focal(Method):
 
     The paper's problem is binary, with a factor alpha for its foreground class; with K classes that factor would be
     a class weight, which is `cb_loss`. Supervision: none.
+
+    A search tries 0.5 to 5 for gamma, as SubpopBench does.
     """
 
     Parameters = FocalParameters
+    search_space: ClassVar = {**Method.search_space, "method.gamma": LogUniform(0.5, 5)}
 
     def loss(self, batch: Batch) -> Tensor:
         """Return the mean focal loss."""
