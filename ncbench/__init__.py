@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ncbench import geometry as geometry
     from ncbench.contracts.cards import BackboneCard as BackboneCard
     from ncbench.contracts.cards import DatasetCard as DatasetCard
+    from ncbench.contracts.cards import GroupsCard as GroupsCard
     from ncbench.contracts.cards import LauncherCard as LauncherCard
     from ncbench.contracts.cards import Measure as Measure
     from ncbench.contracts.cards import MethodCard as MethodCard
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from ncbench.contracts.launcher import Started as Started
     from ncbench.contracts.launcher import Waiting as Waiting
     from ncbench.contracts.method import Backbone as Backbone
+    from ncbench.contracts.method import GroupInference as GroupInference
     from ncbench.contracts.method import Method as Method
     from ncbench.contracts.method import Stage as Stage
     from ncbench.contracts.method import require_bias_labels as require_bias_labels
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
     from ncbench.contracts.parameters import Parameters as Parameters
     from ncbench.contracts.parameters import Uniform as Uniform
     from ncbench.contracts.task import Batch as Batch
+    from ncbench.contracts.task import Groups as Groups
     from ncbench.contracts.task import Progress as Progress
     from ncbench.contracts.task import SplitView as SplitView
     from ncbench.contracts.task import Task as Task
@@ -70,6 +73,9 @@ _HOME = {
     "Ended": "contracts.launcher",
     "Evaluation": "contracts.metric",
     "FeatureStream": "contracts.metric",
+    "GroupInference": "contracts.method",
+    "Groups": "contracts.task",
+    "GroupsCard": "contracts.cards",
     "Job": "contracts.launcher",
     "JobQueue": "contracts.launcher",
     "Launcher": "contracts.launcher",

@@ -134,7 +134,8 @@ def test_the_table_has_every_key_of_the_manifest() -> None:
 
 def test_the_tables_name_every_hook_of_cards_and_every_field_of_an_evaluation() -> None:
     for kind, card in discovery.KINDS.items():
-        row = f"| {kind.removesuffix('s')} | `ncbench_{kind}` | `{card.__name__}` | `{card.__name__[:-4]}` |"
+        base = {"groups": "GroupInference"}.get(kind, card.__name__.removesuffix("Card"))
+        row = f"| {discovery.singular(kind)} | `ncbench_{kind}` | `{card.__name__}` | `{base}` |"
         assert hasattr(hookspecs, f"ncbench_{kind}")
         assert row in PAGE
     table = PAGE.split("| field of `Evaluation` |")[1].split("\n\n")[0]

@@ -240,6 +240,11 @@ class MethodCard(Card):
 
 
 @dataclass(frozen=True, kw_only=True)
+class GroupsCard(MethodCard):
+    """A way to infer groups; `factory` is a :class:`~ncbench.contracts.method.GroupInference`."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Measure:
     """What one number of a metric family is, and how it is shown.
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from ncbench.contracts.cards import BackboneCard, DatasetCard, LauncherCard, MethodCard, MetricCard
+from ncbench.contracts.cards import BackboneCard, DatasetCard, GroupsCard, LauncherCard, MethodCard, MetricCard
 
 if TYPE_CHECKING:
     import click
@@ -38,6 +38,12 @@ def ncbench_datasets() -> Iterable[DatasetCard]:
 @hookspec
 def ncbench_methods() -> Iterable[MethodCard]:
     """Return the cards of the training methods this plugin brings."""
+    return ()
+
+
+@hookspec
+def ncbench_groups() -> Iterable[GroupsCard]:
+    """Return the cards of the ways to infer groups that this plugin brings."""
     return ()
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ncbench.contracts.cards import Published, Supervision
 from ncbench.contracts.errors import ConfigurationError, PluginError
 from ncbench.contracts.parameters import LogUniform, Parameters, Values
-from ncbench.contracts.task import Batch, Progress, SplitView, Task
+from ncbench.contracts.task import Batch, Groups, Progress, SplitView, Task
 
 
 class Backbone(nn.Module):
@@ -120,6 +120,12 @@ class Method(nn.Module):
     """Augmentations of every training image in a batch, drawn independently; they are ``batch.views``."""
     alternative: ClassVar[str] = ""
     """What to use where labels that it needs are unknown: the last sentence of the refusal."""
+    consumes_groups: ClassVar[bool] = False
+    """Whether `--groups` may give it inferred groups in the place of the bias attribute.
+
+    They are then what `bias`, `num_bias`, `bias_names` and `group_counts` of task, splits and batches are of: there may
+    be another number of them than attribute values, and those of one class need have nothing to do with those of
+    another. Groups (target, bias) may be empty. Such a run uses the labels that the inference used, and no others."""
 
     def __init__(self, task: Task, params: Any, make_backbone: Callable[..., Backbone]) -> None:
         super().__init__()
@@ -228,6 +234,28 @@ class Method(nn.Module):
         if isinstance(self.classifier, nn.Linear):
             return self.classifier.weight, self.classifier.bias
         return None
+
+
+class GroupInference(Method):
+    """A way to infer groups: a method that ends with the groups of the training images.
+
+    It is trained as any method is, on a run of its own, which every run that trains on its groups builds on. One that
+    trains nothing has no stages.
+    """
+
+    @classmethod
+    def annotates_val(cls, params: Any) -> bool:
+        """Return whether one with these parameters gives the groups of the validation images too. Default: no."""
+        return False
+
+    def infer(self, train: SplitView, val: SplitView | None) -> Groups:
+        """Return the groups; called once, after :meth:`finish`, in evaluation mode.
+
+        Args:
+            train: The training images.
+            val: The validation images; None where there are none.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must implement infer(train, val).")
 
 
 def refuse_missing_labels(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ncbench.contracts.cards import LabelUse, Supervision
-from ncbench.contracts.errors import SupervisionError
+from ncbench.contracts.errors import PluginError, SupervisionError
 
 if TYPE_CHECKING:
     from ncbench.geometry import Hierarchy
@@ -169,6 +169,46 @@ def derived_seed(seed: int, *purpose: str | int) -> int:
     """Return a 63-bit seed that depends on `seed` and on every part of `purpose`."""
     digest = hashlib.sha256(repr((seed, *purpose)).encode()).digest()
     return int.from_bytes(digest[:8], "little") >> 1
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """Groups that were inferred; for a method that trains on them they stand in for the bias attribute.
+
+    Args:
+        train: (N,) int64, 0..count-1, one of each training image.
+        count: How many there are; some may be empty, of a class or altogether.
+        val: (M,) int64, those of the validation images, where the inference annotates them.
+
+    Raises:
+        PluginError: They are not of this form.
+    """
+
+    train: Tensor
+    count: int
+    val: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if type(self.count) is not int or self.count < 1:
+            raise PluginError(f"The count of groups must be a whole number from 1, not {self.count!r}.")
+        for name, group in (("train", self.train), ("val", self.val)):
+            if name == "val" and group is None:
+                continue
+            if not (isinstance(group, Tensor) and group.dtype == torch.int64 and group.dim() == 1):
+                raise PluginError(f"The {name} groups must be int64 of shape (N,), not {group!r:.80}.")
+            if len(group) and not 0 <= int(group.min()) <= int(group.max()) < self.count:
+                raise PluginError(
+                    f"The {name} groups must be in 0..{self.count - 1}, not {int(group.min())} to {int(group.max())}."
+                )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What they are called where the values of an attribute have names."""
+        return tuple(f"group {group}" for group in range(self.count))
+
+    def to(self, device: torch.device) -> Groups:
+        """Return the same groups on a device."""
+        return Groups(self.train.to(device), self.count, None if self.val is None else self.val.to(device))
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from ncbench.contracts.cards import (
     BackboneCard,
     Card,
     DatasetCard,
+    GroupsCard,
     LauncherCard,
     Measure,
     MethodCard,
@@ -41,11 +42,17 @@ GROUP = "ncbench"
 KINDS: Mapping[str, type[Card]] = {
     "datasets": DatasetCard,
     "methods": MethodCard,
+    "groups": GroupsCard,
     "metrics": MetricCard,
     "backbones": BackboneCard,
     "launchers": LauncherCard,
 }
 MOST_CARDS = 1000  # that one hook returns; a generator may have no end
+
+
+def singular(kind: str) -> str:
+    """Return what one of a kind is called: ``"method"`` of ``"methods"``, and ``"groups"`` of ``"groups"``."""
+    return kind if kind == "groups" else kind.removesuffix("s")
 
 
 @dataclass(frozen=True)
@@ -119,7 +126,7 @@ class Registry:
         """
         found = self.cards[kind].get(name)
         if not found:
-            raise unknown_name(kind.removesuffix("s"), name, self.cards[kind])
+            raise unknown_name(singular(kind), name, self.cards[kind])
         if len(found) > 1:
             raise PluginError(_conflict(kind, name, found))
         return found[0]
@@ -279,7 +286,7 @@ def _cards(returned: object, hook: str, card_type: type[Card]) -> list[Card]:
     for card in itertools.islice(returned, MOST_CARDS + 1):
         if len(cards) == MOST_CARDS:
             raise PluginError(f"{hook} returned more than {MOST_CARDS} cards")
-        if not isinstance(card, card_type):
+        if type(card) is not card_type:  # a GroupsCard is a MethodCard, too, and brings no method
             raise PluginError(f"{hook} returned {type(card).__name__}, which is not a {card_type.__name__}")
         if card.name in cards:
             raise PluginError(f"{hook} returned two cards named {card.name!r}")
@@ -289,6 +296,4 @@ def _cards(returned: object, hook: str, card_type: type[Card]) -> list[Card]:
 
 def _conflict(kind: str, name: str, found: list[Registered]) -> str:
     claimants = " and ".join(str(registered.plugin) for registered in found)
-    return (
-        f"The {kind.removesuffix('s')} name {name!r} is claimed by {claimants}; uninstall one or set NCBENCH_PLUGINS."
-    )
+    return f"The {singular(kind)} name {name!r} is claimed by {claimants}; uninstall one or set NCBENCH_PLUGINS."

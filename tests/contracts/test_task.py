@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from ncbench import SplitView, Supervision, SupervisionError, Task
+from ncbench import Groups, PluginError, SplitView, Supervision, SupervisionError, Task
 from ncbench.contracts.task import derived_seed
 from ncbench.geometry import Hierarchy
 
@@ -117,3 +118,26 @@ def test_generators_of_one_purpose_draw_the_same() -> None:
     first, second = (torch.rand(4, generator=task.generator("frame")) for _ in range(2))
     assert torch.equal(first, second)
     assert not torch.equal(first, torch.rand(4, generator=task.generator("primes")))
+
+
+@pytest.mark.parametrize(
+    ("train", "count", "val", "complaint"),
+    [
+        (BIAS, 0, None, "must be a whole number from 1, not 0"),
+        (BIAS, True, None, "must be a whole number from 1, not True"),
+        (BIAS.float(), 2, None, "train groups must be int64"),
+        (BIAS[None], 2, None, "train groups must be int64 of shape"),
+        ([0, 1], 2, None, "train groups must be int64"),
+        (BIAS, 1, None, r"must be in 0\.\.0, not 0 to 1"),
+        (BIAS, 2, BIAS - 1, r"val groups must be in 0\.\.1, not -1 to 0"),
+    ],
+)
+def test_groups_of_another_form_are_refused(train: Any, count: Any, val: Any, complaint: str) -> None:
+    with pytest.raises(PluginError, match=complaint):
+        Groups(train, count, val)
+
+
+def test_groups_may_be_empty_and_have_names() -> None:
+    groups = Groups(BIAS, 4)
+    assert groups.names == ("group 0", "group 1", "group 2", "group 3")
+    assert groups.val is None

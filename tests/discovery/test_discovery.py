@@ -107,6 +107,7 @@ MORE_FAULTS = [
         "",
     ),
     (METHOD.replace("return", "from itertools import count; yield from").replace(")]", ") for _ in count()]"), ""),
+    (METHOD.replace("MethodCard", "GroupsCard"), "returned GroupsCard, which is not a MethodCard"),
     (METHOD.replace("return [", "return 2 * ["), "returned two cards named 'broken'"),
     (METHOD.replace("return [", "return [MethodCard.__new__(MethodCard), "), "object has no attribute 'name'"),
     (METHOD.replace('"Of a third party."', "7"), "The summary of a card must be text, not int."),
@@ -267,7 +268,7 @@ def test_observers_hear_of_a_run_and_cannot_stop_it(tmp_path: Path) -> None:
 
 def test_a_plugin_may_bring_any_kind_of_card(tmp_path: Path) -> None:
     code = """
-    from ncbench import BackboneCard, DatasetCard, LauncherCard, MetricCard, hookimpl
+    from ncbench import BackboneCard, DatasetCard, GroupsCard, LauncherCard, MetricCard, Supervision, hookimpl
 
     common = {"summary": "Of a third party.", "factory": "brings_all:Missing"}
 
@@ -280,6 +281,10 @@ def test_a_plugin_may_bring_any_kind_of_card(tmp_path: Path) -> None:
         return [MetricCard(name="their_metric", metrics={"theirs": "higher"}, **common)]
 
     @hookimpl
+    def ncbench_groups():
+        return [GroupsCard(name="their_groups", supervision=Supervision(), **common)]
+
+    @hookimpl
     def ncbench_backbones():
         return [BackboneCard(name="their_backbone", **common)]
 
@@ -288,8 +293,8 @@ def test_a_plugin_may_bring_any_kind_of_card(tmp_path: Path) -> None:
         return [LauncherCard(name="their_launcher", **common)]
     """
     install(tmp_path, "brings-all", "1.0", code)
-    for kind in ("dataset", "metric", "backbone", "launcher"):
-        result = ncbench(tmp_path, "list", f"{kind}s")
+    for kind in ("dataset", "groups", "metric", "backbone", "launcher"):
+        result = ncbench(tmp_path, "list", kind if kind == "groups" else f"{kind}s")
         (line,) = (line for line in result.stdout.splitlines() if line.startswith(f"their_{kind} "))
         assert "Of a third party." in line
         assert line.endswith("[brings-all]")

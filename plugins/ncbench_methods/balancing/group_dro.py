@@ -40,6 +40,7 @@ class GroupDRO(Method):
     """
 
     Parameters = GroupDROParameters
+    consumes_groups = True
     weights: Tensor
     adjustment: Tensor
     alternative = "Use a method that needs none: lff or jtt."

@@ -27,6 +27,7 @@ class Resample(Method):
     """
 
     Parameters = ResampleParameters
+    consumes_groups = True
     alternative = "Run resample:by=class, which needs none."
 
     @classmethod

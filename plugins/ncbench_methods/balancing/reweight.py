@@ -28,6 +28,7 @@ class Reweight(Method):
     """
 
     Parameters = ReweightParameters
+    consumes_groups = True
     alternative = "Run reweight:by=class, which needs none."
     cell_weight: Tensor
 
