@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ncbench import MethodCard, Supervision, hookimpl
-from ncbench_methods import balancing, frames, hierarchy, imbalance, last_layer, two_networks
+from ncbench_methods import balancing, frames, hierarchy, imbalance, invariance, last_layer, two_networks
 
 _ERM = MethodCard(
     name="erm",
@@ -20,5 +20,5 @@ _ERM = MethodCard(
 @hookimpl
 def ncbench_methods() -> Iterable[MethodCard]:
     """Return the cards of the built-in methods."""
-    families = (frames, balancing, two_networks, imbalance, last_layer, hierarchy)
+    families = (frames, balancing, invariance, two_networks, imbalance, last_layer, hierarchy)
     return [_ERM, *(card for family in families for card in family.CARDS)]

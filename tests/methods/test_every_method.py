@@ -26,6 +26,11 @@ each_trained_method = pytest.mark.parametrize("name", sorted(CARDS.keys() - FITT
 # crt learns on the features of a base, which there is none of here.
 each_method_without_a_base = pytest.mark.parametrize("name", sorted(CARDS.keys() - FITTED - {"crt"}))
 
+# With which the toy is learned: its two dozen images of noise make little of few errors and of few images.
+ON_THE_TOY = {"jtt": {"upweight": 2}, "mmd": {"weight": 0.1}}
+# Each head saw a third of the images, and the others outvote it.
+LEARNED = {"domain_independent": 0.6}
+
 
 @pytest.fixture
 def build(toy, make):
@@ -59,7 +64,7 @@ def test_its_published_settings_are_valid(name):
 @each_method_without_a_base
 def test_it_trains_through_all_its_stages_and_learns_the_toy(name, toy, build):
     # Without BatchNorm in the toy: an up-weighted epoch may end with a batch of one image.
-    method = build(name, norm=False, **({"upweight": 2} if name == "jtt" else {}))
+    method = build(name, norm=False, **ON_THE_TOY.get(name, {}))
     split = toy.split(bias=CARDS[name].supervision.train == "bias")
     generator = torch.Generator().manual_seed(0)
     for stage in method.stages(30):
@@ -75,7 +80,7 @@ def test_it_trains_through_all_its_stages_and_learns_the_toy(name, toy, build):
                 loss.backward()
                 optimizer.step()
         method.finish(split, None)
-    assert (method.eval()(toy.images).argmax(1) == toy.target).float().mean() > 0.8
+    assert (method.eval()(toy.images).argmax(1) == toy.target).float().mean() > LEARNED.get(name, 0.8)
 
 
 @each_method
@@ -112,7 +117,8 @@ def test_supervision_is_what_the_literature_says():
     without = {name for name, card in CARDS.items() if card.supervision == Supervision()}
     with_hierarchy = {name for name, card in CARDS.items() if card.supervision == Supervision(hierarchy=True)}
     assert with_hierarchy == {"haframe"}
-    assert with_bias == {"shortcut_prime", "group_dro", "reweight", "resample", "crt"}
+    invariance = {"irm", "vrex", "mmd", "coral", "domain_independent"}
+    assert with_bias == {"shortcut_prime", "group_dro", "reweight", "resample", "crt"} | invariance
     assert {name for name, card in CARDS.items() if card.supervision.val == "bias"} == {"dfr"}
     imbalance = {"logit_adjustment", "balanced_softmax", "vs_loss", "ldam", "focal", "cb_loss", "fixed_seli"}
     assert without == {"erm", "fixed_etf", "lff", "jtt", "tau_norm", "ncm"} | imbalance

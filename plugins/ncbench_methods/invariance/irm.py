@@ -1,0 +1,67 @@
+"""Invariant risk minimisation: one classifier that is the best one in every environment."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from ncbench import Batch, LogUniform, Method
+from ncbench_methods.invariance.environments import (
+    ComparesEnvironments,
+    EnvironmentParameters,
+    in_full,
+    scale_gradients,
+)
+
+
+class IRMParameters(EnvironmentParameters):
+    """Parameters of :class:`IRM`."""
+
+    weight: float = Field(100.0, ge=0, description="weight lambda of the penalty, after the first steps")
+    anneal_steps: int = Field(500, ge=0, description="steps at the start in which the weight of the penalty is 1")
+    rescale: bool = Field(
+        False,
+        description="divide the loss by a weight above 1, as the authors' code does, so that steps keep their size",
+    )
+
+
+class IRM(ComparesEnvironments):
+    """Minimise mean_e R_e + lambda mean_e |d/ds R_e(s f)|^2 at s = 1, IRMv1 (Arjovsky et al., 2019, section 3.1).
+
+    R_e is the mean cross-entropy of environment e's images in the batch. The squared gradient is estimated without bias
+    as the product of its means over two halves of these images (appendix D), so that an environment with a single image
+    in the batch has no penalty; both means are over the environments that are present. The gradient of an image is
+    sum_k p_k z_k - z_y in closed form.
+
+    lambda is 1 for the first `anneal_steps` steps and `weight` from then on, as in DomainBed, WILDS and SubpopBench,
+    whose defaults these are. DomainBed starts Adam anew at the jump; here it goes on, as in SubpopBench. The authors'
+    code divides the loss by lambda where that is above 1 (`rescale=true`): with SGD, lambda otherwise multiplies the
+    size of the steps, too.
+
+    A search tries the ranges of DomainBed and SubpopBench, the steps in powers of ten.
+
+    Supervision: the bias attribute of training images, whose values are the environments.
+    """
+
+    Parameters = IRMParameters
+    search_space: ClassVar = {
+        **Method.search_space,
+        "method.weight": LogUniform(0.1, 1e5),
+        "method.anneal_steps": (1, 10, 100, 1000, 10000),
+    }
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the environments' mean risk and the weighted penalty."""
+        logits, environments = in_full(self(batch.images)), self.environments(batch)
+        losses = F.cross_entropy(logits, batch.target, reduction="none")
+        gradients = scale_gradients(logits, batch.target)
+        odd, even = (half.means(gradients) for half in environments.halves())
+        weight = self.params.weight if self.after(self.params.anneal_steps) else 1.0
+        scale = max(weight, 1.0) if self.params.rescale else 1.0
+        return {
+            "risk": environments.average(environments.means(losses)) / scale,
+            "penalty": weight / scale * environments.average(odd * even, fewest=2),
+        }
