@@ -26,6 +26,19 @@ def _height(label: str, meaning: str, **others: Any) -> Measure:
     return Measure(label=label, meaning=meaning, **{"shown_in": "tables", **fields})
 
 
+def _preference(label: str, meaning: str) -> Measure:
+    """Describe a score of how well all classes are ordered."""
+    return Measure(
+        label=label,
+        meaning=meaning,
+        direction="higher",
+        bounds=(0, 1),
+        decimals=3,
+        splits=("val", "test"),
+        shown_in="record",
+    )
+
+
 def _of_training(label: str, meaning: str, **others: Any) -> Measure:
     """Describe a measure of training features: neither good nor bad in itself.
 
@@ -87,6 +100,15 @@ HIERARCHY: Mapping[str, Measure] = {
         f"hierarchical_distance_at_{k}": _height(
             f"distance@{k}", f"The same, averaged over the {k} likeliest classes of each image."
         )
+        for k in (5, 20)
+    },
+    "hops": _preference(
+        "HOPS",
+        "Hierarchically ordered preference score: 1 where no class is put before one that is nearer to the true class "
+        "in the hierarchy, 0 where the order is at its worst; the first places weigh most.",
+    ),
+    **{
+        f"hops_at_{k}": _preference(f"HOPS@{k}", f"The same of the {k} likeliest classes alone, relative to their best.")
         for k in (5, 20)
     },
     "crm_accuracy": _accuracy(

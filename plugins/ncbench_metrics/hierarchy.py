@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ncbench.geometry import Hierarchy
 
 TOP = (1, 5, 20)
-"""The k of hierarchical distance at k, as in Bertinetto et al. (CVPR 2020)."""
+"""The k of hierarchical distance at k, as in Bertinetto et al. (CVPR 2020), and of HOPS at k."""
 DEEPEST = 20
 """Levels reported at most, counted from below the root."""
 _ENTRIES = 2**22  # of the largest temporary: images are taken in runs so that 10,000 classes need no more memory
@@ -32,6 +32,10 @@ class HierarchyMetrics(Metric):
       A class that ends above that depth stands for itself there; the deepest level is the accuracy.
     - `crm_accuracy`, `crm_mistake_severity`: the same measures after conditional risk minimisation (Karthik et al.,
       ICLR 2021), which predicts the class of least expected height, argmin_c sum_j p_j D(c, j) with p the softmax.
+
+    - `hops`: the mean of the hierarchically ordered preference score (Sani and Anand, CVPR 2026), 1 where no class is
+      put before one that is nearer to y, 0 at worst; see :class:`Preferences`. `hops_at_k`, k = 5, 20: of the k
+      largest logits' classes alone.
 
     All images count, whatever the batch size. All are left out where there is no hierarchy, on a split without images
     and where a logit is not finite, and on the training split, whose logits would not fit into memory for thousands of
@@ -54,17 +58,23 @@ class HierarchyMetrics(Metric):
         for depth, of_class in enumerate(tree.levels[1 : DEEPEST + 1], start=1):
             metrics[f"level_{depth}_accuracy"] = (of_class[predicted] == of_class[target]).double().mean().item()
 
-        largest = max(k for k in TOP if k <= evaluation.num_classes)
+        places = [k for k in TOP if 1 < k <= evaluation.num_classes]
+        scores = {"hops": evaluation.num_classes, **{f"hops_at_{k}": k for k in places}}
+        metrics |= dict.fromkeys(scores, 0.0)
         rows = max(1, _ENTRIES // len(tree.parents))
         reranked = []
         for start in range(0, len(target), rows):
             chunk, labels = logits[start : start + rows], target[start : start + rows]
             reranked.append(tree.least_expected_height(chunk.double().softmax(dim=1)))
-            if largest > 1:
-                of_top = tree.lca_heights(top_classes(chunk, largest), labels[:, None])  # (rows, k)
-                for k in TOP[1:]:
-                    if k <= largest:
-                        metrics[f"hierarchical_distance_at_{k}"] += of_top[:, :k].mean(dim=1).sum().item() / len(target)
+            seen, which = labels.unique(return_inverse=True)
+            from_seen = tree.lca_heights(torch.arange(evaluation.num_classes, device=labels.device), seen[:, None])
+            order = top_classes(chunk, evaluation.num_classes)  # (rows, K)
+            for k in places:
+                of_top = from_seen[which[:, None], order[:, :k]]  # (rows, k)
+                metrics[f"hierarchical_distance_at_{k}"] += of_top.mean(dim=1).sum().item() / len(target)
+            preferences = Preferences.of(from_seen)
+            for name, k in scores.items():
+                metrics[name] += preferences.scores(which, order, k).sum().item() / len(target)
         choice = torch.cat(reranked)  # (N,)
         metrics["crm_accuracy"] = (choice == target).double().mean().item()
         return metrics | _severity("crm_mistake_severity", tree.lca_heights(choice, target), choice != target)
@@ -87,6 +97,58 @@ def top_classes(logits: Tensor, k: int) -> Tensor:
     tied = (values[:, 1:] == values[:, :-1]).any(dim=1)
     top[tied] = logits[tied].argsort(dim=1, descending=True, stable=True)[:, : top.shape[1]]
     return top[:, :k]
+
+
+@dataclass(frozen=True, eq=False)
+class Preferences:
+    """The best order of all classes for each of U targets, to which predicted orders are compared.
+
+    Args:
+        rank_of: (U, K) int64, for each class the rank of its distance to the target among all such distances, 0 for the
+            target itself.
+        best: (U, K) int64, the same in the best order, r*.
+        weight: (U, K) float64, of each place: 2^-r* at the first place of each rank, falling linearly over its places
+            to the next rank's, or to 0 after the last.
+    """
+
+    rank_of: Tensor
+    best: Tensor
+    weight: Tensor
+
+    @classmethod
+    def of(cls, distances: Tensor) -> Preferences:
+        """Return those of the distances (U, K) float64 of each class to each target."""
+        ordered = distances.sort(dim=1).values
+        best = torch.zeros_like(ordered, dtype=torch.int64)
+        best[:, 1:] = (ordered[:, 1:] > ordered[:, :-1]).cumsum(dim=1)
+        first, end = (torch.searchsorted(best, best, right=right) for right in (False, True))  # places of its rank
+        start = torch.exp2(-best.to(ordered))
+        after = torch.where(end < best.shape[1], start / 2, 0.0)
+        share = (torch.arange(best.shape[1], device=best.device) - first) / (end - first)
+        return cls(best.gather(1, torch.searchsorted(ordered, distances)), best, start + (after - start) * share)
+
+    def scores(self, which: Tensor, order: Tensor, k: int) -> Tensor:
+        """Return the hierarchically ordered preference score at k of each image (Sani and Anand, CVPR 2026).
+
+        With r_j the rank of the j-th predicted class, it is 1 less
+
+            sum_{j <= k} w_j |r*_j - r_j| / sum_{j <= k} w_j |r*_j - r*_{k + 1 - j}|,
+
+        but at least 0: how far the first k places are from the best, relative to those of the best order reversed.
+
+        Args:
+            which: (N,) int64, the one of the U targets that is each image's.
+            order: (N, K) int64, the classes in their predicted order.
+            k: 1 to K.
+
+        Returns:
+            (N,) float64; 1 where the first k places of the best order are of one rank.
+        """
+        best, weight = self.best[:, :k], self.weight[:, :k]
+        worst = (weight * (best - best.flip(1)).abs()).sum(dim=1)  # (U,)
+        excess = (best[which] - self.rank_of[which[:, None], order[:, :k]]).abs()  # (N, k)
+        share = (weight[which] * excess).sum(dim=1) / torch.where(worst > 0, worst, 1.0)[which]
+        return (1 - share).clamp(0, 1)
 
 
 def _severity(name: str, distance: Tensor, wrong: Tensor) -> dict[str, float]:

@@ -16,7 +16,7 @@ import ncbench_metrics
 import ncbench_metrics.hierarchy
 from ncbench.geometry import Hierarchy, hierarchy_aware_frame
 from ncbench_metrics.frame import FrameMetrics
-from ncbench_metrics.hierarchy import HierarchyMetrics, Tree, top_classes
+from ncbench_metrics.hierarchy import HierarchyMetrics, Preferences, Tree, top_classes
 from tests.metrics.evaluations import make_evaluation
 
 compute = HierarchyMetrics().compute
@@ -68,7 +68,7 @@ class TestByHand:
 
     def test_more_places_than_classes_are_left_out(self):
         metrics = compute(of_logits(self.LOGITS, self.TARGET))
-        assert not {"hierarchical_distance_at_5", "hierarchical_distance_at_20"} & metrics.keys()
+        assert not {"hierarchical_distance_at_5", "hierarchical_distance_at_20", "hops_at_5"} & metrics.keys()
 
     def test_distance_at_5(self):
         tree = Hierarchy.from_categories([(f"c{k}", "left" if k < 3 else "right") for k in range(6)])
@@ -146,6 +146,53 @@ class TestAgainstTheDefinition:
         tree = Hierarchy(("a", "b", "c", "ab", "root"), (3, 3, 4, 4, -1), heights=(0, 0, 0, 0.25, 7.5))
         metrics = compute(of_logits(torch.eye(3)[[1, 2]], [0, 0], tree))
         assert metrics["mistake_severity"] == (0.25 + 7.5) / 2
+
+
+class TestPreferenceScore:
+    def test_by_hand(self):
+        # To a dog: dog 0, cat 1, car 2, with weights 1, 1/2, 1/4; reversed: 2 x 1 + 0 + 2 x 1/4 = 2.5.
+        logits = [[3.0, 2.0, 1.0], [2.0, 3.0, 1.0], [1.0, 2.0, 3.0], [3.0, 1.0, 2.0]]
+        expected = [1, 1 - (1 + 1 / 2) / 2.5, 0, 1 - (1 / 2 + 1 / 4) / 2.5]
+        for row, score in zip(logits, expected, strict=True):
+            assert compute(of_logits([row], [0]))["hops"] == pytest.approx(score)
+
+    def test_weights_fall_linearly_within_a_rank(self):
+        tree = Hierarchy.from_categories([(f"c{k}", "left" if k < 3 else "right") for k in range(7)])
+        preferences = Preferences.of(tree.distances(torch.float64)[:1])
+        assert preferences.best.tolist() == [[0, 1, 1, 2, 2, 2, 2]]
+        assert preferences.weight.tolist() == [pytest.approx([1, 1 / 2, 3 / 8, 1 / 4, 3 / 16, 1 / 8, 1 / 16])]
+
+    @settings(max_examples=40)
+    @given(tree=trees(), seed=st.integers(0, 2**16), spread=st.sampled_from([0.1, 8.0]))
+    def test_it_is_its_definition_image_by_image(self, tree, seed, spread):
+        K, generator = tree.num_classes, torch.Generator().manual_seed(seed)
+        target = torch.randint(K, (5,), generator=generator).tolist()
+        logits = spread * torch.randn(5, K, generator=generator)
+        metrics = compute(of_logits(logits, target, tree))
+        d = tree.distances(torch.float64).tolist()
+        for name, k in {"hops": K, "hops_at_5": 5, "hops_at_20": 20}.items():
+            scores = []
+            for row, y in zip(logits.tolist(), target, strict=True):
+                levels = sorted(set(d[y]))
+                rank = [levels.index(distance) for distance in d[y]]
+                best = sorted(rank)
+                weight = []
+                for r in range(len(levels)):
+                    after = 2.0 ** -(r + 1) if r + 1 < len(levels) else 0.0
+                    weight += np.linspace(2.0**-r, after, best.count(r), endpoint=False).tolist()
+                found = [rank[c] for c in sorted(range(K), key=lambda c: -row[c])]
+                gap = sum(w * abs(b - r) for w, b, r in zip(weight[:k], best[:k], found[:k], strict=True))
+                most = sum(w * abs(b - r) for w, b, r in zip(weight[:k], best[:k], best[:k][::-1], strict=True))
+                scores.append(min(max(1 - gap / most, 0), 1))
+            assert metrics.get(name) == (pytest.approx(np.mean(scores)) if k <= K else None)
+
+    def test_a_perfect_order_has_1_and_only_ranks_count(self):
+        tree = Hierarchy.from_categories([(f"c{k}", f"g{k % 4}", f"h{k % 2}") for k in range(24)])
+        generator = torch.Generator().manual_seed(0)
+        near = -tree.distances() + 0.1 * torch.rand(24, 24, generator=generator)  # any order within a rank
+        metrics = compute(of_logits(near, list(range(24)), tree))
+        assert [metrics[name] for name in ("hops", "hops_at_5", "hops_at_20")] == [1, 1, 1]
+        assert compute(of_logits(-near, list(range(24)), tree))["hops"] == pytest.approx(0, abs=1e-12)
 
 
 def test_runs_of_images_change_nothing(monkeypatch):

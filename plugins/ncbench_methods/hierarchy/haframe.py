@@ -9,14 +9,14 @@ from typing import Any, ClassVar
 import torch
 import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from ncbench import Batch, Method, Parameters, Published
+from ncbench import Batch, Parameters, Published
 from ncbench.geometry import hierarchy_aware_frame
-from ncbench_methods.feature_norm import FeatureNorm
+from ncbench_methods.hierarchy.transformation_head import TransformedFeatures
 
 _SOURCE = "Liang and Davis (ICCV 2023), section 4 and the published code's experiments"
-_RECIPE: Mapping[str, Any] = MappingProxyType(
+RECIPE: Mapping[str, Any] = MappingProxyType(
     {
         "epochs": 100,
         "batch_size": 64,
@@ -27,6 +27,7 @@ _RECIPE: Mapping[str, Any] = MappingProxyType(
         "schedule": "cosine",
     }
 )
+"""The published code's, but for batches and augmentation."""
 
 
 class HAFrameParameters(Parameters):
@@ -38,7 +39,7 @@ class HAFrameParameters(Parameters):
     head_lr_scale: float = Field(1.0, gt=0, description="learning rate of the transformation head, by the recipe's")
 
 
-class HAFrame(Method):
+class HAFrame(TransformedFeatures):
     """Features are trained towards a frozen hierarchy-aware frame (Liang and Davis, ICCV 2023, section 3).
 
     With D_ij the height of the lowest common ancestor of classes i and j, the frame W has K unit rows with
@@ -69,47 +70,37 @@ class HAFrame(Method):
         "cifar100": Published(
             source=f"{_SOURCE}; its WRN-28-8 has leaky ReLUs",
             parameters={"gamma": 2.0, "mixing": 0.4, "head_lr_scale": 0.1},
-            recipe={**_RECIPE, "augmentation": "crop_flip"},
+            recipe={**RECIPE, "augmentation": "crop_flip"},
             backbone="wide_resnet",
         ),
         "fgvc_aircraft": Published(
             source=_SOURCE,
             parameters={"gamma": 1.0, "mixing": 0.5},
-            recipe={**_RECIPE, "augmentation": "crop_flip"},
+            recipe={**RECIPE, "augmentation": "crop_flip"},
             backbone="resnet50:weights=imagenet",
         ),
         "inaturalist": Published(
             source=f"{_SOURCE}, on the version of 2019",
             parameters={"gamma": 5.0, "mixing": 0.4, "head_lr_scale": 0.1},
-            recipe={**_RECIPE, "batch_size": 256, "augmentation": "resized_crop_flip"},
+            recipe={**RECIPE, "batch_size": 256, "augmentation": "resized_crop_flip"},
             backbone="resnet50:weights=imagenet",
         ),
         "tiered_imagenet_h": Published(
             source=f"{_SOURCE}; its backbone is a ResNet-50 pretrained on PASS, without labels",
             parameters={"gamma": 3.0, "mixing": 0.5, "head_lr_scale": 0.1},
-            recipe={**_RECIPE, "batch_size": 256, "augmentation": "resized_crop_flip"},
+            recipe={**RECIPE, "batch_size": 256, "augmentation": "resized_crop_flip"},
         ),
     }
 
     def build(self) -> None:
         """Create the backbone, the head and the frozen frame."""
         num_classes = self.task.num_classes
-        self.backbone = self.make_backbone()
-        self.reduction = nn.Linear(self.backbone.feature_dim, num_classes, bias=False)
-        self.head = nn.Sequential(FeatureNorm(num_classes), _ResidualBlock(num_classes), _ResidualBlock(num_classes))
+        self.build_head(num_classes)
         frame = hierarchy_aware_frame(
             self.task.hierarchy, self.params.gamma, num_classes, generator=self.task.generator("frame")
         )
         self.register_buffer("frame", frame.vectors)  # (K, K) W
         self.register_buffer("similarity", frame.similarity)  # (K, K) S
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return the backbone and the reduction, at a smaller learning rate, and the head."""
-        slow = [*self.backbone.parameters(), *self.reduction.parameters()]
-        return [
-            {"params": [p for p in slow if p.requires_grad], "lr_scale": self.params.backbone_lr_scale},
-            {"params": list(self.head.parameters()), "lr_scale": self.params.head_lr_scale},
-        ]
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the two weighted terms."""
@@ -126,11 +117,6 @@ class HAFrame(Method):
             "similarity": alpha * deviation.square().sum(dim=1).mean(),
         }
 
-    def features(self, images: Tensor) -> Tensor:
-        """Return the head's output: (N, C, H, W) -> (N, K)."""
-        h: Tensor = self.head(self.reduction(self.backbone(images)))
-        return h
-
     def classify(self, features: Tensor) -> Tensor:
         """Return W h: (N, K) -> (N, K)."""
         return F.linear(features, self.frame)
@@ -138,18 +124,3 @@ class HAFrame(Method):
     def classifier_parameters(self) -> tuple[Tensor, None]:
         """Return W; there is no bias."""
         return self.frame, None
-
-
-class _ResidualBlock(nn.Module):
-    """x + g(x), g twice Linear-BatchNorm-PReLU with a slope for each feature: (N, dim) -> (N, dim)."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.residual = nn.Sequential(
-            *(nn.Linear(dim, dim, bias=False), FeatureNorm(dim), nn.PReLU(dim)),
-            *(nn.Linear(dim, dim, bias=False), FeatureNorm(dim), nn.PReLU(dim)),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        added: Tensor = self.residual(x)
-        return x + added
