@@ -108,7 +108,7 @@ HIERARCHY: Mapping[str, Measure] = {
         "in the hierarchy, 0 where the order is at its worst; the first places weigh most.",
     ),
     **{
-        f"hops_at_{k}": _preference(f"HOPS@{k}", f"The same of the {k} likeliest classes alone, relative to their best.")
+        f"hops_at_{k}": _preference(f"HOPS@{k}", f"The same of the {k} likeliest classes of each image.")
         for k in (5, 20)
     },
     "crm_accuracy": _accuracy(

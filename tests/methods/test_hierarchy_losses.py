@@ -1,4 +1,4 @@
-"""Losses and predictions that follow a class hierarchy: definitions, flat trees, and limits in which they are others."""
+"""Losses and predictions that follow a class hierarchy: definitions, flat trees, and limits."""
 
 from __future__ import annotations
 

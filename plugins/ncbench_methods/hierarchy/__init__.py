@@ -33,6 +33,7 @@ CARDS = [
         factory="ncbench_methods.hierarchy.soft_labels:SoftLabels",
         citation=_BERTINETTO,
         supervision=Supervision(hierarchy=True),
+        family="hierarchy",
     ),
     MethodCard(
         name="hxe",
@@ -40,6 +41,7 @@ CARDS = [
         factory="ncbench_methods.hierarchy.hxe:HXE",
         citation=_BERTINETTO,
         supervision=Supervision(hierarchy=True),
+        family="hierarchy",
     ),
     MethodCard(
         name="crm",
@@ -48,6 +50,7 @@ CARDS = [
         citation="Karthik, Prabhu, Dokania, Gandhi. No Cost Likelihood Manipulation at Test Time for Making Better "
         "Mistakes in Deep Networks. ICLR 2021.",
         supervision=Supervision(hierarchy=True),
+        family="hierarchy",
         builds_on="erm",
         trains=False,
     ),
@@ -57,5 +60,6 @@ CARDS = [
         factory="ncbench_methods.hierarchy.hier_cos:HierCOS",
         citation="Sani, Anand. Learning and Evaluating Hierarchical Feature Representations. CVPR 2026.",
         supervision=Supervision(hierarchy=True),
+        family="hierarchy",
     ),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -24,6 +25,7 @@ class CRM(Method):
     """
 
     Parameters = Parameters
+    search_space: ClassVar = {}
     alternative = "Use erm, which needs none."
 
     @classmethod

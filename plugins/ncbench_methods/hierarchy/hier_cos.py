@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from ncbench import Batch, Parameters, Published
+from ncbench import Batch, LogUniform, Method, Parameters, Published
 from ncbench_methods.hierarchy.haframe import RECIPE
 from ncbench_methods.hierarchy.levels import Levels
 from ncbench_methods.hierarchy.transformation_head import TransformedFeatures
@@ -41,7 +41,8 @@ class HierCOS(TransformedFeatures):
     where all the batch's images are of the level's first node.
 
     Classes are ordered by their score, which is not linear in the features. In a flat tree it is |z_k|, and with
-    alpha = 0 the loss is the cross-entropy of softmax(|z|). Supervision: the class hierarchy.
+    alpha = 0 the loss is the cross-entropy of softmax(|z|). A search tries the range of the published alphas.
+    Supervision: the class hierarchy.
     """
 
     Parameters = HierCOSParameters
@@ -51,6 +52,7 @@ class HierCOS(TransformedFeatures):
     share: Tensor
     coordinate: Tensor
     depth: Tensor
+    search_space: ClassVar = {**Method.search_space, "method.alpha": LogUniform(1e-5, 0.1)}
     published: ClassVar[Mapping[str, Published]] = {
         "cifar100": Published(
             source=f"{_SOURCE}, cifar-100",
@@ -84,7 +86,7 @@ class HierCOS(TransformedFeatures):
         self.build_head(width)
         drawn = torch.randn(width, width, dtype=torch.float64, generator=self.task.generator("basis"))
         rotation, triangle = torch.linalg.qr(drawn)
-        self.register_buffer("basis", (rotation * triangle.diagonal().sign()).float())  # (n, n) Q, of all equally likely
+        self.register_buffer("basis", (rotation * triangle.diagonal().sign()).float())  # (n, n) Q
 
         depth = torch.arange(1, len(levels) + 1)[:, None]  # (L, 1)
         length = torch.tensor(tree.depths[: tree.num_classes])  # (K,) D

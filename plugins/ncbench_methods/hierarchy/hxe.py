@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -31,10 +33,12 @@ class HXE(Method):
     divided by their number. SGD takes such a factor as one on the learning rate. All of it is computed by log-sum-exp
     over classes; the published code takes logarithms of sums, and cannot take a batch of one image.
 
-    Published are curves over alpha = 0.1 to 0.6, and no value above the others. Supervision: the class hierarchy.
+    Published are curves over alpha = 0.1 to 0.6, and no value above the others; a search tries these.
+    Supervision: the class hierarchy.
     """
 
     Parameters = HXEParameters
+    search_space: ClassVar = {**Method.search_space, "method.alpha": (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)}
     alternative = "Use erm, which needs none."
     step_weight: Tensor
 

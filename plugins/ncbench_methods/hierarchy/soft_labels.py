@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
@@ -26,12 +28,14 @@ class SoftLabels(Method):
         q_k = exp(-beta D(k, y) / D_max) / sum_j exp(-beta D(j, y) / D_max),
 
     and the loss -sum_k q_k log p_k. With beta towards infinity it is cross-entropy; in a flat tree it is label
-    smoothing. Published are curves over beta = 4, 5, 10, 15, 20 and 30, and no value above the others.
+    smoothing. Published are curves over beta = 4, 5, 10, 15, 20 and 30, and no value above the others; a search tries
+    these.
 
     Supervision: the class hierarchy.
     """
 
     Parameters = SoftLabelsParameters
+    search_space: ClassVar = {**Method.search_space, "method.beta": (4, 5, 10, 15, 20, 30)}
     alternative = "Use erm, which needs none."
 
     def build(self) -> None:
