@@ -166,7 +166,7 @@ class Published:
 
 FAMILIES: Mapping[str, str] = {
     "baseline": "what every other method is compared with",
-    "balancing": "images drawn, weighted or stressed so that every group, or the hardest images, count",
+    "balancing": "images drawn, weighted or stressed, and features kept from starving, so that what is rare counts",
     "imbalance": "margins, shifts and weights that follow the counts of classes or groups",
     "frames": "classifiers and primes that are fixed to a configuration of the theory",
     "invariance": "features or risks that are to be the same whatever the bias attribute",

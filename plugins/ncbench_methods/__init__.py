@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ncbench import MethodCard, Supervision, hookimpl
-from ncbench_methods import balancing, frames, hierarchy, imbalance, invariance, last_layer, two_networks
+from ncbench_methods import (
+    augmentation,
+    balancing,
+    frames,
+    hierarchy,
+    imbalance,
+    invariance,
+    last_layer,
+    two_networks,
+)
 
 _ERM = MethodCard(
     name="erm",
@@ -20,5 +29,14 @@ _ERM = MethodCard(
 @hookimpl
 def ncbench_methods() -> Iterable[MethodCard]:
     """Return the cards of the built-in methods."""
-    families = (frames, balancing, invariance, two_networks, imbalance, last_layer, hierarchy)
+    families = (
+        balancing,
+        imbalance,
+        frames,
+        invariance,
+        two_networks,
+        last_layer,
+        augmentation,
+        hierarchy,
+    )
     return [_ERM, *(card for family in families for card in family.CARDS)]

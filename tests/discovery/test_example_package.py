@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def call(*command: str | Path, **environment: str) -> str:
-    result = served.python(*command, NCBENCH_PLUGINS="ncbench-spectral-decoupling", **environment)
+    result = served.python(*command, NCBENCH_PLUGINS="ncbench-confidence-penalty", **environment)
     assert result.returncode == 0, f"{result.stdout}\n{result.stderr}"
     return result.stdout
 
@@ -48,31 +48,31 @@ def test_it_is_listed_with_its_distribution_and_version(site: Path) -> None:
     rows = {
         row["name"]: row for row in json.loads(call("-m", "ncbench", "list", "methods", "--json", PYTHONPATH=str(site)))
     }
-    assert rows["spectral_decoupling"]["plugin"] == {
-        "distribution": "ncbench-spectral-decoupling",
+    assert rows["confidence_penalty"]["plugin"] == {
+        "distribution": "ncbench-confidence-penalty",
         "version": "1.0.0",
     }
     assert rows["erm"]["plugin"]["distribution"] == "ncbench"
 
 
 def test_it_runs_by_name_and_the_record_says_where_it_came_from(site: Path, tmp_path: Path) -> None:
-    arguments = ["--method", "spectral_decoupling:penalty=0.1", "--dataset", "colored_digits"]
-    settings = ["--set", "recipe.epochs=1", "--set", "recipe.weight_decay=0"]
+    arguments = ["--method", "confidence_penalty:beta=0.2", "--dataset", "colored_digits"]
+    settings = ["--set", "recipe.epochs=1"]
     where = ["--output", tmp_path, "--device", "cpu", "--quiet"]
     call("-m", "ncbench", "run", *arguments, *settings, *where, PYTHONPATH=str(site))
     (path,) = tmp_path.glob("*/result.json")
     record = json.loads(path.read_text())
     assert record["status"] == "completed"
-    assert record["method"]["spec"] == "spectral_decoupling:penalty=0.1"
-    assert record["method"]["plugin"] == {"distribution": "ncbench-spectral-decoupling", "version": "1.0.0"}
+    assert record["method"]["spec"] == "confidence_penalty:beta=0.2"
+    assert record["method"]["plugin"] == {"distribution": "ncbench-confidence-penalty", "version": "1.0.0"}
     losses = record["history"][0]["losses"]
     assert losses["loss"] == pytest.approx(losses["cross_entropy"] + losses["penalty"])
-    assert losses["penalty"] > 0
+    assert losses["penalty"] < 0
 
 
 def test_its_own_tests_pass_and_import_no_torch_for_the_card(site: Path, source: Path) -> None:
     call("-m", "pytest", "-q", "-p", "no:cacheprovider", source / "tests", PYTHONPATH=str(site))
-    code = "import sys, ncbench_spectral_decoupling; assert 'torch' not in sys.modules"
+    code = "import sys, ncbench_confidence_penalty; assert 'torch' not in sys.modules"
     path = os.pathsep.join([str(site), *sys.path])
     subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, check=True)
 
@@ -80,7 +80,7 @@ def test_its_own_tests_pass_and_import_no_torch_for_the_card(site: Path, source:
 @pytest.mark.parametrize("name", ["__init__.py", "method.py"])
 def test_the_page_on_writing_a_method_shows_these_very_files(name: str) -> None:
     page = (EXAMPLE.parents[1] / "docs" / "writing-a-method.md").read_text()
-    code = (EXAMPLE / "src" / "ncbench_spectral_decoupling" / name).read_text()
+    code = (EXAMPLE / "src" / "ncbench_confidence_penalty" / name).read_text()
     assert f"```python\n{code}```" in page
 
 

@@ -1,4 +1,4 @@
-"""reweight and resample, by group and by class, against weights counted by hand."""
+"""reweight, its square root and resample, by group and by class, against weights counted by hand."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import torch
 import torch.nn.functional as F
 
 from ncbench import ConfigurationError, Supervision, SupervisionError
+from ncbench_methods.balancing.cells import cell_weights
 from ncbench_methods.balancing.resample import Resample
-from ncbench_methods.balancing.reweight import Reweight
+from ncbench_methods.balancing.reweight import Reweight, SqrtReweight
+from ncbench_methods.balancing.subsample import Subsample
 
 BIAS = Supervision(train="bias")
-METHODS = pytest.mark.parametrize("method_class", [Reweight, Resample])
+METHODS = pytest.mark.parametrize("method_class", [Reweight, SqrtReweight, Resample, Subsample])
 
 
 @pytest.fixture
@@ -86,3 +88,49 @@ def test_by_group_reads_the_bias_it_declared(toy, make):
         make(Reweight, toy, BIAS).loss(toy.batch(bias=False))
     with pytest.raises(SupervisionError):
         make(Resample, toy, BIAS).order(toy.split(bias=False), torch.Generator())
+
+
+@pytest.mark.parametrize("counts", [[3, 1], [1, 60_000], [59_983, 17, 0, 5], [7] * 10])
+def test_the_weights_of_equal_cells_are_those_they_have_always_been(toy_of, counts):
+    toy = toy_of(num_images=sum(counts), num_classes=len(counts))
+    toy.target[:] = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+    of = torch.tensor(counts)
+    former = torch.where(of > 0, of.sum() / ((of > 0).sum() * of.clamp_min(1)), 0.0)
+    assert torch.equal(cell_weights(toy.task(Supervision()), "class"), former)
+
+
+def test_the_square_root_weighs_by_it_with_mean_1(uneven, make):
+    method = make(SqrtReweight, uneven, BIAS)
+    weight = method.cell_weight.reshape(2, 3)
+    counts = uneven.task(BIAS).group_counts
+    assert (weight * counts).sum().item() == pytest.approx(60)
+    assert (weight[0, 0] / weight[0, 1]).item() == pytest.approx((10 / 40) ** 0.5)
+    assert weight[1, 0] == 0
+    assert torch.equal(weight.flatten(), make(Reweight, uneven, BIAS, power=0.5).cell_weight)
+
+
+def test_a_power_of_0_is_erm_and_of_1_is_reweight(uneven, make):
+    batch = uneven.batch()
+    nothing = make(SqrtReweight, uneven, BIAS, power=0, norm=False)
+    torch.testing.assert_close(nothing.loss(batch), F.cross_entropy(nothing(batch.images), batch.target))
+    assert torch.equal(make(SqrtReweight, uneven, BIAS, power=1).cell_weight, make(Reweight, uneven, BIAS).cell_weight)
+
+
+def test_to_independence_leaves_classes_as_frequent_as_they_are_and_untold_by_the_attribute(toy_of, make):
+    toy = toy_of(num_images=100, num_classes=2, num_bias=2)
+    toy.target[:] = torch.tensor([0] * 70 + [1] * 30)
+    toy.bias[:] = torch.tensor([0] * 65 + [1] * 5 + [0] * 10 + [1] * 20)
+    weight = make(Reweight, toy, BIAS, to="independence").cell_weight.reshape(2, 2)
+    total = (weight * toy.task(BIAS).group_counts).double()
+    torch.testing.assert_close(total.sum(1), torch.tensor([70.0, 30.0]).double())
+    torch.testing.assert_close(total, total.sum(1, keepdim=True) * total.sum(0) / 100)
+    # by hand: 70 * 75 / (100 * 65)
+    assert weight[0, 0].item() == pytest.approx(70 * 75 / 6500)
+
+
+def test_independent_data_are_left_alone(toy_of, make):
+    toy = toy_of(num_images=60, num_classes=3, num_bias=2)
+    toy.bias[:] = (torch.arange(60) // 3 % 5 == 0).long()
+    assert torch.allclose(make(Reweight, toy, BIAS, to="independence").cell_weight, torch.ones(6).double())
+    with pytest.raises(ConfigurationError, match="leave out by=class"):
+        make(Reweight, toy, BIAS, to="independence", by="class")

@@ -5,6 +5,6 @@ from __future__ import annotations
 from ncbench import conformance
 
 
-@conformance.parametrize("spectral_decoupling")
+@conformance.parametrize("confidence_penalty")
 def test_it_conforms(check):
     check()

@@ -1,4 +1,4 @@
-"""Balancing groups: images drawn, weighted or stressed so that every group counts."""
+"""Balancing: images drawn, weighted or stressed, and features kept from starving, so that what is rare counts."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from ncbench import MethodCard, Published, Supervision
 _IDRISSI = (
     "Idrissi, Arjovsky, Pezeshki, Lopez-Paz. Simple Data Balancing Achieves Competitive Worst-Group-Accuracy. "
     "CLeaR 2022."
+)
+_LEVY = (
+    "Levy, Carmon, Duchi, Sidford. Large-Scale Methods for Distributionally Robust Optimization. NeurIPS 2020. "
+    "https://arxiv.org/abs/2010.05893"
 )
 
 JTT_ON_COLORED_MNIST = Published(
@@ -33,11 +37,64 @@ CARDS = [
         family="balancing",
     ),
     MethodCard(
+        name="sqrt_reweight",
+        summary="Cross-entropy weighted by the inverse square root of each group's (or class's) count",
+        factory="ncbench_methods.balancing.reweight:SqrtReweight",
+        citation="Japkowicz. The Class Imbalance Problem: Significance and Strategies. ICAI 2000; as in Yang, Zhang, "
+        "Katabi, Ghassemi. Change is Hard: A Closer Look at Subpopulation Shift. ICML 2023. "
+        "https://arxiv.org/abs/2302.12254",
+        supervision=Supervision(train="bias"),
+        family="balancing",
+    ),
+    MethodCard(
         name="resample",
         summary="Cross-entropy on images drawn so that every group (or class) is seen equally often",
         factory="ncbench_methods.balancing.resample:Resample",
         citation=_IDRISSI,
         supervision=Supervision(train="bias"),
+        family="balancing",
+    ),
+    MethodCard(
+        name="subsample",
+        summary="Cross-entropy on as many images of every group (or class) as the smallest one has",
+        factory="ncbench_methods.balancing.subsample:Subsample",
+        citation=f"{_IDRISSI} https://arxiv.org/abs/2110.14503",
+        supervision=Supervision(train="bias"),
+        family="balancing",
+    ),
+    MethodCard(
+        name="pde",
+        summary="Progressive data expansion: warms up on balanced groups, then adds the other images bit by bit",
+        factory="ncbench_methods.balancing.pde:PDE",
+        citation="Deng, Yang, Mirzasoleiman, Gu. Robust Learning with Progressive Data Expansion Against Spurious "
+        "Correlation. NeurIPS 2023. https://arxiv.org/abs/2306.04949",
+        supervision=Supervision(train="bias"),
+        family="balancing",
+    ),
+    MethodCard(
+        name="cvar_dro",
+        summary="Minimises the mean of the largest losses of each batch (conditional value at risk)",
+        factory="ncbench_methods.balancing.dro:CVaRDRO",
+        citation=_LEVY,
+        supervision=Supervision(),
+        family="balancing",
+    ),
+    MethodCard(
+        name="chi2_dro",
+        summary="Minimises each batch's loss under the worst weights within a chi-square ball",
+        factory="ncbench_methods.balancing.dro:Chi2DRO",
+        citation="Hashimoto, Srivastava, Namkoong, Liang. Fairness Without Demographics in Repeated Loss "
+        f"Minimization. ICML 2018. https://arxiv.org/abs/1806.08010; {_LEVY}",
+        supervision=Supervision(),
+        family="balancing",
+    ),
+    MethodCard(
+        name="spectral_decoupling",
+        summary="Cross-entropy with an L2 penalty on the logits instead of the weights",
+        factory="ncbench_methods.balancing.spectral_decoupling:SpectralDecoupling",
+        citation="Pezeshki, Kaba, Bengio, Courville, Precup, Lajoie. Gradient Starvation: A Learning Proclivity in "
+        "Neural Networks. NeurIPS 2021. https://arxiv.org/abs/2011.09468",
+        supervision=Supervision(),
         family="balancing",
     ),
     MethodCard(

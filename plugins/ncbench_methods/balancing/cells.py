@@ -10,6 +10,7 @@ from torch import Tensor
 from ncbench import Batch, SplitView, Supervision, Task
 
 By = Literal["group", "class"]
+To = Literal["uniform", "independence"]
 
 
 def cell_counts(task: Task, by: By) -> Tensor:
@@ -22,14 +23,26 @@ def cell_of(labels: Batch | SplitView, task: Task, by: By) -> Tensor:
     return labels.target * task.num_bias + labels.bias if by == "group" else labels.target
 
 
-def cell_weights(task: Task, by: By) -> Tensor:
-    """Return N / (C n_c), the weights that make every cell count the same, with mean 1 over the training images.
+def cell_weights(task: Task, by: By, power: float = 1.0, to: To = "uniform") -> Tensor:
+    """Return the weights proportional to (t_c / n_c)^power, with mean 1 over the training images.
 
-    (C,) float32 on the CPU; 0 for a cell without training images.
+    Args:
+        task: The problem, for its counts n_c.
+        by: What a cell is.
+        power: 0 leaves the cells as they are; 1, the default, makes their total weights those of `to`.
+        to: t_c is 1 for every cell, or n_y n_a / N for a group: what its count would be if target and attribute had
+            nothing to do with one another.
+
+    Returns:
+        (C,) float32 on the CPU; 0 for a cell without training images.
     """
-    counts = cell_counts(task, by)
-    weight = counts.sum() / ((counts > 0).sum() * counts.clamp_min(1))
-    return torch.where(counts > 0, weight, 0.0)
+    counts = cell_counts(task, by).double()
+    wanted = torch.ones_like(counts)
+    if to == "independence":
+        table = counts.reshape(task.num_classes, task.num_bias)
+        wanted = (table.sum(dim=1, keepdim=True) * table.sum(dim=0) / counts.sum()).flatten()
+    weight = torch.where(counts > 0, (wanted / counts.clamp_min(1)) ** power, 0.0)
+    return (weight * counts.sum() / (weight * counts).sum()).float()
 
 
 def balanced_draws(train: SplitView, task: Task, by: By, generator: torch.Generator) -> Tensor:
@@ -39,6 +52,24 @@ def balanced_draws(train: SplitView, task: Task, by: By, generator: torch.Genera
     """
     weight = 1 / cell_counts(task, by)[cell_of(train, task, by).cpu()].double()  # (N,)
     return torch.multinomial(weight, len(train), replacement=True, generator=generator)
+
+
+def drawn_subset(cell: Tensor, sizes: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw so many images of each cell without replacement.
+
+    Args:
+        cell: (N,) int64, the cell of each image, on the CPU.
+        sizes: (C,) int64, how many images of each cell; all that it has, if they are fewer.
+        generator: What is drawn from.
+
+    Returns:
+        (M,) int64, the positions of the images, ascending.
+    """
+    shuffled = torch.randperm(len(cell), generator=generator)
+    by_cell = shuffled[cell[shuffled].argsort(stable=True)]
+    counts = torch.bincount(cell, minlength=len(sizes))
+    rank = torch.arange(len(cell)) - (counts.cumsum(0) - counts).repeat_interleave(counts)  # (N,) within its cell
+    return by_cell[rank < sizes.repeat_interleave(counts)].sort().values
 
 
 def supervision_by(by: By, declared: Supervision) -> Supervision:

@@ -23,6 +23,15 @@ CARDS = [
         family="imbalance",
     ),
     MethodCard(
+        name="bias_balance",
+        summary="Cross-entropy of logits shifted by the logarithm of the class prior given the bias attribute",
+        factory="ncbench_methods.imbalance.bias_balance:BiasBalance",
+        citation="Hong, Yang. Unbiased Classification through Bias-Contrastive and Bias-Balanced Learning. "
+        "NeurIPS 2021. https://openreview.net/forum?id=2OqZZAqxnn",
+        supervision=Supervision(train="bias"),
+        family="imbalance",
+    ),
+    MethodCard(
         name="vs_loss",
         summary="Cross-entropy of logits scaled and shifted by class frequency (vector scaling)",
         factory="ncbench_methods.imbalance.vs_loss:VSLoss",

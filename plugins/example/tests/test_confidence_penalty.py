@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from ncbench import Backbone, Batch, ConfigurationError, Parameters, Supervision, Task
 from torch import nn
 
-from ncbench_spectral_decoupling import ncbench_methods
-from ncbench_spectral_decoupling.method import SpectralDecoupling
+from ncbench_confidence_penalty import ncbench_methods
+from ncbench_confidence_penalty.method import ConfidencePenalty
 
 
 class Flat(Backbone):
@@ -38,37 +38,41 @@ def build(**values):
         supervision=Supervision(),
     )
     torch.manual_seed(0)
-    params = SpectralDecoupling.Parameters.build(values, owner="spectral_decoupling")
-    return SpectralDecoupling(task, params, lambda: Flat((3, 2, 2), Parameters()))
+    params = ConfidencePenalty.Parameters.build(values, owner="confidence_penalty")
+    return ConfidencePenalty(task, params, lambda: Flat((3, 2, 2), Parameters()))
 
 
 def test_the_loss_is_its_formula(batch):
-    method = build(penalty=0.3)
+    method = build(beta=0.3)
     terms = method.loss(batch)
-    logits = F.linear(batch.images.flatten(1), method.classifier.weight, method.classifier.bias)
-    pairs = zip(logits, batch.target, strict=True)
-    expected = sum(F.cross_entropy(row, y) + 0.15 * row.dot(row) for row, y in pairs) / 9
+    p = F.softmax(F.linear(batch.images.flatten(1), method.classifier.weight, method.classifier.bias), dim=1)
+    expected = sum(-row[y].log() + 0.3 * (row * row.log()).sum() for row, y in zip(p, batch.target, strict=True)) / 9
     torch.testing.assert_close(sum(terms.values()), expected)
 
 
-def test_the_penalty_keeps_the_logits_small(batch):
-    norms = []
-    for penalty in (0.0, 1.0):
-        method = build(penalty=penalty)
+def test_without_it_the_loss_is_the_cross_entropy(batch):
+    method = build(beta=0)
+    torch.testing.assert_close(sum(method.loss(batch).values()), F.cross_entropy(method(batch.images), batch.target))
+
+
+def test_the_penalty_keeps_the_predictions_uncertain(batch):
+    largest = []
+    for beta in (0.0, 1.0):
+        method = build(beta=beta)
         optimizer = torch.optim.SGD(method.parameters(), lr=0.1)
         for _ in range(200):
             optimizer.zero_grad()
             sum(method.loss(batch).values()).backward()
             optimizer.step()
-        norms.append(method(batch.images).norm().item())
-    assert norms[1] < norms[0] / 2
+        largest.append(F.softmax(method(batch.images), dim=1).max(dim=1).values.mean().item())
+    assert largest[1] < largest[0] - 0.1
 
 
-def test_a_negative_penalty_is_refused():
-    with pytest.raises(ConfigurationError, match="penalty"):
-        build(penalty=-1)
+def test_a_negative_strength_is_refused():
+    with pytest.raises(ConfigurationError, match="beta"):
+        build(beta=-1)
 
 
 def test_the_card_leads_to_the_method():
     (card,) = ncbench_methods()
-    assert card.load() is SpectralDecoupling
+    assert card.load() is ConfidencePenalty
