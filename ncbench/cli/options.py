@@ -37,6 +37,14 @@ allow_mismatch = click.option(
     is_flag=True,
     help="Go on with data that are not the released ones; such records say so and are never ranked.",
 )
+picture_format = click.option(
+    "--format",
+    "ending",
+    type=click.Choice(["png", "svg"]),
+    default="png",
+    show_default=True,
+    help="Of pictures; svg can be scaled and edited.",
+)
 data_root = click.option(
     "--data-root",
     type=PathOption(exists=True, file_okay=False),

@@ -42,15 +42,15 @@ def panels_of_cards(kind: str = "curves") -> list[Panel]:
     return sorted(panels, key=lambda panel: panel.split != "test")
 
 
-def plot_curves(results: Sequence[RunResult], folder: Path) -> list[Path]:
-    """Draw accuracies, losses and collapse measures: ``curves.png`` and ``curves.svg``.
+def plot_curves(results: Sequence[RunResult], path: Path) -> Path | None:
+    """Draw accuracies, losses and collapse measures.
 
     Args:
         results: The runs; those that differ in the seed alone share a colour.
-        folder: Where the files go; created if needed.
+        path: The file, ``.png`` or ``.svg``; its folder is created if needed.
 
     Returns:
-        The two paths; none if no run has finished an epoch.
+        The path; None if no run has finished an epoch.
 
     Raises:
         ConfigurationError: The folder cannot be written.
@@ -60,21 +60,21 @@ def plot_curves(results: Sequence[RunResult], folder: Path) -> list[Path]:
     measures = registry().measures()
     if any(measures[name].needs_bias for panel in panels if panel.split == "test" for name, _ in panel.curves):
         panels = [panel for panel in panels if (panel.split, panel.curves[0][0]) != ("test", DEFAULT)]
-    return plot_panels(panels, results, folder, "curves")
+    return plot_panels(panels, results, path)
 
 
-def plot_collapse(results: Sequence[RunResult], folder: Path) -> list[Path]:
-    """Draw one panel a measure of neural collapse over the epochs: ``collapse.png`` and ``collapse.svg``.
+def plot_collapse(results: Sequence[RunResult], path: Path) -> Path | None:
+    """Draw one panel a measure of neural collapse over the epochs.
 
     SELI is drawn beside the simplex ETF unless every run's class counts are about equal, and the least distance to the
     ETF where there are too many classes for the dimensions.
 
     Args:
         results: As of :func:`plot_curves`.
-        folder: As of :func:`plot_curves`.
+        path: As of :func:`plot_curves`.
 
     Returns:
-        The two paths; none if no run has measured collapse.
+        The path; None if no run has measured collapse.
 
     Raises:
         ConfigurationError: The folder cannot be written.
@@ -91,7 +91,7 @@ def plot_collapse(results: Sequence[RunResult], folder: Path) -> list[Path]:
         alone = len(curves) > 1 and not any(metric for metric, _ in curves[1:])
         title = panel.title.replace("the ideal", "the simplex ETF") if alone else panel.title
         panels.append(replace(panel, title=title, curves=curves))
-    return plot_panels(panels, results, folder, "collapse")
+    return plot_panels(panels, results, path)
 
 
 def _class_counts(result: RunResult) -> list[int]:
@@ -109,13 +109,13 @@ def heading(result: RunResult) -> str:
     return f"{label(result)}, seed {result.record.seed}{epoch}"
 
 
-def plot_panels(panels: Sequence[Panel], results: Sequence[RunResult], folder: Path, name: str) -> list[Path]:
-    """Draw and save every panel that has data, as a PNG and an SVG file; return their paths, none without data."""
+def plot_panels(panels: Sequence[Panel], results: Sequence[RunResult], path: Path) -> Path | None:
+    """Draw every panel that has data into one file; return its path, None without data."""
     panels = [panel for panel in panels if _has_data(results, panel)]
     if not panels:
-        return []
+        return None
     with shared_style():
-        return save_figure(draw(panels, results), folder, name, "--output")
+        return save_figure(draw(panels, results), path, "--output")
 
 
 def draw(panels: Sequence[Panel], results: Sequence[RunResult]) -> Figure:
@@ -131,13 +131,7 @@ def draw(panels: Sequence[Panel], results: Sequence[RunResult]) -> Figure:
     grouped = by_configuration(results)
     columns = min(len(panels), 3)
     rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(4.2 * columns, 2.9 * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False)
-    for axis in axes.flat[len(panels) :]:
-        axis.set_visible(False)
     last = max(entry.epoch for result in results for entry in result.record.history)
-    for panel, axis in zip(panels, axes.flat, strict=False):
-        _draw(panel, axis, grouped, last)
     width = _LETTERS * columns
     texts = [f"{text} ({_seeds(members)})" for text, members in grouped.items()]
     handles = [
@@ -147,10 +141,23 @@ def draw(panels: Sequence[Panel], results: Sequence[RunResult]) -> Figure:
     if any(result.record.terminal_phase_epoch for result in results):
         handles.append(Line2D([], [], **_TERMINAL, color="0.3", label="first measured epoch with zero training error"))
     side_by_side = len(texts) > 4 and max(map(len, texts)) <= width // 2
-    figure.legend(handles=handles, loc="outside upper center", ncols=2 if side_by_side else 1)
+    lines = sum(str(handle.get_label()).count("\n") + 1 for handle in handles)
+    top = 0.3 + _LINE * (-(-lines // 2) if side_by_side else lines)
+    # In inches, with room for the longest labels: to find out what they need takes longer than to draw everything.
+    width_in, height_in = _PANEL[0] * columns, _PANEL[1] * rows + top
+    figure = Figure(figsize=(width_in, height_in))
+    figure.legend(handles=handles, loc="upper center", ncols=2 if side_by_side else 1)
+    for position, panel in enumerate(panels):
+        row, column = divmod(position, columns)
+        corner = _PANEL[0] * column + _LEFT, height_in - top - _PANEL[1] * (row + 1) + _BELOW
+        size = _PANEL[0] - _LEFT - _RIGHT, _PANEL[1] - _BELOW - _ABOVE
+        axis = figure.add_axes((corner[0] / width_in, corner[1] / height_in, size[0] / width_in, size[1] / height_in))
+        _draw(panel, axis, grouped, last)
     return figure
 
 
+# In inches: a panel with its labels, what they take on each of its sides, and a line of the legend.
+_PANEL, _LEFT, _RIGHT, _BELOW, _ABOVE, _LINE = (4.2, 2.9), 0.75, 0.1, 0.5, 0.3, 0.19
 _LETTERS = 50  # of a legend, as wide as a panel
 _NOTHING = 1e-9  # below it a measure is zero but for rounding, which is not to fill a panel
 _MANY_POINTS = 40  # a curve of as many is drawn without markers

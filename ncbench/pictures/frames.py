@@ -29,7 +29,7 @@ _CONFLICTING: Any = {
 }
 
 
-def plot_frame(snapshot: Snapshot, heading: str, folder: Path, frame: str = "") -> list[Path]:
+def plot_frame(snapshot: Snapshot, heading: str, path: Path, frame: str = "") -> Path:
     """Draw the classes of the sample, centred at their mean and projected on the span of their means.
 
     Three classes make a triangle and four a tetrahedron if the simplex ETF is what they form; where class counts are
@@ -40,11 +40,11 @@ def plot_frame(snapshot: Snapshot, heading: str, folder: Path, frame: str = "") 
     Args:
         snapshot: What the run left.
         heading: Which run it is.
-        folder: Where ``frame.png`` and ``frame.svg`` go; created if needed.
+        path: The file, ``.png`` or ``.svg``; its folder is created if needed.
         frame: Name of the configuration to which the classifier is frozen; empty if it is learned.
 
     Returns:
-        The two paths.
+        The path.
 
     Raises:
         ConfigurationError: Fewer than two classes have images, their means coincide, or the folder cannot be written.
@@ -73,7 +73,7 @@ def plot_frame(snapshot: Snapshot, heading: str, folder: Path, frame: str = "") 
             "projected on the span of their class means and turned onto the simplex ETF",
             fontsize=10,
         )
-        return save_figure(figure, folder, "frame", "--output")
+        return save_figure(figure, path, "--output")
 
 
 def _draw(view: View, axis: Any) -> None:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 
 def plot_grams(
-    vectors: ClassVectors, measures: Mapping[str, float], heading: str, folder: Path, option: str, frame: str = ""
-) -> list[Path]:
+    vectors: ClassVectors, measures: Mapping[str, float], heading: str, path: Path, option: str, frame: str = ""
+) -> Path:
     """Draw the cosines between centred class means, and between classifier rows, beside those of the ideals.
 
     The ideals are the simplex ETF, SELI unless the class counts are about equal, and for the class means the frame to
@@ -29,12 +29,12 @@ def plot_grams(
         vectors: What to draw.
         measures: Of all classes, by the names of `ncbench.collapse.measure`; those missing or undefined are not shown.
         heading: What the vectors are of.
-        folder: Where ``grams.png`` and ``grams.svg`` go; created if needed.
+        path: The file, ``.png`` or ``.svg``; its folder is created if needed.
         option: The command-line option that names the folder, for the message.
         frame: Name of the configuration to which the classifier is frozen; empty if it is learned.
 
     Returns:
-        The two paths.
+        The path.
 
     Raises:
         ConfigurationError: Fewer than two classes have images, or the folder cannot be written.
@@ -73,7 +73,7 @@ def plot_grams(
             "distance: between the Gram matrices scaled to Frobenius norm 1, 0 to 2",
             fontsize=10,
         )
-        return save_figure(figure, folder, "grams", option)
+        return save_figure(figure, path, option)
 
 
 def panels(

@@ -49,34 +49,31 @@ def title(text: str) -> str:
     return plain_text(textwrap.fill(text, 100))
 
 
-def save_figure(figure: Figure, folder: Path, name: str, option: str) -> list[Path]:
-    """Write a figure as PNG and as SVG.
+def save_figure(figure: Figure, path: Path, option: str) -> Path:
+    """Write a figure in the format that the ending of `path` names, ``.png`` or ``.svg``.
 
     Args:
         figure: What was drawn.
-        folder: Where the files go; created if needed.
-        name: Of the files, without their endings.
+        path: The file; its folder is created if needed.
         option: The command-line option that names the folder, for the message.
 
     Returns:
-        The two paths.
+        The path.
 
     Raises:
         ConfigurationError: The folder cannot be written.
         NcbenchError: The disk is full, or the machine lacks something else.
     """
-    paths = [folder / f"{name}.png", folder / f"{name}.svg"]
+    buffer = io.BytesIO()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in paths:
-            buffer = io.BytesIO()
-            # Without a date in it the SVG of the same content is the same file.
-            metadata = {"Date": None} if path.suffix == ".svg" else None
-            figure.savefig(buffer, format=path.suffix[1:], dpi=140, metadata=metadata)
-            write_atomically(path, buffer.getvalue())
-            figure.set_layout_engine(None)  # the second file is laid out as the first: finding it out takes longest
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Without a date in it the SVG of the same content is the same file.
+        metadata = {"Date": None} if path.suffix == ".svg" else None
+        figure.savefig(buffer, format=path.suffix[1:], dpi=140, metadata=metadata)
+        write_atomically(path, buffer.getvalue())
     except OSError as error:
         if lack := lacking(error):
             raise NcbenchError(lack) from error
-        raise ConfigurationError(f"{folder} cannot be written ({error.strerror}). Choose another {option}.") from error
-    return paths
+        message = f"{path.parent} cannot be written ({error.strerror}). Choose another {option}."
+        raise ConfigurationError(message) from error
+    return path

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, field_validator
@@ -97,8 +98,9 @@ class Recipe(Parameters):
         # fused: one kernel for all parameters; on a small net the optimizer is a third of the step otherwise.
         lr, weight_decay = self.lr, self.weight_decay
         if self.optimizer == "sgd":
-            return torch.optim.SGD(groups, lr, self.momentum, weight_decay=weight_decay, fused=True)
-        adam = torch.optim.Adam if self.optimizer == "adam" else torch.optim.AdamW
+            sgd = _without_compiler(torch.optim.SGD)
+            return sgd(groups, lr, self.momentum, weight_decay=weight_decay, fused=True)
+        adam = _without_compiler(torch.optim.Adam if self.optimizer == "adam" else torch.optim.AdamW)
         return adam(groups, lr, weight_decay=weight_decay, fused=True)
 
     def autocast(self, device: torch.device) -> torch.dtype | None:
@@ -112,6 +114,18 @@ class Recipe(Parameters):
         ):
             return torch.bfloat16
         return None
+
+
+def _without_compiler(kind: type[torch.optim.Optimizer]) -> Callable[..., torch.optim.Optimizer]:
+    """Return one of torch's optimizers whose methods are not wrapped for graphs that the compiler traces.
+
+    No step here is part of such a graph, and the wrappers import torch's compiler, which takes as long as all of torch.
+    """
+    import torch
+
+    names = ("add_param_group", "load_state_dict", "state_dict", "zero_grad")
+    plain = {name: inspect.unwrap(getattr(kind, name)) for name in names}
+    return type(kind.__name__, (kind,), {**plain, "step": torch.no_grad()(inspect.unwrap(kind.step))})
 
 
 def schedules(stages: Sequence[Stage]) -> list[tuple[int, int]]:

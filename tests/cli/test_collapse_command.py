@@ -223,13 +223,13 @@ def test_one_class_is_undefined_and_not_an_error(cli: Cli, tmp_path: Path) -> No
 
 
 def test_plot_shows_seli_only_for_unequal_counts(cli: Cli, tmp_path: Path, arrays: Arrays) -> None:
-    code, out, _ = cli(save(tmp_path / "equal.npz", arrays), "--plot", tmp_path / "equal")
-    assert code == 0
-    for name in ("grams.png", "grams.svg"):
-        assert str(tmp_path / "equal" / name) in out
+    for ending in ("png", "svg"):
+        code, out, _ = cli(save(tmp_path / "equal.npz", arrays), "--plot", tmp_path / "equal", "--format", ending)
+        assert code == 0
+        assert str(tmp_path / "equal" / f"grams.{ending}") in out
     assert (tmp_path / "equal/grams.png").read_bytes().startswith(b"\x89PNG")
     first = {name: values[:-5] if name in ("features", "labels") else values for name, values in arrays.items()}
-    cli(save(tmp_path / "unequal.npz", first), "--plot", tmp_path / "unequal")
+    cli(save(tmp_path / "unequal.npz", first), "--plot", tmp_path / "unequal", "--format", "svg")
     equal, unequal = ((tmp_path / name / "grams.svg").read_text() for name in ("equal", "unequal"))
     assert "SELI" not in equal
     assert unequal.count("<!-- class means: SELI") == unequal.count("<!-- classifier: SELI") == 1
@@ -261,7 +261,8 @@ def test_many_classes_are_thinned_out(cli: Cli, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("ncbench.features.class_vectors.MOST_CLASSES", 10)
     labels = np.arange(50).repeat(2)
     features = np.random.default_rng(0).normal(size=(100, 4))
-    code, *_ = cli(save(tmp_path / "net.npz", {"features": features, "labels": labels}), "--plot", tmp_path)
+    saved = save(tmp_path / "net.npz", {"features": features, "labels": labels})
+    code, *_ = cli(saved, "--plot", tmp_path, "--format", "svg")
     assert code == 0
     assert "50 classes (10 drawn)" in (tmp_path / "grams.svg").read_text()
 

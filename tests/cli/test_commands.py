@@ -72,9 +72,8 @@ def test_run_prints_a_table_and_where_things_are(cli: Cli, tmp_path: Path) -> No
     (folder,) = tmp_path.iterdir()
     for expected in ("worst_group_accuracy", "nc1", "Worst test group: target ", str(folder / "result.json")):
         assert expected in out
-    for name in ("curves.png", "curves.svg"):
-        assert str(folder / name) in out
-        assert (folder / name).exists()
+    assert out.endswith(f"Curves: ncbench plot {folder}\n")
+    assert not (folder / "curves.png").exists()
     assert "epoch 2/2" in err  # plain lines, since this is no terminal
 
     code, again, told = cli("run", "--set", "recipe.epochs=2", "--output", str(tmp_path))
@@ -141,7 +140,17 @@ def test_a_metric_that_no_run_has_fails_before_anything_is_printed(cli: Cli, run
 def test_plot_draws_several_runs(cli: Cli, runs: list[RunResult], tmp_path: Path) -> None:
     code, out, _ = cli("plot", *(str(run.folder) for run in runs), "--output", str(tmp_path / "plots"))
     assert code == 0
-    assert out.split() == [str(tmp_path / "plots" / "curves.png"), str(tmp_path / "plots" / "curves.svg")]
+    assert out.split() == [str(tmp_path / "plots" / "curves.png")]
+
+
+def test_every_run_of_a_folder_is_drawn_by_itself(cli: Cli, runs: list[RunResult], tmp_path: Path) -> None:
+    first, second = (shutil.copytree(run.folder, tmp_path / "runs" / run.folder.name) for run in runs)
+    record = json.loads((second / "result.json").read_text())
+    (second / "result.json").write_text(json.dumps(record | {"history": [], "status": "failed", "reason": "power cut"}))
+    code, out, err = cli("plot", tmp_path / "runs", "--each")
+    assert (code, out.split()) == (0, [str(first / "curves.png")])
+    assert err.startswith(f"{second}: There are no curves to draw")
+    assert cli("plot", tmp_path / "runs", "--each", "--output", tmp_path)[0] == 2
 
 
 @pytest.mark.parametrize(

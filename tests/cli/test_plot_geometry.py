@@ -22,8 +22,8 @@ PICTURES = ("collapse", "grams", "frame")
 
 @pytest.fixture
 def cli(cli: Cli) -> Cli:
-    """Run ``ncbench plot --kind geometry``."""
-    return lambda *arguments: cli("plot", "--kind", "geometry", *arguments)
+    """Run ``ncbench plot --kind geometry --format svg``, unless the format is given once more."""
+    return lambda *arguments: cli("plot", "--kind", "geometry", "--format", "svg", *arguments)
 
 
 KEPT = ("nc1", "nc2_etf_distance", "seli_distance_means")
@@ -73,9 +73,11 @@ def copied(run: RunResult, folder: Path, **changes: Any) -> RunResult:
 
 def test_every_picture_is_there_and_always_the_same(cli: Cli, uneven: RunResult, tmp_path: Path) -> None:
     for folder in (uneven.folder, tmp_path):
-        code, out, err = cli(uneven.folder, *(["--output", folder] if folder == tmp_path else []))
-        assert (code, err) == (0, "")
-        assert out.split() == [str(folder / f"{name}.{ending}") for name in PICTURES for ending in ("png", "svg")]
+        for ending in ("svg", "png"):
+            where = ["--output", folder] if folder == tmp_path else []
+            code, out, err = cli(uneven.folder, *where, "--format", ending)
+            assert (code, err) == (0, "")
+            assert out.split() == [str(folder / f"{name}.{ending}") for name in PICTURES]
     for name in PICTURES:
         assert texts(uneven.folder, name) == texts(tmp_path, name)
         with Image.open(tmp_path / f"{name}.png") as image:
@@ -144,7 +146,7 @@ def test_several_runs_share_the_curves(cli: Cli, even: RunResult, tmp_path: Path
     other = copied(even, tmp_path / "other", seed=7, terminal_phase_epoch=2)
     code, out, err = cli(even.folder, other.folder, "--output", tmp_path)
     assert code == 0
-    assert out.split() == [str(tmp_path / "collapse.png"), str(tmp_path / "collapse.svg")]
+    assert out.split() == [str(tmp_path / "collapse.svg")]
     assert err.count("\n") == 1
     assert "name one" in err
     assert "mlp (seeds 0, 7) -->" in texts(tmp_path, "collapse")
@@ -160,7 +162,7 @@ def test_a_run_without_features_still_has_its_curves(
     result = copied(even, tmp_path / "run", status=status)
     code, out, err = cli(result.folder)
     assert code == 0
-    assert [Path(line).name for line in out.split()] == ["collapse.png", "collapse.svg"]
+    assert [Path(line).name for line in out.split()] == ["collapse.svg"]
     assert err.count("\n") == 1
     for text in (str(result.folder), SNAPSHOT_FILE, status, way_on):
         assert text in err
@@ -193,7 +195,7 @@ def test_means_that_coincide_are_told(cli: Cli, even: RunResult, tmp_path: Path)
     np.savez(folder / SNAPSHOT_FILE, **arrays)
     code, out, err = cli(folder)
     assert code == 2
-    assert [Path(line).stem for line in out.split()] == ["collapse", "collapse", "grams", "grams"]
+    assert [Path(line).stem for line in out.split()] == ["collapse", "grams"]
     assert "their means coincide" in err
 
 
@@ -211,5 +213,5 @@ def test_a_name_with_dollar_signs_is_no_formula(tmp_path: Path) -> None:
     with shared_style():
         figure = Figure()
         figure.suptitle(title(r"erm / $\nothing$ / mlp"))
-        save_figure(figure, tmp_path, "name", "--output")
+        save_figure(figure, tmp_path / "name.svg", "--output")
     assert r"$\nothing" in texts(tmp_path, "name")

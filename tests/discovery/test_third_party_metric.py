@@ -85,7 +85,7 @@ def test_it_is_compared_and_drawn(site: Path, runs: Path, tmp_path: Path) -> Non
     unknown = call(site, "compare", one, two, "--fail", "nc1:1")
     assert unknown.returncode == 2
     assert "confidence" in unknown.stderr
-    drawn = call(site, "plot", one, two, "--output", str(tmp_path))
+    drawn = call(site, "plot", one, two, "--output", str(tmp_path), "--format", "svg")
     assert drawn.returncode == 0, drawn.stderr
     picture = (tmp_path / "curves.svg").read_text()
     assert "Top share, test" in picture

@@ -56,7 +56,7 @@ def test_data_that_are_not_the_real_ones_are_marked_wherever_a_run_is_shown(
     results: list[RunResult], tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: Any, caveat: str
 ) -> None:
     other = on_other_data(results[0], **changes)
-    print_result(other, [])
+    print_result(other)
     shown = " ".join(capsys.readouterr().out.split())  # where lines end follows from the length of the paths shown
     assert caveat in shown
     assert all(phrase in shown for phrase in other.record.dataset.mismatch)
@@ -64,7 +64,7 @@ def test_data_that_are_not_the_real_ones_are_marked_wherever_a_run_is_shown(
     shown = " ".join(capsys.readouterr().out.split())
     assert shown.count(caveat) == 1
     assert caveat in heading(other)
-    plot_curves([results[0], other], tmp_path)
+    plot_curves([results[0], other], tmp_path / "curves.svg")
     assert (tmp_path / "curves.svg").read_text().count(caveat) == 1
     assert caveat not in heading(results[0])
 
@@ -131,15 +131,15 @@ def test_mistakes_in_a_class_hierarchy_are_shown(
         for entry in record.history
     ]
     with_tree = RunResult(record.model_copy(update={"metrics": metrics, "history": history}), tmp_path)
-    for show in (lambda: print_result(with_tree, []), lambda: print_comparison([with_tree])):
+    for show in (lambda: print_result(with_tree), lambda: print_comparison([with_tree])):
         show()
         shown = capsys.readouterr().out
         assert "2.346" in next(line for line in shown.splitlines() if line.startswith("mistake_severity"))
         assert "3.25" in next(line for line in shown.splitlines() if line.startswith("hierarchical_distance_at_5"))
         assert "hierarchical_distance_at_20" not in shown
-    plot_curves([with_tree], tmp_path)
+    plot_curves([with_tree], tmp_path / "curves.svg")
     assert "Mistake severity, test" in (tmp_path / "curves.svg").read_text()
-    print_result(results[0], [])
+    print_result(results[0])
     assert "mistake_severity" not in capsys.readouterr().out
 
 
@@ -187,11 +187,14 @@ def test_the_worst_group_is_the_one_the_metric_is_of(results: list[RunResult]) -
 
 
 def test_plots_of_the_same_runs_are_the_same_files(results: list[RunResult], tmp_path: Path) -> None:
-    paths = plot_curves(results, tmp_path / "plots")
-    assert [path.name for path in paths] == ["curves.png", "curves.svg"]
-    assert paths[0].read_bytes().startswith(b"\x89PNG")
-    svg = paths[1].read_bytes()
-    assert plot_curves(results, tmp_path / "again")[1].read_bytes() == svg
+    png = plot_curves(results, tmp_path / "plots" / "curves.png")
+    assert png is not None
+    assert png.read_bytes().startswith(b"\x89PNG")
+    first, again = (plot_curves(results, tmp_path / folder / "curves.svg") for folder in ("plots", "again"))
+    assert first is not None
+    assert again is not None
+    svg = first.read_bytes()
+    assert again.read_bytes() == svg
     text = svg.decode()
     assert "Worst-group accuracy" in text
     assert "NC1" in text
@@ -199,5 +202,5 @@ def test_plots_of_the_same_runs_are_the_same_files(results: list[RunResult], tmp
 
 def test_a_run_without_a_history_gives_no_plot(results: list[RunResult], tmp_path: Path) -> None:
     empty = RunResult(results[0].record.model_copy(update={"history": []}), tmp_path)
-    assert plot_curves([empty], tmp_path / "plots") == []
+    assert plot_curves([empty], tmp_path / "plots" / "curves.png") is None
     assert not (tmp_path / "plots").exists()

@@ -62,7 +62,7 @@ def test_what_a_killed_process_left_behind_is_cleared(tmp_path: Path) -> None:
     for moment in ("after the record", "before the record"):
         if moment == "before the record":
             (folder / "result.json").unlink()
-        for name in ("result.json", "model.pt", "curves.svg"):
+        for name in ("result.json", "model.pt", "curves.png"):
             own = temporary_for(folder / name)
             own.with_name(own.name.replace(f".{os.getpid()}-", f".{2**31}-")).write_text("half")
         (folder / "checkpoints").mkdir()

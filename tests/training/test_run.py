@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import re
 import signal
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,6 @@ import ncbench
 from ncbench import ConfigurationError, DataError, load_result
 from ncbench.cli.commands.plot import plot
 from ncbench.data.sources.manifest import Manifest, load_manifest
-from ncbench.pictures.curves import plot_curves
 from ncbench.records.record import Record
 from ncbench.training.configuration import load_metrics, resolve
 from ncbench.training.recipe import Recipe
@@ -163,8 +165,12 @@ def test_a_forced_run_that_is_refused_discards_nothing(tmp_path: Path, monkeypat
 
 def test_no_picture_of_a_discarded_run_is_left(tmp_path: Path) -> None:
     result = short_run(tmp_path)
-    drawn = CliRunner().invoke(plot, [str(result.folder), "--kind", "geometry"])
-    pictures = {*plot_curves([result], result.folder), *map(Path, drawn.stdout.split())}
+    drawn = [
+        CliRunner().invoke(plot, [str(result.folder), "--kind", kind, "--format", ending]).stdout.split()
+        for kind in ("curves", "geometry")
+        for ending in ("png", "svg")
+    ]
+    pictures = {Path(line) for lines in drawn for line in lines}
     assert len(pictures) == 8
     (result.folder / "notes.svg").write_text("the user's")
     short_run(tmp_path, force=True)
@@ -347,12 +353,33 @@ def test_quiet_says_nothing_of_preparing_data(tmp_path: Path, ncbench_run: Comma
     assert (finished.returncode, finished.stdout, finished.stderr) == (0, "", "")
 
 
+@contextlib.contextmanager
+def terminal() -> Iterator[Callable[[], str]]:
+    """Make standard output a terminal, and yield what returns its text, once."""
+    screen, descriptor = pty.openpty()
+    with os.fdopen(descriptor, "w") as stream, contextlib.redirect_stdout(stream):
+        yield lambda: os.read(screen, 1 << 16).decode()
+    os.close(screen)
+
+
+def test_curves_are_drawn_where_somebody_looks(tmp_path: Path, ncbench_run: Command) -> None:
+    short = ("--method", "erm", "--dataset", "colored_digits:per_class=25", "--set", "recipe.epochs=1")
+    with terminal() as shown:
+        assert ncbench_run(*short).returncode == 0
+        (picture,) = (tmp_path / "runs").glob("*/curves.png")
+        assert f"Curves: {picture}\r\n" in shown()
+        picture.unlink()
+        assert ncbench_run(*short, "--quiet").returncode == 0
+        assert not picture.exists()
+
+
 def test_ctrl_c_while_drawing_leaves_the_record_whole(
     tmp_path: Path, ncbench_run: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell's jobs ignore it
     monkeypatch.setattr("ncbench.pictures.curves.plot_curves", lambda *_: os.kill(os.getpid(), signal.SIGINT))
-    finished = ncbench_run("--method", "erm", "--set", "recipe.epochs=1")
+    with terminal():
+        finished = ncbench_run("--method", "erm", "--set", "recipe.epochs=1")
     signal.signal(signal.SIGINT, before)
     assert finished.returncode == 130
     assert only_record(tmp_path / "runs")["status"] == "completed"

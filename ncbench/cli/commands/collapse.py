@@ -19,8 +19,9 @@ from ncbench.cli.terminal import show
 @click.option("--weight", metavar="NAME", help="Array of classifier rows, (K, d); default: weight, if there is one.")
 @click.option("--bias", metavar="NAME", help="Array of the classifier's bias, (K,); default: bias, if there is one.")
 @options.as_json
-@click.option("--plot", type=options.PathOption(), metavar="FOLDER", help="Write grams.png and grams.svg there.")
-def collapse(file: Path, as_json: bool, plot: Path | None, **names: Any) -> None:
+@click.option("--plot", type=options.PathOption(), metavar="FOLDER", help="Draw grams.png there.")
+@options.picture_format
+def collapse(file: Path, as_json: bool, plot: Path | None, ending: str, **names: Any) -> None:
     """Measure neural collapse of saved features.
 
     FILE is a .npz or .safetensors file of arrays, or a .parquet table with a list column of features and an integer
@@ -36,7 +37,7 @@ def collapse(file: Path, as_json: bool, plot: Path | None, **names: Any) -> None
     if plot is not None:
         from ncbench.pictures.grams import plot_grams
 
-        paths = plot_grams(report.vectors, report.measures, file.name, plot, "--plot")
+        paths = [plot_grams(report.vectors, report.measures, file.name, plot / f"grams.{ending}", "--plot")]
     if as_json:
         click.echo(json.dumps({**to_json(report), "plots": [str(path) for path in paths]}, indent=2))
         return

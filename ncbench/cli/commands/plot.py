@@ -36,31 +36,44 @@ _NEXT_STEP = {
 @click.option(
     "--output",
     type=options.PathOption(),
-    help="Folder for the PNG and SVG; default: the run's, or the current one for several.",
+    help="Folder of the pictures; default: the run's, or the current one for several.",
 )
-def plot(runs: tuple[Path, ...], kind: str, output: Path | None) -> None:
+@click.option("--each", is_flag=True, help="Draw every run by itself, into its own folder.")
+@options.picture_format
+def plot(runs: tuple[Path, ...], kind: str, output: Path | None, each: bool, ending: str) -> None:
     """Draw runs.
 
-    Pictures are PNG and SVG. RUN is a run folder, a folder of them, or a result.json. Runs that differ in the seed
-    alone share a colour.
+    RUN is a run folder, a folder of them, or a result.json. Several are drawn into one picture, in which those that
+    differ in the seed alone share a colour.
     """
-    from ncbench.pictures.curves import plot_curves
     from ncbench.records.archive import load_results
 
+    if each and output is not None:
+        raise ConfigurationError("--each draws every run into its own folder; leave out --output.")
+    draw = _plot_geometry if kind == "geometry" else _plot_curves
     results = load_results(runs, tell)
-    folder = output or (results[0].folder if len(results) == 1 else Path.cwd())
-    if kind == "geometry":
-        _plot_geometry(results, folder)
+    if not each:
+        draw(results, output or (results[0].folder if len(results) == 1 else Path.cwd()), ending)
         return
-    paths = plot_curves(results, folder)
-    if not paths:
+    for result in results:
+        try:
+            draw([result], result.folder, ending)
+        except ConfigurationError as error:  # of one run that has nothing to draw
+            tell(f"{result.folder}: {error}")
+
+
+def _plot_curves(results: list[RunResult], folder: Path, ending: str) -> None:
+    from ncbench.pictures.curves import plot_curves
+
+    path = plot_curves(results, folder / f"curves.{ending}")
+    if path is None:
         raise ConfigurationError(
             "There are no curves to draw: no run has trained an epoch. A picture of what it learned: --kind geometry."
         )
-    _show(paths)
+    show(str(path))
 
 
-def _plot_geometry(results: list[RunResult], folder: Path) -> None:
+def _plot_geometry(results: list[RunResult], folder: Path, ending: str) -> None:
     """Draw what there is, and say in one line what there is not."""
     from ncbench.features.snapshot import read_snapshot
     from ncbench.pictures.curves import heading, plot_collapse
@@ -70,14 +83,16 @@ def _plot_geometry(results: list[RunResult], folder: Path) -> None:
 
     result = results[0]
     snapshot = read_snapshot(result.folder) if len(results) == 1 else None
-    paths = plot_collapse(results, folder)
-    _show(paths)
+    path = plot_collapse(results, folder / f"collapse.{ending}")
+    if path is not None:
+        show(str(path))
     if snapshot is not None:
         of_run = heading(result)
         method = registry().cards["methods"].get(result.record.method.name)  # it may be of a plugin that is not here
         frame = method[0].card.frame if method else ""
-        _show(plot_grams(snapshot.vectors, result.metrics.get("train", {}), of_run, folder, "--output", frame))
-        _show(plot_frame(snapshot, of_run, folder, frame))
+        measures = result.metrics.get("train", {})
+        show(str(plot_grams(snapshot.vectors, measures, of_run, folder / f"grams.{ending}", "--output", frame)))
+        show(str(plot_frame(snapshot, of_run, folder / f"frame.{ending}", frame)))
         return
     if len(results) > 1:
         left_out = "Gram matrices and the view of a few classes are of one run: name one to draw them."
@@ -86,11 +101,6 @@ def _plot_geometry(results: list[RunResult], folder: Path) -> None:
             f"There are no Gram matrices and no view of classes to draw: {result.folder} has no {SNAPSHOT_FILE}, which "
             f"a run leaves when it completes, and this one is {result.status}. {_NEXT_STEP[result.status]}"
         )
-    if not paths:
+    if path is None:
         raise ConfigurationError(left_out)
     tell(left_out)
-
-
-def _show(paths: list[Path]) -> None:
-    for path in paths:
-        show(str(path))

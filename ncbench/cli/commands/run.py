@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shlex
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ncbench.cli import options
-from ncbench.cli.terminal import tell
+from ncbench.cli.terminal import show, tell
+
+if TYPE_CHECKING:
+    from ncbench.records.archive import RunResult
 
 
 @click.command()
@@ -53,7 +56,6 @@ def run(method: str, dataset: str, settings: tuple[str, ...], quiet: bool, **oth
 
     from ncbench.cli.progress import make_reporter
     from ncbench.cli.tables.result import print_result
-    from ncbench.pictures.curves import plot_curves
     from ncbench.training.configuration import parse_settings
     from ncbench.training.run import run as run_once
 
@@ -70,18 +72,28 @@ def run(method: str, dataset: str, settings: tuple[str, ...], quiet: bool, **oth
         except KeyboardInterrupt as interrupt:
             click.echo(f"\n{interrupt}" if str(interrupt) else "\nInterrupted before training began.", err=True)
             sys.exit(130)
-    try:
-        plots = plot_curves([result], result.folder)
-    except KeyboardInterrupt:
-        click.echo(
-            f"\nInterrupted while drawing; the record is whole: {result.path}. Its curves are drawn by "
-            f"ncbench plot {shlex.quote(str(result.folder))}",
-            err=True,
-        )
-        sys.exit(130)
     if not quiet:
-        print_result(result, plots)
+        print_result(result)
+        _show_curves(result)
     if result.status == "diverged":
         click.echo(f"Error: the run diverged: {result.record.reason}. Try a smaller recipe.lr.", err=True)
         return 4
     return 0
+
+
+def _show_curves(result: RunResult) -> None:
+    """Draw a run's curves where somebody looks; elsewhere say how they are drawn."""
+    command = f"ncbench plot {shlex.quote(str(result.folder))}"
+    if not result.record.history:
+        return
+    if not sys.stdout.isatty():
+        show(f"Curves: {command}")
+        return
+    from ncbench.pictures.curves import plot_curves
+
+    try:
+        show(f"Curves: {plot_curves([result], result.folder / 'curves.png')}")
+    except KeyboardInterrupt:
+        click.echo(err=True)
+        tell(f"Interrupted while drawing; the record is whole: {result.path}. Its curves are drawn by {command}")
+        sys.exit(130)

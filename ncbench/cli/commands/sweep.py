@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ncbench.cli import options
-from ncbench.cli.terminal import tell, text_console
+from ncbench.cli.terminal import show, tell, text_console
 
 if TYPE_CHECKING:
     from ncbench.contracts.launcher import Launcher
@@ -71,6 +72,8 @@ def sweep(
     text_console().print(table(state))
     for line in choices(state):
         click.echo(line)
+    if any(run.result is not None for run in state.runs.values()):
+        show(f"Curves: ncbench plot {shlex.quote(str(output))}, of every run by itself: --each")
     problems: dict[str, list[str]] = {}
     for run in state.unfinished:
         problems.setdefault(run.problem, []).append(describe(run.member.job, state))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich.table import Table
 
@@ -48,8 +47,8 @@ def numbers_table(headings: Sequence[str], *rows: Sequence[str]) -> Table:
     return table
 
 
-def print_result(result: RunResult, plots: Sequence[Path]) -> None:
-    """Print a run's metrics, its worst group, and where the record and the plots are."""
+def print_result(result: RunResult) -> None:
+    """Print a run's metrics, its worst group, and where the record is."""
     console = text_console()
     record, dataset = result.record, result.record.dataset
     console.print(f"\n{record.method.spec} on {dataset.spec}, seed {record.seed}: {record.status}", style="bold")
@@ -67,8 +66,7 @@ def print_result(result: RunResult, plots: Sequence[Path]) -> None:
         )
     if record.timing.get("train_seconds"):
         console.print(f"Training took {record.timing['train_seconds']:.1f} s.")
-    for line in (f"Record: {result.path}", *(f"Plot:   {path}" for path in plots)):
-        console.print(one_line(line), soft_wrap=True)
+    console.print(one_line(f"Record: {result.path}"), soft_wrap=True)
 
 
 def worst_group(record: Record) -> Group | None:
