@@ -29,7 +29,7 @@ each_method_without_a_base = pytest.mark.parametrize(
 )
 
 # With which the toy is learned: its two dozen images of noise make little of few errors and of few images.
-ON_THE_TOY = {"jtt": {"upweight": 2}, "mmd": {"weight": 0.1}, "subsample": {"redraw": True}}
+ON_THE_TOY = {"jtt": {"upweight": 2}, "mmd": {"weight": 0.1}, "flac": {"weight": 10.0}, "subsample": {"redraw": True}}
 # Each head saw a third of the images, and the others outvote it.
 LEARNED = {"domain_independent": 0.6}
 
@@ -123,6 +123,7 @@ USES = {
         *("bias_balance",),
         *("shortcut_prime",),
         *("irm", "vrex", "mmd", "coral", "domain_independent"),
+        *("dann", "pgi", "end", "badd", "flac"),
         *("crt",),
         *("lisa",),
     },

@@ -51,4 +51,49 @@ CARDS = [
         supervision=Supervision(train="bias"),
         family="invariance",
     ),
+    MethodCard(
+        name="dann",
+        summary="Features from which a discriminator, trained against them, cannot tell the attribute",
+        factory="ncbench_methods.invariance.dann:DANN",
+        citation="Ganin, Ustinova, Ajakan, Germain, Larochelle, Laviolette, Marchand, Lempitsky. Domain-Adversarial "
+        "Training of Neural Networks. JMLR 2016. https://jmlr.org/papers/v17/15-239.html",
+        supervision=Supervision(train="bias"),
+        family="invariance",
+    ),
+    MethodCard(
+        name="pgi",
+        summary="Predictive group invariance: the same mean prediction of a class for every attribute value",
+        factory="ncbench_methods.invariance.pgi:PGI",
+        citation="Ahmed, Bengio, van Seijen, Courville. Systematic Generalisation with Group Invariant Predictions. "
+        "ICLR 2021. https://openreview.net/forum?id=b9PoimzZFJ",
+        supervision=Supervision(train="bias"),
+        family="invariance",
+    ),
+    MethodCard(
+        name="end",
+        summary="Features of one attribute value disentangled, those of one class with different values entangled",
+        factory="ncbench_methods.invariance.end:EnD",
+        citation="Tartaglione, Barbano, Grangetto. EnD: Entangling and Disentangling Deep Representations for Bias "
+        "Correction. CVPR 2021. https://arxiv.org/abs/2103.02023",
+        supervision=Supervision(train="bias"),
+        family="invariance",
+    ),
+    MethodCard(
+        name="badd",
+        summary="Bias addition: features of the attribute are added in training and left out at test time",
+        factory="ncbench_methods.invariance.badd:BAdd",
+        citation="Sarridis, Koutlis, Papadopoulos, Diou. BAdd: Bias Mitigation through Bias Addition. 2024. "
+        "https://arxiv.org/abs/2408.11439",
+        supervision=Supervision(train="bias"),
+        family="invariance",
+    ),
+    MethodCard(
+        name="flac",
+        summary="Similarities of the features drawn away from those of a network that knows the attribute",
+        factory="ncbench_methods.invariance.flac:FLAC",
+        citation="Sarridis, Koutlis, Papadopoulos, Diou. FLAC: Fairness-Aware Representation Learning by Suppressing "
+        "Attribute-Class Associations. TPAMI 2024. https://ieeexplore.ieee.org/document/10737139",
+        supervision=Supervision(train="bias"),
+        family="invariance",
+    ),
 ]

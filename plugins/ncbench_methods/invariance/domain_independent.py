@@ -19,6 +19,7 @@ class DomainIndependent(Method):
     Supervision: the bias attribute of training images.
     """
 
+    consumes_groups = True
     alternative = "Use a method that needs none: lff or jtt."
     trained: Tensor
 

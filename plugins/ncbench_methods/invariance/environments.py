@@ -28,6 +28,7 @@ class ComparesEnvironments(Method):
     2021); with `sample=image` each is visited once, as in SubpopBench (Yang et al., ICML 2023).
     """
 
+    consumes_groups = True
     alternative = "Use a method that needs none: lff or jtt."
 
     def order(self, train: SplitView, generator: torch.Generator) -> Tensor:
