@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ncbench.contracts.errors import PluginError as PluginError
     from ncbench.contracts.errors import SupervisionError as SupervisionError
     from ncbench.contracts.errors import name_offenders as name_offenders
+    from ncbench.contracts.errors import unknown_name as unknown_name
     from ncbench.contracts.hookspecs import hookimpl as hookimpl
     from ncbench.contracts.launcher import Ended as Ended
     from ncbench.contracts.launcher import Job as Job
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from ncbench.contracts.method import GroupInference as GroupInference
     from ncbench.contracts.method import Method as Method
     from ncbench.contracts.method import Stage as Stage
+    from ncbench.contracts.method import WeightsFile as WeightsFile
     from ncbench.contracts.method import require_bias_labels as require_bias_labels
     from ncbench.contracts.metric import Evaluation as Evaluation
     from ncbench.contracts.metric import FeatureStream as FeatureStream
@@ -101,6 +103,7 @@ _HOME = {
     "Task": "contracts.task",
     "Uniform": "contracts.parameters",
     "Waiting": "contracts.launcher",
+    "WeightsFile": "contracts.method",
     "find_device": "training.run",
     "free_memory": "data.loading.memory",
     "cache_folder": "data.sources.roots",
@@ -109,6 +112,7 @@ _HOME = {
     "name_offenders": "contracts.errors",
     "require_bias_labels": "contracts.method",
     "run": "training.run",
+    "unknown_name": "contracts.errors",
 }
 _LIBRARIES = ("collapse", "conformance", "geometry")
 

@@ -13,7 +13,7 @@ import click
 
 import ncbench
 from ncbench.cli import supervisor
-from ncbench.cli.commands import collapse, compare, data, leaderboard, listing, plot, plugins, run, sweep
+from ncbench.cli.commands import backbones, collapse, compare, data, leaderboard, listing, plot, plugins, run, sweep
 from ncbench.cli.terminal import sound_streams, tell
 from ncbench.contracts.errors import NcbenchError, described, lacking
 from ncbench.discovery.registry import registry
@@ -30,7 +30,7 @@ def cli() -> None:
 
 def built_in_commands() -> list[click.Command]:
     """Return the commands that come with ncbench."""
-    making = [run.run, sweep.sweep, listing.list_cards, data.data, plugins.plugins]
+    making = [run.run, sweep.sweep, listing.list_cards, data.data, backbones.backbones, plugins.plugins]
     showing = [compare.compare, plot.plot, collapse.collapse, leaderboard.leaderboard]
     return making + showing
 

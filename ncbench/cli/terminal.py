@@ -9,6 +9,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import click
@@ -133,3 +134,21 @@ def tell(line: str) -> None:
 def show(line: str) -> None:
     """Print a line on standard output, as :func:`tell`."""
     click.echo(one_line(line))
+
+
+def download_progress() -> Callable[[str, int, int], None]:
+    """Return a display of downloads: a line a tenth of each file."""
+    shown: dict[str, int] = {}
+
+    def display(path: str, here: int, size: int) -> None:
+        tenth = 10 * here // max(size, 1)
+        if shown.get(path) != tenth:
+            shown[path] = tenth
+            tell(f"  {Path(path).name}: {megabytes(here)} of {megabytes(size)}")
+
+    return display
+
+
+def megabytes(number: int) -> str:
+    """Return a number of bytes as people read it."""
+    return f"{number / 1e6:.1f} MB"

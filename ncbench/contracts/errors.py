@@ -13,6 +13,7 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _MEMORY = re.compile(r"can't allocate memory|out of memory|cannot allocate memory|failed to map segment", re.IGNORECASE)
 # Line breaks, what moves a terminal's cursor, and what Unicode has of either.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_LISTED = 12  # names in a line that says where the others are listed
 
 
 class NcbenchError(Exception):
@@ -44,18 +45,23 @@ class PluginError(ConfigurationError):
     """A plugin that is broken, or two plugins that claim one name."""
 
 
-def unknown_name(kind: str, name: str, valid: Iterable[str]) -> ConfigurationError:
-    """Return the error for a name that does not exist: the nearest match, then every valid one.
+def unknown_name(kind: str, name: str, valid: Iterable[str], listed_by: str = "") -> ConfigurationError:
+    """Return the error for a name that does not exist: the nearest match, then the valid ones.
 
     Args:
         kind: What the name was meant to be, in the singular ("method", "parameter of erm", ...).
         name: The name as given.
         valid: The names that exist.
+        listed_by: What lists them, such as a command; of more than a dozen, only the most similar are then named.
     """
     choices = sorted(valid)
-    nearest = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
+    similar = difflib.get_close_matches(name, choices, n=_LISTED, cutoff=0.0)
+    nearest = difflib.get_close_matches(name, similar, n=1, cutoff=0.5)
     hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
-    listed = f" Valid: {', '.join(choices)}." if choices else " There are none."
+    if listed_by and len(choices) > _LISTED:
+        listed = f" Valid: {', '.join(sorted(similar))} and {len(choices) - _LISTED} more ({listed_by})."
+    else:
+        listed = f" Valid: {', '.join(choices)}." if choices else " There are none."
     return ConfigurationError(f"Unknown {kind} {name!r}.{hint}{listed}")
 
 

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -21,6 +22,21 @@ from ncbench.contracts.cards import Published, Supervision
 from ncbench.contracts.errors import ConfigurationError, PluginError
 from ncbench.contracts.parameters import LogUniform, Parameters, Values
 from ncbench.contracts.task import Batch, Groups, Progress, SplitView, Task
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """A file of pretrained weights: where it belongs on this machine, and where it comes from.
+
+    Args:
+        path: Where the backbone reads it.
+        url: Its address, over http or https.
+        sha256: The hexadecimal digits that its SHA-256 begins with, as many as are published.
+    """
+
+    path: Path
+    url: str
+    sha256: str
 
 
 class Backbone(nn.Module):
@@ -57,6 +73,14 @@ class Backbone(nn.Module):
         """Return the ``recipe.input_scaling`` that weights with these parameters were trained with.
 
         It then takes the place of every other default, and no other is accepted. None, the default, accepts any.
+        """
+        return None
+
+    @classmethod
+    def weights_file(cls, params: Any) -> WeightsFile | None:
+        """Return the file that ``ncbench backbones fetch`` brings; None, the default, if these parameters need none.
+
+        That command alone asks, never a run, so that its address and its hash may be looked up on the network.
         """
         return None
 

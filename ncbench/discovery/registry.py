@@ -126,7 +126,7 @@ class Registry:
         """
         found = self.cards[kind].get(name)
         if not found:
-            raise unknown_name(singular(kind), name, self.cards[kind])
+            raise unknown_name(singular(kind), name, self.cards[kind], f"ncbench list {kind}")
         if len(found) > 1:
             raise PluginError(_conflict(kind, name, found))
         return found[0]

@@ -113,7 +113,7 @@ def shortfalls(results: Sequence[RunResult], limits: Sequence[tuple[str, float]]
             measure = directed.get(metric)
             if not base or measure is None:
                 known = [name for name in directed if name in reference[0].metrics.get("test", {})]
-                raise unknown_name("test metric", metric, known)
+                raise unknown_name("test metric", metric, known, "ncbench list metrics")
             if not others:
                 raise ConfigurationError(
                     f"--fail has nothing to compare {reference_label} with: no other configuration is on the same data."

@@ -174,7 +174,7 @@ def resolve(
     manifest = load_manifest(resolved_dataset.registered.card.manifest)
     metrics = registry().measures()
     if manifest.primary_metric not in metrics:
-        raise unknown_name(f"primary metric of {dataset}", manifest.primary_metric, metrics)
+        raise unknown_name(f"primary metric of {dataset}", manifest.primary_metric, metrics, "ncbench list metrics")
 
     method_class = registry().find("methods", method_spec.name).load()
     if not (isinstance(method_class, type) and issubclass(method_class, Method)):
@@ -272,8 +272,10 @@ def refuse_unfit(configuration: Configuration, dataset: Dataset) -> None:
         val=known and has_val,
         hierarchy=dataset.hierarchy is not None,
     )
-    # The standard scaling needs a mean for each channel, which the manifest gives; that of given weights needs colours.
-    if configuration.recipe.input_scaling in ("standard", "centred") and dataset.image_size is not None:
+    # The standard scaling needs a mean for each channel, which the manifest gives; given weights need its colours.
+    backbone = configuration.backbone
+    given_weights = backbone.factory.input_scaling(backbone.params) is not None
+    if dataset.image_size is not None and (given_weights or configuration.recipe.input_scaling == "standard"):
         height, width = dataset.image_size
         try:
             configuration.make_backbone((len(configuration.manifest.channel_mean), height, width))()

@@ -92,7 +92,7 @@ def find_criterion(name: str) -> Criterion:
     """
     known = criteria()
     if name not in known:
-        raise unknown_name("criterion of recipe.selection", name, known)
+        raise unknown_name("criterion of recipe.selection", name, known, "val_ and a name of ncbench list metrics")
     return known[name]
 
 

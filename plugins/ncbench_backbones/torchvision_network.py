@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
-from ncbench import Backbone, ConfigurationError
-from ncbench_backbones.pretrained import WeightsParameters, load_weights
+from ncbench import Backbone, ConfigurationError, WeightsFile
+from ncbench_backbones.pretrained import WeightsParameters, loading, published_file
 
 SMALL_IMAGE = 64
 """Residual and dense networks for images with a side below this many pixels begin without losing resolution."""
@@ -18,8 +19,8 @@ class TorchvisionNetwork(Backbone):
     """A network of torchvision without its classifier.
 
     `weights=imagenet` reads the file of torchvision's IMAGENET1K_V1 weights in the checkpoints folder of torch's hub;
-    nothing is downloaded. For images with one channel the first convolution's weights are summed over the colours,
-    which is the same as repeating the image.
+    ``ncbench backbones fetch`` brings it. For images with one channel the first convolution's weights are summed over
+    the colours, which is the same as repeating the image.
 
     Subclasses set `network` and `feature_dim` in their constructor.
     """
@@ -39,6 +40,11 @@ class TorchvisionNetwork(Backbone):
         super().__init__(image_shape, params)
         self.pretrained = params.weights == "imagenet"
         self.spec = f"{self.name}:weights=imagenet" if self.pretrained else self.name
+
+    @classmethod
+    def weights_file(cls, params: WeightsParameters) -> WeightsFile | None:
+        """Return torchvision's file."""
+        return published_file(cls.imagenet.url) if params.weights == "imagenet" else None
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the features: (N, C, H, W) -> (N, feature_dim)."""
@@ -60,7 +66,10 @@ class TorchvisionNetwork(Backbone):
             raise ConfigurationError(f"{self.spec} takes images with 1 or 3 channels, and these have {channels}.")
         network = type(self).constructor(weights=None, **arguments)
         if self.pretrained:
-            load_weights(network, self.name, self.imagenet, self.current_key)
+            path = published_file(self.imagenet.url).path
+            with loading(path, self.spec, self.name):
+                state = torch.load(path, map_location="cpu", weights_only=True)
+                network.load_state_dict({self.current_key(key): value for key, value in state.items()})
         if channels != 3:
             convolution = network.get_submodule(self.first_convolution)
             weight = convolution.weight.detach()

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from ncbench import ConfigurationError
 from tests.backbones.cards import CARDS, MODULES, ONE_OF_EACH, among_slow, build, build_shapes, trainable
 
-# ufm sees numbers: test_ufm.py; efficientnet_lite0 is of an extra: test_efficientnet_lite.py.
-IMAGE_BACKBONES = [name for name in CARDS if name not in ("ufm", "efficientnet_lite0")]
+# ufm sees numbers: test_ufm.py; efficientnet_lite0 and timm are of extras: test_efficientnet_lite.py, test_timm.py.
+IMAGE_BACKBONES = [name for name in CARDS if name not in ("ufm", "efficientnet_lite0", "timm")]
 
 
 def image_shapes(name: str) -> list[tuple[int, int, int]]:
@@ -36,6 +36,8 @@ def test_features_have_the_promised_shape_and_depend_on_every_pixel(name, image_
 
 @pytest.mark.parametrize("name", CARDS)
 def test_vectors_are_taken_or_refused_in_one_line(name):
+    if name == "timm":
+        pytest.importorskip("timm")
     if CARDS[name].load().takes_vectors:
         backbone = build(name, (12,)).eval()
         assert backbone(torch.rand(2, 12)).shape == (2, backbone.feature_dim)

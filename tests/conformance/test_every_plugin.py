@@ -18,7 +18,7 @@ VARIANTS = (
 # The whole kit takes these several seconds each; without the slow tests, cards and parameters alone are checked.
 LARGE = {
     *("tiered_imagenet_h", "resnet34", "resnet50", "wide_resnet", "vgg13", "vgg16", "vgg19"),
-    *("densenet121", "densenet169", "densenet201", "vit_b_16", "efficientnet_lite0"),
+    *("densenet121", "densenet169", "densenet201", "vit_b_16", "efficientnet_lite0", "timm"),
 }
 OF_THE_CARD = {check.__name__ for check in (*CHECKS_OF_CARDS, *CHECKS_OF_PARAMETERS)}
 
@@ -47,15 +47,20 @@ def test_metrics(name: str) -> None:
     assert (report := conformance.check(name, "metric")).ok, str(report)
 
 
+def skip_without_extra(name: str) -> None:
+    if package := {"efficientnet_lite0": "efficientnet_lite_pytorch", "timm": "timm"}.get(name):
+        pytest.importorskip(package)
+
+
 @pytest.mark.parametrize("name", whole("backbone"))
 def test_backbones(name: str) -> None:
-    if name == "efficientnet_lite0":
-        pytest.importorskip("efficientnet_lite_pytorch")
+    skip_without_extra(name)
     assert (report := conformance.check(name, "backbone")).ok, str(report)
 
 
 @pytest.mark.parametrize("name", sorted(LARGE))
 def test_what_large_ones_declare(name: str) -> None:
+    skip_without_extra(name)
     for check in conformance.checks(name):
         if check.name in OF_THE_CARD:
             check()

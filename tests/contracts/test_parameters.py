@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, TypeAdapter, ValidationError
 
-from ncbench import ConfigurationError, LogUniform, Parameters, Uniform
+from ncbench import ConfigurationError, LogUniform, Parameters, Uniform, unknown_name
 from ncbench.contracts.parameters import Values, draw
 
 
@@ -27,6 +27,16 @@ def test_the_canonical_spec_leaves_defaults_out() -> None:
 def test_an_unknown_key_names_the_nearest_and_lists_all() -> None:
     with pytest.raises(ConfigurationError, match=r"Did you mean 'strength'\? Valid: by, rounds, strength\."):
         Example.build({"strenght": 1}, owner="example")
+
+
+@pytest.mark.parametrize(("number", "named"), [(12, 12), (13, 12), (2000, 12)])
+def test_of_many_names_the_nearest_dozen_and_what_lists_them_all(number: int, named: int) -> None:
+    names = [f"model_{index:04}" for index in range(number)]
+    said = str(unknown_name("model", "model_0003x", names, listed_by="show models"))
+    assert "Did you mean 'model_0003'?" in said
+    assert sum(name in said.rpartition("Valid: ")[2] for name in names) == named
+    assert said.endswith(f" and {number - 12} more (show models)." if number > named else "model_0011.")
+    assert str(unknown_name("model", "zzz", names, listed_by="show models")).count("model_") == named
 
 
 @pytest.mark.parametrize(

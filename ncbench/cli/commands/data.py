@@ -6,14 +6,13 @@ Nothing heavy is imported at the top: ``--help`` must stay fast.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ncbench.cli import options
-from ncbench.cli.terminal import show, tell, wrapped
+from ncbench.cli.terminal import download_progress, megabytes, show, tell, wrapped
 from ncbench.contracts.cards import stdout_to_stderr
 from ncbench.contracts.errors import ConfigurationError, DataError, NcbenchError, counted, described, one_line
 from ncbench.contracts.specs import Spec
@@ -48,7 +47,7 @@ def list_datasets(data_root: Path | None, as_json: bool) -> None:
     table = [("dataset", "sources", "stores", "size", "where")]
     for row in rows:
         stores = str(row["stores"]) if row["stores"] else "-"
-        size = _megabytes(row["store_bytes"]) if row["stores"] else "-"
+        size = megabytes(row["store_bytes"]) if row["stores"] else "-"
         table.append((row["name"], row["sources"], stores, size, row["next"] or row["where"] or "in the package"))
     widths = [max(len(line[column]) for line in table) for column in range(4)]
     for line in table:
@@ -88,7 +87,7 @@ def info(dataset: str, data_root: Path | None, as_json: bool) -> None:
         ("reported", f"{manifest.primary_metric}, selected by {manifest.selection}"),
         *((f"{row['name']}={row['value']}", row["description"]) for row in parameters),
         ("sources", one_line(f"{status['sources']}: {status['reason'] or status['where'] or 'in the package'}")),
-        ("stores", f"{status['stores']}, {_megabytes(status['store_bytes'])}"),
+        ("stores", f"{status['stores']}, {megabytes(status['store_bytes'])}"),
         ("notes", manifest.notes.strip()),
     ]
     width = max(len(label) for label, _ in lines)
@@ -122,7 +121,7 @@ def fetch_sources(dataset: str, data_root: Path | None) -> None:
         tell(f"Files in {status['where']} are not the published ones.")
     tell(f"{manifest.title}. Licence: {manifest.licence.name} ({manifest.licence.url})")
     root = data_root or data_roots()[-1]
-    fetch(manifest, root, report=tell, progress=_progress())
+    fetch(manifest, root, report=tell, progress=download_progress())
     status = _status(card.name, data_root)
     if status["sources"] != "present":
         raise DataError(f"{card.name} was fetched, but is not complete: {status['reason']}")
@@ -235,7 +234,7 @@ def _status(name: str, data_root: Path | None) -> dict[str, Any]:
     row["next"] = {"incomplete": f"{about} what", "broken": f"{about} why"}.get(row["sources"])
     if row["sources"] == "missing":
         size = sum(file.bytes for source in manifest.sources[:1] if source.kind == "http" for file in source.files)
-        to_load = f" ({_megabytes(size)})" if size else ""
+        to_load = f" ({megabytes(size)})" if size else ""
         row["reason"] = f"{how_to_get(manifest).replace('To get it', 'to get it')}{to_load}"
         automatic = any(source.kind != "manual" for source in manifest.sources)
         row["next"] = f"ncbench data fetch {name}{to_load}" if automatic else f"{about} how"
@@ -258,20 +257,3 @@ def _sources(card: DatasetCard, manifest: Manifest, data_root: Path | None) -> t
         return "present", str(locate(card, {}, manifest, data_root=data_root).source), None
     except DataError as error:
         return "incomplete", str(first), str(error)
-
-
-def _progress() -> Callable[[str, int, int], None]:
-    """Return a display of downloads: a line a tenth of each file."""
-    shown: dict[str, int] = {}
-
-    def show(path: str, here: int, size: int) -> None:
-        tenth = 10 * here // max(size, 1)
-        if shown.get(path) != tenth:
-            shown[path] = tenth
-            tell(f"  {Path(path).name}: {_megabytes(here)} of {_megabytes(size)}")
-
-    return show
-
-
-def _megabytes(number: int) -> str:
-    return f"{number / 1e6:.1f} MB"

@@ -1,19 +1,19 @@
 """One file over http(s), from the first mirror that gives it.
 
-pooch compares the checksum of what came in before it moves it to its place. Its own downloader begins anew when it was
-cut off, and waits for as long as a server drips; :class:`_Resuming` takes its place.
+What has come in is gone on with when it was cut off, and a server that only drips is given up. The checksum is compared
+before a file is moved to its place.
 """
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import ncbench
-from ncbench.data.sources.manifest import HttpFile
 
 if TYPE_CHECKING:
     import requests
@@ -44,6 +44,30 @@ class RetryPolicy:
     longest: float = 60.0
 
 
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file to download.
+
+    Args:
+        name: What the progress display calls it.
+        urls: Mirrors in order of preference.
+        sha256: The hexadecimal digits that its SHA-256 begins with, all of them or fewer.
+        bytes: Its size; None to take the server's word.
+    """
+
+    name: str
+    urls: Sequence[str]
+    sha256: str
+    bytes: int | None = None
+
+    def is_at(self, path: Path) -> bool:
+        """Whether the file is at `path`, whole."""
+        if not path.is_file() or self.bytes not in (None, path.stat().st_size):
+            return False
+        with path.open("rb") as content:
+            return hashlib.file_digest(content, "sha256").hexdigest().startswith(self.sha256)
+
+
 class MirrorError(Exception):
     """A mirror cannot give what is asked for; the next one may. The message has no control characters."""
 
@@ -52,18 +76,20 @@ class MirrorError(Exception):
 
 
 def download(
-    file: HttpFile, target: Path, say: Callable[[str], None], progress: Progress | None, policy: RetryPolicy
+    file: RemoteFile, target: Path, say: Callable[[str], None], progress: Progress | None, policy: RetryPolicy
 ) -> None:
-    """Bring a file to `target`, whole and verified, from the first mirror that gives it.
+    """Bring a file to `target`, whole and verified, from the first mirror that gives it; unless it is there.
 
     Raises:
         MirrorError: None does; each one's reason is named. What has come in stays beside `target`, to be gone on with.
     """
+    if file.is_at(target):
+        return
     reasons = []
     for url in file.urls:
         say(f"Fetching {url}")
         try:
-            _from_mirror(url, file, target, _Resuming(file, part_of(target), progress, policy))
+            _from_mirror(url, file, target, progress, policy)
         except MirrorError as error:
             say(f"{url}: {error}")
             reasons.append(f"{url}: {error}")
@@ -77,36 +103,33 @@ def part_of(target: Path) -> Path:
     return target.with_name(f"{target.name}.part")
 
 
-def _from_mirror(url: str, file: HttpFile, target: Path, downloader: _Resuming) -> None:
-    import pooch  # here, since it takes a quarter of a second, and most commands download nothing
-
-    pooch.get_logger().setLevel("WARNING")
-    inherited = downloader.part.exists()
-    try:
-        pooch.retrieve(url, f"sha256:{file.sha256}", target.name, target.parent, downloader=downloader)
-    except ValueError as error:  # another checksum
-        if not inherited:
-            raise MirrorError(
-                "what it sent is not the published file (its sha256 differs); it was discarded"
-            ) from error
-        _from_mirror(url, file, target, downloader)  # what an earlier attempt left may be what was wrong
+def _from_mirror(url: str, file: RemoteFile, target: Path, progress: Progress | None, policy: RetryPolicy) -> None:
+    part = part_of(target)
+    inherited = part.exists()
+    _Resuming(file, part, progress, policy).bring(url)
+    if file.is_at(part):
+        part.replace(target)
+        return
+    part.unlink()
+    if not inherited:
+        raise MirrorError("what it sent is not the published file (its sha256 differs); it was discarded")
+    _from_mirror(url, file, target, progress, policy)  # what an earlier attempt left may be what was wrong
 
 
-@dataclass(frozen=True)
 class _Resuming:
-    """Downloads for pooch: goes on with the part that is here, as long as the mirror brings something new."""
+    """Goes on with the part of a file that is here, as long as the mirror brings something new."""
 
-    file: HttpFile
-    part: Path
-    progress: Progress | None
-    policy: RetryPolicy
+    def __init__(self, file: RemoteFile, part: Path, progress: Progress | None, policy: RetryPolicy) -> None:
+        self.file, self.part, self.progress, self.policy = file, part, progress, policy
+        self.size = file.bytes
 
-    def __call__(self, url: str, output_file: str, pooch: Any) -> None:
-        import requests
+    def bring(self, url: str) -> None:
+        """Bring what is missing."""
+        import requests  # here: most commands download nothing
 
         idle, furthest = 0, self._here()
         with _session(self.policy) as session:
-            while self._here() < self.file.bytes:
+            while self.size is None or self._here() < self.size:
                 try:
                     reason = self._request(session, url)
                 except requests.RequestException as error:
@@ -116,7 +139,6 @@ class _Resuming:
                 furthest = max(furthest, self._here())
                 if idle >= self.policy.attempts:
                     raise MirrorError(reason)
-        self.part.replace(output_file)
 
     def _request(self, session: requests.Session, url: str) -> str:
         """Ask for what is missing and append it, or begin anew if the server sends it all; say why it ended."""
@@ -131,20 +153,23 @@ class _Resuming:
                 return "the server sent another part of the file than was asked for"
             if not answer.ok:
                 raise MirrorError(f"the server answered {answer.status_code} {answer.reason}")
+            if self.size is None:
+                start = here if answer.status_code == 206 else 0
+                self.size = start + _length(answer)
             try:
-                self._append(answer, "ab" if answer.status_code == 206 else "wb")
+                self._append(answer, self.size, "ab" if answer.status_code == 206 else "wb")
             except HTTPError as error:
                 return f"the connection failed ({_innermost(error)})"
         return "the connection was closed early"
 
-    def _append(self, answer: requests.Response, mode: str) -> None:
+    def _append(self, answer: requests.Response, size: int, mode: str) -> None:
         with self.part.open(mode) as output:
             since, before = time.monotonic(), output.tell()
             while block := answer.raw.read1(_BLOCK, decode_content=False):
                 output.write(block)
                 if self.progress is not None:
-                    self.progress(self.file.path, output.tell(), self.file.bytes)
-                if output.tell() > self.file.bytes:  # it will fail the checksum; don't let it fill the disk
+                    self.progress(self.file.name, output.tell(), size)
+                if output.tell() > size:  # it will fail the checksum; don't let it fill the disk
                     return
                 if (seconds := time.monotonic() - since) > self.policy.timeout:
                     if output.tell() - before < _SLOWEST * seconds:
@@ -153,6 +178,13 @@ class _Resuming:
 
     def _here(self) -> int:
         return self.part.stat().st_size if self.part.exists() else 0
+
+
+def _length(answer: requests.Response) -> int:
+    try:
+        return int(answer.headers["Content-Length"])
+    except (KeyError, ValueError) as error:
+        raise MirrorError("the server does not say how long the file is") from error
 
 
 def _session(policy: RetryPolicy) -> requests.Session:

@@ -7,7 +7,6 @@ next time.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -18,7 +17,7 @@ from pathlib import Path
 from ncbench.contracts.errors import DataError
 from ncbench.data.files import locked
 from ncbench.data.sources.archives import ArchiveError, unpack
-from ncbench.data.sources.download import MirrorError, Progress, RetryPolicy, download, part_of
+from ncbench.data.sources.download import MirrorError, Progress, RemoteFile, RetryPolicy, download, part_of
 from ncbench.data.sources.manifest import HttpFile, HttpSource, HubSource, Manifest, ManualSource
 
 UNPACKED = ".ncbench-unpacked.json"
@@ -102,7 +101,7 @@ def _fetch_http(
         place = partial / file.path
         if not _is_here(place, file):
             place.parent.mkdir(parents=True, exist_ok=True)
-            download(file, place if file.extract is None else _archive(place), say, progress, policy)
+            download(_remote(file), place if file.extract is None else _archive(place), say, progress, policy)
             if file.extract is not None:
                 _unpack(file, place, say, progress)
     for file in wanted:
@@ -177,10 +176,11 @@ def _is_here(path: Path, file: HttpFile) -> bool:
             return bool(json.loads((path / UNPACKED).read_text(encoding="utf-8")) == _mark(path, file))
         except (OSError, ValueError):
             return False
-    if not path.is_file() or path.stat().st_size != file.bytes:
-        return False
-    with path.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest() == file.sha256
+    return _remote(file).is_at(path)
+
+
+def _remote(file: HttpFile) -> RemoteFile:
+    return RemoteFile(file.path, file.urls, file.sha256, file.bytes)
 
 
 def _mark(folder: Path, file: HttpFile) -> dict[str, str | int]:
