@@ -61,8 +61,10 @@ if TYPE_CHECKING:
     from ncbench.data.loading.memory import free_memory as free_memory
     from ncbench.data.sources.roots import cache_folder as cache_folder
     from ncbench.records.archive import load_result as load_result
+    from ncbench.training.predictions import evaluate as evaluate
     from ncbench.training.run import find_device as find_device
     from ncbench.training.run import run as run
+    from ncbench.training.trained import load_model as load_model
 
 _HOME = {
     "Backbone": "contracts.method",
@@ -104,10 +106,12 @@ _HOME = {
     "Uniform": "contracts.parameters",
     "Waiting": "contracts.launcher",
     "WeightsFile": "contracts.method",
+    "evaluate": "training.predictions",
     "find_device": "training.run",
     "free_memory": "data.loading.memory",
     "cache_folder": "data.sources.roots",
     "hookimpl": "contracts.hookspecs",
+    "load_model": "training.trained",
     "load_result": "records.archive",
     "name_offenders": "contracts.errors",
     "require_bias_labels": "contracts.method",

@@ -13,7 +13,19 @@ import click
 
 import ncbench
 from ncbench.cli import supervisor
-from ncbench.cli.commands import backbones, collapse, compare, data, leaderboard, listing, plot, plugins, run, sweep
+from ncbench.cli.commands import (
+    backbones,
+    collapse,
+    compare,
+    data,
+    evaluate,
+    leaderboard,
+    listing,
+    plot,
+    plugins,
+    run,
+    sweep,
+)
 from ncbench.cli.terminal import sound_streams, tell
 from ncbench.contracts.errors import NcbenchError, described, lacking
 from ncbench.discovery.registry import registry
@@ -31,7 +43,7 @@ def cli() -> None:
 def built_in_commands() -> list[click.Command]:
     """Return the commands that come with ncbench."""
     making = [run.run, sweep.sweep, listing.list_cards, data.data, backbones.backbones, plugins.plugins]
-    showing = [compare.compare, plot.plot, collapse.collapse, leaderboard.leaderboard]
+    showing = [compare.compare, plot.plot, collapse.collapse, evaluate.evaluate, leaderboard.leaderboard]
     return making + showing
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ncbench.contracts.errors import ConfigurationError, DataError, NcbenchError, name_offenders
-from ncbench.contracts.specs import Spec
 from ncbench.leaderboard.build import read_archive
 from ncbench.leaderboard.intake.canonical import canonical
 from ncbench.leaderboard.intake.catalogue import Catalogue
@@ -24,6 +23,7 @@ from ncbench.leaderboard.tables.board import Verdict
 from ncbench.leaderboard.tables.intervals import MIN_SEEDS
 from ncbench.leaderboard.tables.reruns import Reruns, diverged, judge, select_reruns, spread
 from ncbench.leaderboard.tables.rows import row_id
+from ncbench.records.record import given
 
 if TYPE_CHECKING:
     from ncbench.training.loop import Reporter
@@ -216,12 +216,8 @@ def _make(
     from ncbench.training.run import run
 
     record = original.record
-    # Parameters in full: what is left out of a spec is a default, and defaults change with versions.
-    method, dataset, backbone = (
-        str(Spec(part.name, part.parameters))  # type: ignore[arg-type]  # scalars, or resolve says what is not
-        for part in (record.method, record.dataset, record.backbone)
-    )
-    settings = {**{f"recipe.{key}": value for key, value in record.recipe.items()}, **record.base_recipes}
+    method, dataset, backbone = given(record.method), given(record.dataset), given(record.backbone)
+    settings = record.settings
     here = f"{original.path} was made by ncbench {record.environment.get('ncbench')}"
     try:
         configuration = resolve(method, dataset, backbone, record.seed, settings, synthetic=False)

@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from ncbench.contracts.errors import counted
+from ncbench.contracts.specs import Spec
 from ncbench.data.files import Part
 
 Status = Literal["completed", "diverged", "interrupted", "failed"]
@@ -217,6 +218,11 @@ class Record(BaseModel):
         )
 
     @property
+    def settings(self) -> dict[str, JsonValue]:
+        """Recipe and bases' recipes, as they are set: ``"recipe.KEY"`` and ``"base.recipe.KEY"`` -> value."""
+        return {**{f"recipe.{key}": value for key, value in self.recipe.items()}, **self.base_recipes}
+
+    @property
     def bases(self) -> dict[str, BasePart]:
         """The runs that this one builds on, the nearest first: ``"base."`` -> run, ``"base.base."`` -> the next."""
         found: dict[str, BasePart] = {}
@@ -234,6 +240,14 @@ class Record(BaseModel):
             for prefix, base in self.bases.items()
             for key, value in (base.recipe or {}).items()
         }
+
+
+def given(part: MethodPart | DatasetPart | BackbonePart) -> str:
+    """Return the spec of what a record names with every parameter: what a spec leaves out may have another default now.
+
+    Its values are whatever a stranger wrote; :func:`ncbench.run` says which are none.
+    """
+    return str(Spec(part.name, part.parameters))  # type: ignore[arg-type]
 
 
 def first_fault(error: ValidationError) -> tuple[str, str]:

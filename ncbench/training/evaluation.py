@@ -28,11 +28,15 @@ class SplitResult:
         metrics: By name; only finite numbers.
         count: (K, B) int64, images a group; (K, 1) where the bias attribute is unknown.
         correct: The same of correctly classified images.
+        predicted: (N,) int64 on the model's device, the largest logit's class.
+        logits: (N, K) float32 on the model's device, where a metric family asked for them; None elsewhere.
     """
 
     metrics: dict[str, float]
     count: np.ndarray
     correct: np.ndarray
+    predicted: Tensor
+    logits: Tensor | None
 
     def groups(self, bias_known: bool) -> list[dict[str, int | None]]:
         """Return the cells as the record lists them."""
@@ -91,9 +95,13 @@ class Evaluator:
         return self.measure(self.look(method, split, scheduled), scheduled)
 
     @torch.no_grad()
-    def look(self, method: Method, split: LoadedSplit, scheduled: bool) -> Evaluation:
-        """Pass over `split` once and return what the metric families need to see of it; arguments of `evaluate`."""
+    def look(self, method: Method, split: LoadedSplit, scheduled: bool, keep_logits: bool = False) -> Evaluation:
+        """Pass over `split` once and return what the metric families need to see of it; arguments of `evaluate`.
+
+        The logits are there too where they are to be kept.
+        """
         needs = frozenset[str]().union(*(family.needs for _, family in self._families(split.name, scheduled)))
+        needs |= {"logits"} if keep_logits else set()
         measured = any(family.needs & _FEATURES for _, family in self._families(split.name, scheduled=True))
         compute = functools.partial(self._features, method, split, None if measured else self.autocast)
         num_classes, num_bias = len(self.store.class_names), len(self.store.bias_names)
@@ -163,33 +171,10 @@ class Evaluator:
                 features = method.features(images)
             yield features.float()  # in bfloat16, logits of many classes tie
 
-    @torch.no_grad()
     def measure(self, evaluation: Evaluation, scheduled: bool) -> SplitResult:
-        """Compute the metrics of what `look` returned.
-
-        Raises:
-            NcbenchError: A family failed, computed what another one has, or changed what it was given, which is
-                everybody's; the message names it.
-        """
-        numbers: dict[str, float] = {}
-        given = {name: value for name, value in vars(evaluation).items() if isinstance(value, Tensor)}
-        if evaluation.feature_stream is not None and evaluation.feature_stream.held is not None:
-            given["features"] = evaluation.feature_stream.held
-        for origin, family in self._families(evaluation.split, scheduled):
-            versions = {name: tensor._version for name, tensor in given.items()}
-            try:
-                found = _finite(family.compute(evaluation).items())
-            except KeyboardInterrupt:
-                raise
-            except BaseException as error:
-                raise NcbenchError(f"{origin} failed with {described(error)}. {_WITHOUT_IT}") from error
-            if twice := sorted(numbers.keys() & found.keys()):
-                raise NcbenchError(f"{origin} computes {twice[0]!r}, which another family has computed. {_WITHOUT_IT}")
-            numbers.update(found)
-            changed = [name for name, tensor in given.items() if tensor._version != versions[name]]
-            if changed:
-                raise NcbenchError(f"{origin} changes the {changed[0]} it is given. {_WITHOUT_IT}")
-        return SplitResult(numbers, evaluation.count, evaluation.correct)
+        """Compute the metrics of what `look` returned; raises what :func:`compute_metrics` does."""
+        numbers = compute_metrics(self._families(evaluation.split, scheduled), evaluation)
+        return SplitResult(numbers, evaluation.count, evaluation.correct, evaluation.predicted, evaluation.logits)
 
     def _families(self, split: str, scheduled: bool) -> list[tuple[str, Metric]]:
         return [
@@ -197,6 +182,39 @@ class Evaluator:
             for origin, family in self.metrics.items()
             if split in family.splits and (scheduled or family.when == "always")
         ]
+
+
+@torch.no_grad()
+def compute_metrics(families: Iterable[tuple[str, Metric]], evaluation: Evaluation) -> dict[str, float]:
+    """Return the metrics of an evaluation that are finite.
+
+    Args:
+        families: What an error calls each, and the family.
+        evaluation: With all that they need.
+
+    Raises:
+        NcbenchError: A family failed, computed what another one has, or changed what it was given, which is
+            everybody's; the message names it.
+    """
+    numbers: dict[str, float] = {}
+    given = {name: value for name, value in vars(evaluation).items() if isinstance(value, Tensor)}
+    if evaluation.feature_stream is not None and evaluation.feature_stream.held is not None:
+        given["features"] = evaluation.feature_stream.held
+    for origin, family in families:
+        versions = {name: tensor._version for name, tensor in given.items()}
+        try:
+            found = _finite(family.compute(evaluation).items())
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            raise NcbenchError(f"{origin} failed with {described(error)}. {_WITHOUT_IT}") from error
+        if twice := sorted(numbers.keys() & found.keys()):
+            raise NcbenchError(f"{origin} computes {twice[0]!r}, which another family has computed. {_WITHOUT_IT}")
+        numbers.update(found)
+        changed = [name for name, tensor in given.items() if tensor._version != versions[name]]
+        if changed:
+            raise NcbenchError(f"{origin} changes the {changed[0]} it is given. {_WITHOUT_IT}")
+    return numbers
 
 
 class _Sums:

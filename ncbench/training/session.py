@@ -7,7 +7,6 @@ import datetime
 import hashlib
 import io
 import json
-import pickle
 import statistics
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,25 +16,26 @@ from typing import Any
 import torch
 
 from ncbench.contracts.cards import Supervision
-from ncbench.contracts.errors import DataError, NcbenchError, counted, described
+from ncbench.contracts.errors import DataError, NcbenchError, counted
 from ncbench.contracts.groups import group_counts
-from ncbench.contracts.method import Method
 from ncbench.data.files import write_atomically
 from ncbench.data.store.open import Store
 from ncbench.discovery import last_words
 from ncbench.discovery.registry import registry
+from ncbench.features.predictions import MOST_PROBABILITIES, Predictions, write_predictions
 from ncbench.features.snapshot import write_snapshot
 from ncbench.records.archive import RESULT_FILE, RunResult, write_result
 from ncbench.records.environment import environment
-from ncbench.records.folder import CHECKPOINTS, LOG_FILE, MODEL_FILE
+from ncbench.records.folder import CHECKPOINTS, LOG_FILE, MODEL_FILE, PREDICTIONS_FILE
 from ncbench.records.record import FEW_IMAGES, Record
 from ncbench.training.checkpoints import newest_epoch
 from ncbench.training.configuration import Configuration, is_frozen, load_metrics
 from ncbench.training.evaluation import Evaluator
 from ncbench.training.interrupts import Interrupts
-from ncbench.training.loop import Fitted, Reporter, RunState, fit, make_method, memory_format
+from ncbench.training.loop import Fitted, Reporter, RunState, fit, memory_format
 from ncbench.training.selection import available_criteria, check_criterion, find_criterion
-from ncbench.training.splits import load_splits, task_of
+from ncbench.training.splits import load_splits
+from ncbench.training.trained import load_trained, make_again, make_configured
 
 
 class Session:
@@ -127,7 +127,7 @@ class Session:
         mean, std = configuration.manifest.channel_mean, configuration.manifest.channel_std
         # What a frozen backbone made of the images, scaled as it wants them, is taken as it is.
         inputs = recipe.model_copy(update={"input_scaling": "unit"}) if is_frozen(configuration.backbone) else recipe
-        method = _make_method(configuration, store, self.device)
+        method = make_configured(configuration, store, self.device)
         fitted = fit(
             method,
             load_splits(store, inputs, mean, std, self.device, memory_format(method)),
@@ -145,6 +145,8 @@ class Session:
         _save_model(fitted, self.folder / MODEL_FILE)
         if fitted.geometry is not None:
             write_snapshot(fitted.geometry, self.folder)
+        if predictions := _predictions(fitted, store):
+            write_predictions(predictions, self.folder / PREDICTIONS_FILE)
         return self.end("completed", fitted=fitted)
 
     def _warn_of_small_groups(self) -> None:
@@ -273,35 +275,11 @@ def _smallest_group(store: Store) -> tuple[int, int, int] | None:
     return min(groups, key=lambda group: group[-1])
 
 
-def load_trained(configuration: Configuration, store: Store, folder: Path, device: torch.device) -> Method:
-    """Return the method of a finished run as it was left, in evaluation mode.
-
-    Args:
-        configuration: Of the run.
-        store: The data it was trained on.
-        folder: The run's.
-        device: Where the method is wanted.
-
-    Raises:
-        DataError: The model is not there, or not what the code of today can read.
-    """
-    path = folder / MODEL_FILE
-    try:
-        state = torch.load(path, map_location=device, weights_only=True)
-        method = _make_method(configuration, store, device)
-        method.load_state_dict(state)
-    except (OSError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise DataError(
-            f"{path} cannot be read ({described(error):.200}). {_make_again(configuration.run_id)}"
-        ) from error
-    return method.eval()
-
-
 def refuse_unfit_task(configuration: Configuration, store: Store) -> None:
     """Refuse, with a ConfigurationError, a method or a criterion that does not fit the data, before any training."""
     _check_criterion(configuration, store)
     try:
-        _make_method(configuration, store, torch.device("cpu"))
+        make_configured(configuration, store, torch.device("cpu"))
     except NcbenchError:
         raise
     except Exception:
@@ -312,12 +290,6 @@ def _check_criterion(configuration: Configuration, store: Store) -> None:
     val, selection = store.splits.get("val"), configuration.recipe.selection
     criteria = available_criteria(selection, val is not None, val is not None and val.bias is not None)
     check_criterion(selection, criteria, configuration.dataset.spec)
-
-
-def _make_method(configuration: Configuration, store: Store, device: torch.device) -> Method:
-    task, chosen = task_of(store, configuration.seed, configuration.supervision), configuration.method
-    make_backbone = configuration.make_backbone(task.input_shape, of_features=store.features is not None)
-    return make_method(chosen.factory, chosen.name, chosen.params, task, make_backbone).to(device)
 
 
 def _describe_base(base: RunResult, store: Store) -> dict[str, Any]:
@@ -334,23 +306,41 @@ def _describe_base(base: RunResult, store: Store) -> dict[str, Any]:
     if record.dataset.fingerprint != store.fingerprint:
         raise DataError(
             f"This run builds on {record.run_id}, which was trained on other data than there are now. "
-            f"{_make_again(record.run_id)}"
+            f"{make_again(record.run_id)}"
         )
     try:
         model = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
-        raise DataError(f"This run builds on {path}, which is not there. {_make_again(record.run_id)}") from error
+        raise DataError(f"This run builds on {path}, which is not there. {make_again(record.run_id)}") from error
     return record.as_base(model).model_dump()
-
-
-def _make_again(run_id: str) -> str:
-    return f"Delete the folder of {run_id}, and the same command makes that run again."
 
 
 def _save_model(fitted: Fitted, path: Path) -> None:
     buffer = io.BytesIO()
     torch.save(fitted.method.state_dict(), buffer)
     write_atomically(path, buffer.getvalue())
+
+
+def _predictions(fitted: Fitted, store: Store) -> dict[str, Predictions]:
+    """Return what the model predicts for validation and test images."""
+    found = {}
+    for name, result in fitted.results.items():
+        if name == "train":
+            continue
+        split, probability = store.splits[name], None
+        if result.logits is not None and result.logits.shape[1] <= MOST_PROBABILITIES:
+            probability = result.logits.softmax(dim=1).cpu().numpy()
+        found[name] = Predictions(
+            split.target,
+            result.predicted.cpu().numpy(),
+            store.class_names,
+            split.bias,
+            store.bias_names,
+            probability,
+            [str(each) for each in split.ids],
+            store.aligned_bias,
+        )
+    return found
 
 
 def _now() -> datetime.datetime:

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from pydantic import Field
@@ -17,8 +18,10 @@ from ncbench import ConfigurationError, DataError
 from ncbench.conformance.problem import SmallBackbone, images_of, make_problem
 from ncbench.data.files import temporary_for
 from ncbench.data.store.open import Store
-from ncbench.discovery.registry import Plugin
+from ncbench.data.store.prepare import prepare
+from ncbench.discovery.registry import Plugin, registry
 from ncbench.features.frozen import with_features
+from ncbench.features.predictions import read_predictions
 from ncbench.training.loop import Silent
 
 
@@ -188,6 +191,10 @@ def test_every_method_trains_on_them(tmp_path: Path, monkeypatch: pytest.MonkeyP
         "classifier.weight",
         "classifier.bias",
     }
+    store = prepare(registry().find("datasets", "bar").card, {"size": 40}, synthetic=True)
+    folder = tmp_path / "runs" / jtt.run_id
+    predicted = ncbench.load_model(folder, warn=said.append).predict(np.asarray(store.splits["test"].inputs))
+    np.testing.assert_array_equal(predicted, read_predictions(folder).predicted)
     with pytest.raises(ConfigurationError, match=r"takes images with recipe\.augmentation=none; leave out"):
         run("erm", **{"recipe.augmentation": "resized_crop_flip"})
 

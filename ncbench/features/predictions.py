@@ -1,0 +1,287 @@
+"""What a model predicted for the images of a split: a run's own ``predictions.parquet``, and the tables of others.
+
+A run's file has a row for each image of val and test and the columns split, id, target, bias (null where the attribute
+is unknown), prediction and, of up to 100 classes, the probability ``p_0``, ``p_1``, ... of each. The names of classes
+and bias values are in the schema's metadata.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ncbench.contracts.errors import ConfigurationError, DataError, name_offenders, unknown_name
+from ncbench.data.files import write_atomically
+from ncbench.features.arrays import guarded
+from ncbench.records.folder import PREDICTIONS_FILE
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MOST_PROBABILITIES = 100
+"""Classes of which probabilities are kept: those of a test split with thousands would be gigabytes."""
+
+_TOLERANCE = 1e-2  # by which probabilities may miss 1: tables are printed with few digits
+_MOST_LABELS = 1 << 20  # a larger number is an id
+_READERS = {".csv": ",", ".tsv": "\t", ".parquet": "", ".jsonl": ""}
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """Of the N images of one split.
+
+    Args:
+        target: (N,) int64 classes 0..K-1.
+        predicted: (N,) int64 classes 0..K-1.
+        class_names: K names.
+        bias: (N,) int64 bias attribute 0..B-1; None where it is unknown.
+        bias_names: B names; empty where it is unknown.
+        probability: (N, K) float32, of each class; None if that was not kept.
+        ids: N identifiers; None if there are none, and positions stand for them.
+        aligned_bias: For each class, the bias value that goes along with it in training; None if that is unknown.
+    """
+
+    target: np.ndarray
+    predicted: np.ndarray
+    class_names: Sequence[str]
+    bias: np.ndarray | None = None
+    bias_names: Sequence[str] = ()
+    probability: np.ndarray | None = None
+    ids: Sequence[str] | None = None
+    aligned_bias: Sequence[int] | None = None
+
+    def __len__(self) -> int:
+        """Return N."""
+        return len(self.target)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What the columns of a table are called.
+
+    Args:
+        target: Classes, whole numbers from 0 or names.
+        prediction: Predicted classes, likewise.
+        bias: Values of the bias attribute, likewise; not needed, but refused when it is named and not there.
+        probability: What the names of the K columns of probabilities begin with; the rest is the class.
+        split: Of the split's name, where a table has several.
+    """
+
+    target: str = "target"
+    prediction: str = "prediction"
+    bias: str | None = None
+    probability: str = "p_"
+    split: str = "split"
+
+
+TYPICAL = Columns()
+
+
+def write_predictions(splits: Mapping[str, Predictions], path: Path) -> None:
+    """Write a run's predictions of several splits, of the same classes and bias values, into one file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    tables = []
+    for name, split in splits.items():
+        columns: dict[str, Any] = {
+            "split": pa.array([name] * len(split)).dictionary_encode(),
+            "id": pa.array([*map(str, range(len(split)))] if split.ids is None else split.ids),
+            "target": split.target,
+            "bias": pa.nulls(len(split), pa.int64()) if split.bias is None else split.bias,
+            "prediction": split.predicted,
+        }
+        if split.probability is not None:
+            columns |= {f"p_{index}": column for index, column in enumerate(split.probability.T)}
+        tables.append(pa.table(columns))
+    first = next(iter(splits.values()))
+    names = {"class_names": [*first.class_names], "bias_names": [*first.bias_names], "aligned_bias": first.aligned_bias}
+    table = pa.concat_tables(tables, promote_options="default").unify_dictionaries()
+    content = io.BytesIO()
+    pq.write_table(table.replace_schema_metadata({"ncbench": json.dumps(names)}), content)
+    write_atomically(path, content.getvalue())
+
+
+def read_predictions(path: Path, columns: Columns = TYPICAL, split: str | None = None) -> Predictions:
+    """Read the predictions of one split from a table of anyone's, or from a run's folder.
+
+    Args:
+        path: A .csv, .tsv, .parquet or .jsonl file, or a folder with ``predictions.parquet``.
+        columns: What its columns are called.
+        split: Which split of a table that has several; None takes test, or the only one.
+
+    Raises:
+        DataError: The file or a column is missing or damaged; a row has no value, a class without a name, or no
+            probabilities that add to 1.
+        ConfigurationError: The kind of file is not known, or the split or the column that is asked for is not there.
+    """
+    if path.is_dir():
+        path = path / PREDICTIONS_FILE
+    if not path.is_file():
+        raise DataError(f"{path} does not exist or is not a file. Check the path.")
+    table = _read_table(path)
+    names = _own_names(table)
+    table = _of_split(path, table, columns.split, split)
+    for column in (columns.target, columns.prediction, *([columns.bias] if columns.bias else [])):
+        if column not in table.column_names:
+            option = next(role for role, name in vars(columns).items() if name == column)
+            listed = name_offenders([repr(name) for name in table.column_names], limit=12)
+            raise DataError(f"{path} has no column {column!r}; it has {listed}. Name the column with --{option}.")
+    if table.num_rows == 0:
+        raise DataError(f"{path} has no rows.")
+    labels = [_values(path, table, name) for name in (columns.target, columns.prediction)]
+    beginning = len(columns.probability)
+    of_class = {name[beginning:]: name for name in table.column_names if name.startswith(columns.probability)}
+    class_names = names.get("class_names")
+    if class_names:
+        of_class = {name: of_class[str(index)] for index, name in enumerate(class_names) if str(index) in of_class}
+    else:
+        class_names = _names(path, labels)
+        if not isinstance(labels[0][0], str):  # columns such as p_max are none of a class
+            number = max(len(class_names), *(int(key) + 1 for key in of_class if key.isdecimal()), 0)
+            class_names = [str(index) for index in range(number)]
+    probability = _probabilities(path, table, class_names, of_class)
+    target, predicted = (_codes(path, values, class_names) for values in labels)
+    bias_column = columns.bias or ("bias" if "bias" in table.column_names else None)
+    bias, bias_names = None, names.get("bias_names") or []
+    if bias_column and table.column(bias_column).null_count < table.num_rows:
+        values = _values(path, table, bias_column)
+        bias_names = bias_names or _names(path, [values])
+        bias = _codes(path, values, bias_names)
+    return Predictions(
+        target,
+        predicted,
+        class_names,
+        bias,
+        bias_names if bias is not None else (),
+        probability,
+        None if "id" not in table.column_names else table.column("id").to_pylist(),
+        names.get("aligned_bias"),
+    )
+
+
+def _read_table(path: Path) -> pa.Table:
+    kind = path.suffix.lower()
+    if kind not in _READERS:
+        raise ConfigurationError(f"{path} is none of {', '.join(_READERS)}. Save the predictions as one of them.")
+
+    def read() -> pa.Table:
+        if kind == ".parquet":
+            import pyarrow.parquet as pq
+
+            return pq.read_table(path)
+        if kind == ".jsonl":
+            import pyarrow.json
+
+            return pyarrow.json.read_json(path)
+        import pyarrow.csv
+
+        return pyarrow.csv.read_csv(path, parse_options=pyarrow.csv.ParseOptions(delimiter=_READERS[kind]))
+
+    table: pa.Table = guarded(path, read)
+    if twice := sorted({name for name in table.column_names if table.column_names.count(name) > 1}):
+        raise DataError(f"{path} has the column {twice[0]!r} twice.")
+    return table
+
+
+def _own_names(table: pa.Table) -> dict[str, Any]:
+    """Return the names that a run's own file carries; a stranger's may say what it likes."""
+    try:
+        names = json.loads((table.schema.metadata or {})[b"ncbench"])
+        return {name: names[name] for name in ("class_names", "bias_names", "aligned_bias")}
+    except (KeyError, ValueError, TypeError):
+        return {}
+
+
+def _of_split(path: Path, table: pa.Table, column: str, split: str | None) -> pa.Table:
+    import pyarrow.compute as pc
+
+    if column not in table.column_names:
+        if split is not None:
+            raise ConfigurationError(f"{path} has no column {column!r}, so it cannot be asked for split {split!r}.")
+        return table
+    there = sorted(str(name) for name in pc.unique(table.column(column)).to_pylist())
+    chosen = split or ("test" if "test" in there else there[0] if len(there) == 1 else None)
+    if chosen is None:
+        raise ConfigurationError(f"{path} has the splits {', '.join(there)}. Choose one with --split.")
+    if chosen not in there:
+        raise unknown_name(f"split of {path}", chosen, there)
+    return table.filter(pc.equal(pc.cast(table.column(column), "string"), chosen))
+
+
+def _values(path: Path, table: pa.Table, name: str) -> list[Any]:
+    """Return a column of whole numbers or names, every row with one."""
+    import pyarrow as pa
+
+    column = table.column(name)
+    if column.null_count:
+        row = column.is_null().to_pylist().index(True)
+        raise DataError(f"{path}: column {name!r} has no value in row {row}.")
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    values: list[Any] = column.to_pylist()
+    if pa.types.is_floating(kind) and all(float(value).is_integer() for value in values):
+        return [int(value) for value in values]
+    if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        raise DataError(f"{path}: column {name!r} is {kind}, neither whole numbers nor names.")
+    return values
+
+
+def _names(path: Path, columns: Sequence[Sequence[Any]]) -> list[str]:
+    """Return the names of classes, or bias values, 0..K-1 that labels stand for."""
+    found = {value for column in columns for value in column}
+    texts = {isinstance(value, str) for value in found}
+    if len(texts) > 1:
+        raise DataError(f"{path}: some labels are numbers and others names ({name_offenders([*map(str, found)])}).")
+    if texts == {True}:
+        return sorted(found)
+    if min(found) < 0:
+        raise DataError(f"{path}: {min(found)} is no class or bias value: they are counted from 0.")
+    if max(found) >= _MOST_LABELS:
+        raise DataError(f"{path}: {max(found)} is no class or bias value: they are counted from 0.")
+    return [str(index) for index in range(max(found) + 1)]
+
+
+def _codes(path: Path, values: Sequence[Any], names: Sequence[str]) -> np.ndarray:
+    if not isinstance(values[0], str):
+        if outside := [value for value in values if not 0 <= value < len(names)]:
+            raise DataError(
+                f"{path}: {outside[0]} is none of the {len(names)} classes or bias values 0..{len(names) - 1}."
+            )
+        return np.asarray(values, np.int64)
+    place = {name: index for index, name in enumerate(names)}
+    if outside := [value for value in values if value not in place]:
+        raise DataError(f"{path}: {outside[0]!r} is none of {name_offenders(names)}.")
+    return np.asarray([place[value] for value in values], np.int64)
+
+
+def _probabilities(path: Path, table: pa.Table, names: Sequence[str], of_class: Mapping[str, str]) -> np.ndarray | None:
+    """Return (N, K) float32 of the columns of probabilities by class; None where there are none.
+
+    Raises:
+        DataError: They are there for some of the classes, are no numbers, or don't add to 1.
+    """
+    missing = [name for name in names if name not in of_class]
+    if len(missing) == len(names):
+        return None
+    if missing:
+        raise DataError(f"{path} has probabilities of some classes, and none of {name_offenders(missing)}.")
+    try:
+        columns = [table.column(of_class[name]).to_numpy().astype(np.float32) for name in names]
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{path}: some probabilities are no numbers ({error}).") from error
+    probability = np.stack(columns, axis=1)
+    fits = (probability >= 0).all(axis=1) & (np.abs(probability.sum(axis=1) - 1) <= _TOLERANCE)
+    if not fits.all():
+        row = int(np.flatnonzero(~fits)[0])
+        raise DataError(
+            f"{path}: the probabilities of row {row} add to {probability[row].sum():.4g} and the smallest is "
+            f"{probability[row].min():.4g}: they must be at least 0 and add to 1. Where these columns are no "
+            "probabilities, name what others begin with: --probability."
+        )
+    return probability

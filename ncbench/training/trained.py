@@ -1,0 +1,180 @@
+"""The method of a finished run: made anew from its configuration, and filled with what the run has learned."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ncbench.contracts.errors import ConfigurationError, DataError, described
+from ncbench.contracts.method import Backbone, Method
+from ncbench.data.files import from_home
+from ncbench.data.loading.loader import Loader
+from ncbench.data.store.open import Store, StoredSplit
+from ncbench.data.store.prepare import prepare
+from ncbench.records.archive import RunResult, load_result
+from ncbench.records.folder import MODEL_FILE
+from ncbench.records.record import given
+from ncbench.training.configuration import Configuration, is_frozen, resolve
+from ncbench.training.loop import make_method, memory_format
+from ncbench.training.splits import task_of
+
+_BATCH = 256
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedModel:
+    """A finished run's method, ready to predict on images as the dataset has them.
+
+    Args:
+        result: The run.
+        method: In evaluation mode.
+        class_names: K names.
+        backbone: Whose features are the method's inputs, where it is frozen; None elsewhere.
+        scaling: What images are scaled with: the recipe's ``input_scaling``, C means and C standard deviations.
+        input_shape: (H, W, C) of an image, or (D,) of a vector.
+    """
+
+    result: RunResult
+    method: Method
+    class_names: Sequence[str]
+    backbone: Backbone | None
+    scaling: tuple[str, Sequence[float], Sequence[float]]
+    input_shape: tuple[int, ...]
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Return the classes of images: (N, H, W, C) uint8, or (N, D) float32 vectors -> (N,) int64.
+
+        Raises:
+            ConfigurationError: They are not of the shape and type of the dataset's.
+        """
+        return self._logits(images).argmax(dim=1).numpy()
+
+    def probabilities(self, images: np.ndarray) -> np.ndarray:
+        """Return the probability of each class: -> (N, K) float32; arguments and errors of :meth:`predict`."""
+        return self._logits(images).softmax(dim=1).numpy()
+
+    @torch.no_grad()
+    def _logits(self, images: np.ndarray) -> Tensor:
+        dtype = np.uint8 if len(self.input_shape) == 3 else np.float32
+        if images.shape[1:] != self.input_shape or images.dtype != dtype:
+            raise ConfigurationError(
+                f"This model takes arrays (N, {', '.join(map(str, self.input_shape))}) of {np.dtype(dtype)}, not "
+                f"{images.shape} of {images.dtype}."
+            )
+        number, device = len(images), next(self.method.parameters()).device
+        unknown = np.zeros(number, np.int64)
+        split = StoredSplit(images, unknown, None, unknown)
+        last = memory_format(self.method if self.backbone is None else self.backbone) is torch.channels_last
+        scaling, mean, std = self.scaling
+        loader = Loader(split, device, scaling, "none", mean, std, channels_last=last, resident=False)
+        logits = torch.empty(number, len(self.class_names))
+        for batch, index in loader.batches(torch.arange(number), _BATCH):
+            inputs = batch if self.backbone is None else self.backbone(batch).float()
+            logits[index.cpu()] = self.method.classify(self.method.features(inputs).float()).float().cpu()
+        return logits
+
+
+def load_model(
+    run: str | Path | RunResult,
+    *,
+    data_root: str | Path | None = None,
+    device: str = "cpu",
+    warn: Callable[[str], None] = lambda message: print(message, file=sys.stderr),
+) -> TrainedModel:
+    """Return the model of a finished run.
+
+    The run's dataset has to be there, since methods are made for the groups of its training images.
+
+    Args:
+        run: The run's folder, its record, or what :func:`ncbench.run` returned.
+        data_root: As for :func:`ncbench.run`.
+        device: ``"cpu"``, ``"cuda"``, ...
+        warn: Told, in one line, what takes long.
+
+    Raises:
+        ConfigurationError: A plugin or a setting of the run is not known here.
+        DataError: The run is not completed, its model or its dataset is not there, or the data are others now.
+    """
+    result = run if isinstance(run, RunResult) else load_result(from_home(run))
+    record = result.record
+    if record.status != "completed":
+        raise DataError(f"The run in {result.folder} is {record.status}, so it left no model.")
+    method, dataset, backbone = given(record.method), given(record.dataset), given(record.backbone)
+    differ = bool(record.dataset.mismatch)
+    configuration = resolve(
+        method, dataset, backbone, record.seed, record.settings, record.dataset.synthetic, allow_mismatch=differ
+    )
+    store = prepare(
+        configuration.dataset.registered.card,
+        configuration.dataset.params,
+        data_root=None if data_root is None else from_home(data_root),
+        synthetic=configuration.synthetic,
+        allow_mismatch=differ,
+        report=warn,
+    )
+    if store.fingerprint != record.dataset.fingerprint:
+        raise DataError(
+            f"The images or labels of {record.dataset.spec} are others here ({store.fingerprint[:12]}) than those that "
+            f"{record.run_id} was trained on ({record.dataset.fingerprint[:12]})."
+        )
+    where, input_shape = torch.device(device), store.splits["train"].inputs.shape[1:]
+    frozen: Backbone | None = None
+    if is_frozen(configuration.backbone):
+        frozen = configuration.make_backbone(store.splits["train"].input_shape)().to(where).eval()
+        store = _of_features(store, frozen.feature_dim)
+    trained = load_trained(configuration, store, result.folder, where)
+    manifest = configuration.manifest
+    scaling = (configuration.recipe.input_scaling, manifest.channel_mean, manifest.channel_std)
+    return TrainedModel(result, trained, store.class_names, frozen, scaling, input_shape)
+
+
+def _of_features(store: Store, dim: int) -> Store:
+    """Return the store for a method whose backbone is frozen, which is made for the size of the features alone."""
+    splits = {
+        name: replace(split, inputs=np.broadcast_to(np.float32(0), (len(split), dim)))
+        for name, split in store.splits.items()
+    }
+    return replace(store, splits=splits, features="")
+
+
+def make_configured(configuration: Configuration, store: Store, device: torch.device) -> Method:
+    """Return a run's method, newly made."""
+    task, chosen = task_of(store, configuration.seed, configuration.supervision), configuration.method
+    make_backbone = configuration.make_backbone(task.input_shape, of_features=store.features is not None)
+    return make_method(chosen.factory, chosen.name, chosen.params, task, make_backbone).to(device)
+
+
+def load_trained(configuration: Configuration, store: Store, folder: Path, device: torch.device) -> Method:
+    """Return the method of a finished run as it was left, in evaluation mode.
+
+    Args:
+        configuration: Of the run.
+        store: The data it was trained on.
+        folder: The run's.
+        device: Where the method is wanted.
+
+    Raises:
+        DataError: The model is not there, or not what the code of today can read.
+    """
+    path = folder / MODEL_FILE
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+        method = make_configured(configuration, store, device)
+        method.load_state_dict(state)
+    except (OSError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise DataError(
+            f"{path} cannot be read ({described(error):.200}). {make_again(configuration.run_id)}"
+        ) from error
+    return method.eval()
+
+
+def make_again(run_id: str) -> str:
+    """Return the next step where what a run left cannot be used."""
+    return f"Delete the folder of {run_id}, and the same command makes that run again."
