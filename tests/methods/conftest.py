@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from ncbench import Backbone, Batch, Method, Parameters, SplitView, Supervision, Task
 from ncbench.contracts.method import refuse_missing_labels
+from ncbench.contracts.task import Progress
 from ncbench.geometry import Hierarchy
 from ncbench_methods import ncbench_methods
 
@@ -136,3 +138,24 @@ def make() -> Callable[..., Method]:
         return method_class(task, params, lambda spec=None: ToyBackbone(feature_dim, norm)).double()
 
     return build
+
+
+def at(method: Any, stage: str, epoch: int = 0, step: int = 0) -> Any:
+    """Put a method where the runner would, and return it."""
+    method.progress = Progress(stage, epoch, 2, step, 2)
+    return method
+
+
+def copy_shared(source: nn.Module, target: nn.Module) -> None:
+    """Give a method the parameters that another has by the same names."""
+    shared = {name: value for name, value in source.state_dict().items() if name in target.state_dict()}
+    target.load_state_dict(shared, strict=False)
+
+
+def gradients(term: Tensor, parameters: Iterable[Tensor]) -> tuple[Tensor | None, ...]:
+    return torch.autograd.grad(term, list(parameters), allow_unused=True, retain_graph=True)
+
+
+def reached(term: Tensor, *modules: nn.Module) -> list[bool]:
+    """Tell which modules a term's gradient reaches."""
+    return [any(g is not None and bool(g.any()) for g in gradients(term, module.parameters())) for module in modules]

@@ -74,8 +74,10 @@ def test_it_trains_through_all_its_stages_and_learns_the_toy(name, toy, build):
         method.start_stage(stage, split, None)
         method.double().train()
         optimizer = torch.optim.Adam(method.parameter_groups(), lr=0.01)
-        for _ in range(stage.epochs):
-            for index in method.order(split, generator).split(12):
+        for epoch in range(stage.epochs):
+            method.progress = Progress(stage.name, epoch, stage.epochs)
+            for step, index in enumerate(method.order(split, generator).split(12)):
+                method.progress = Progress(stage.name, epoch, stage.epochs, step, 2)
                 terms = method.loss(toy.batch(index, bias=CARDS[name].supervision.train == "bias"))
                 loss = terms if isinstance(terms, torch.Tensor) else torch.stack(list(terms.values())).sum()
                 optimizer.zero_grad()
@@ -141,6 +143,7 @@ def test_supervision_is_what_the_literature_says():
         *("erm", "fixed_etf", "fixed_seli", "lff", "jtt", "tau_norm", "ncm"),
         *("logit_adjustment", "balanced_softmax", "vs_loss", "ldam", "focal", "cb_loss"),
         *("cvar_dro", "chi2_dro", "spectral_decoupling", "mixup"),
+        *("disent", "bias_ensemble", "dpr", "bam", "denetdm", "ecs_ga", "debian", "rebias", "selecmix", "masktune"),
     }
 
 

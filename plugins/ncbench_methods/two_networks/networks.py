@@ -1,0 +1,38 @@
+"""A second network beside the method's own, its confidence, and random numbers that follow from the position."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ncbench import Method
+
+
+def make_network(method: Method, spec: str | None = None) -> nn.Sequential:
+    """Return a new backbone with a linear classifier on top: (N, C, H, W) -> (N, K) logits.
+
+    Args:
+        method: For which.
+        spec: Of the backbone; None for the run's.
+    """
+    backbone = method.make_backbone(spec)
+    classifier = nn.Linear(backbone.feature_dim, method.task.num_classes)
+    backbone.init_classifier(classifier)
+    return nn.Sequential(backbone, classifier)
+
+
+@torch.no_grad()
+def probability_of_target(logits: Tensor, target: Tensor, temperature: float = 1.0) -> Tensor:
+    """Return p_y of each image, constant: logits (N, K) and target (N,) int64 -> (N,), never in half precision."""
+    return (at_least_float32(logits) / temperature).softmax(dim=1).gather(1, target[:, None]).squeeze(1)
+
+
+def at_least_float32(values: Tensor) -> Tensor:
+    """Return values that autocast left in half precision as float32, and any others as they are."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def generator_of_step(method: Method, purpose: str) -> torch.Generator:
+    """Return a CPU generator for this step of the run: it follows from the seed, the purpose and the position alone."""
+    at = method.progress
+    return method.task.generator(f"{purpose} {at.stage} {at.epoch} {at.step}")
