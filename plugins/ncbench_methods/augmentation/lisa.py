@@ -44,6 +44,7 @@ class LISA(Method):
     """
 
     Parameters = LISAParameters
+    consumes_groups = True
     search_space: ClassVar = {
         **Method.search_space,
         "method.alpha": LogUniform(0.1, 10.0),

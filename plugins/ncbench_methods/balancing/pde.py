@@ -46,6 +46,7 @@ class PDE(Method):
     """
 
     Parameters = PDEParameters
+    consumes_groups = True
     alternative = "Use a method that needs none: lff or jtt."
     published: ClassVar[Mapping[str, Published]] = {
         "waterbirds": Published(

@@ -31,6 +31,7 @@ class Subsample(Method):
     """
 
     Parameters = SubsampleParameters
+    consumes_groups = True
     search_space: ClassVar = {
         "recipe.lr": (1e-5, 1e-4, 1e-3),
         "recipe.weight_decay": (1e-4, 1e-3, 1e-2, 1e-1, 1.0),

@@ -26,6 +26,7 @@ class BiasBalance(Method):
     """
 
     Parameters = BiasBalanceParameters
+    consumes_groups = True
     alternative = "Use logit_adjustment, which needs none."
     log_prior: Tensor
 
