@@ -8,18 +8,16 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
-from hypothesis import strategies as st
 
 from ncbench import Progress, Supervision
 from ncbench_methods.invariance.environments import Environments, scale_gradients, squared_distances
 from ncbench_methods.invariance.feature_matching import CORAL, MMD
-from ncbench_methods.invariance.irm import IRM
-from ncbench_methods.invariance.vrex import VREx
+from ncbench_methods.invariance.fishr import Fishr
+from ncbench_methods.invariance.risks import IRM, VREx
 
 BIAS = Supervision(train="bias")
 ANNEALED = Progress("train", epoch=5, epochs=9, step=0, steps=100)  # 500 steps are done
-each_method = pytest.mark.parametrize("method_class", [IRM, VREx, MMD, CORAL])
+each_method = pytest.mark.parametrize("method_class", [IRM, VREx, MMD, CORAL, Fishr])
 
 
 def total(terms):
@@ -209,13 +207,23 @@ def test_coral_leaves_out_an_environment_of_one_image(toy, make):
     assert with_it.item() == pytest.approx(without.item())
 
 
-@given(st.integers(0, 2**31))
-def test_rotations_leave_mmd_as_it_is(seed):
-    rotation, _ = torch.linalg.qr(normal(3, 3, seed=seed))
-    features, environments = normal(10, 3, seed=seed + 1), environments_of(6, 4)
-    discrepancy = MMD.discrepancy
-    expected, got = (discrepancy(None, each, environments) for each in (features, features @ rotation + 2))
-    assert got.item() == pytest.approx(expected.item(), abs=1e-9)
+def test_rotations_leave_mmd_as_it_is(toy, make):
+    discrepancy, environments = make(MMD, toy, BIAS).discrepancy, environments_of(6, 4)
+    for seed in range(20):
+        rotation, _ = torch.linalg.qr(normal(3, 3, seed=seed))
+        features = normal(10, 3, seed=seed + 100)
+        expected, got = (discrepancy(each, environments).item() for each in (features, features @ rotation + 2))
+        assert got == pytest.approx(expected, abs=1e-9)
+
+
+def test_unbiased_mmd_is_zero_on_average_where_nothing_differs_and_the_other_is_not(toy, make):
+    biased, unbiased = (make(MMD, toy, BIAS, unbiased=value).discrepancy for value in (False, True))
+    batches = [(normal(12, 2, seed=seed), environments_of(4, 4, 4)) for seed in range(300)]
+    means = [torch.stack([discrepancy(*batch) for batch in batches]).mean() for discrepancy in (biased, unbiased)]
+    assert means[0].item() > 1
+    assert abs(means[1].item()) < 0.05
+    single = torch.cat([batches[0][0], normal(1, 2)])
+    assert unbiased(single, environments_of(4, 4, 4, 1)).item() == pytest.approx(unbiased(*batches[0]).item())
 
 
 @pytest.mark.parametrize("method_class", [MMD, CORAL])

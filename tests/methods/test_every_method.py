@@ -122,10 +122,10 @@ def test_its_loss_keeps_float32_state_under_autocast(name, toy, build):
 USES = {
     Supervision(train="bias"): {
         *("group_dro", "reweight", "sqrt_reweight", "resample", "subsample", "pde"),
-        *("bias_balance",),
+        *("bias_balance", "learned_mixin"),
         *("shortcut_prime",),
         *("irm", "vrex", "mmd", "coral", "domain_independent"),
-        *("dann", "pgi", "end", "badd", "flac"),
+        *("dann", "pgi", "fishr", "end", "badd", "flac"),
         *("crt",),
         *("lisa",),
     },

@@ -65,4 +65,13 @@ CARDS = [
         supervision=Supervision(),
         family="imbalance",
     ),
+    MethodCard(
+        name="learned_mixin",
+        summary="The classes' prior given the attribute added, as far as each image asks for it, while training",
+        factory="ncbench_methods.imbalance.learned_mixin:LearnedMixin",
+        citation="Clark, Yatskar, Zettlemoyer. Don't Take the Easy Way Out: Ensemble Based Methods for Avoiding Known "
+        "Dataset Biases. EMNLP 2019. https://arxiv.org/abs/1909.03683",
+        supervision=Supervision(train="bias"),
+        family="imbalance",
+    ),
 ]

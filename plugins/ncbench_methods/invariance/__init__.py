@@ -8,7 +8,7 @@ CARDS = [
     MethodCard(
         name="irm",
         summary="Invariant risk minimisation: a classifier that no attribute value would rescale",
-        factory="ncbench_methods.invariance.irm:IRM",
+        factory="ncbench_methods.invariance.risks:IRM",
         citation="Arjovsky, Bottou, Gulrajani, Lopez-Paz. Invariant Risk Minimization. 2019. "
         "https://arxiv.org/abs/1907.02893",
         supervision=Supervision(train="bias"),
@@ -17,7 +17,7 @@ CARDS = [
     MethodCard(
         name="vrex",
         summary="Risk extrapolation: the variance of the risks over attribute values is penalised",
-        factory="ncbench_methods.invariance.vrex:VREx",
+        factory="ncbench_methods.invariance.risks:VREx",
         citation="Krueger, Caballero, Jacobsen, Zhang, Binas, Zhang, Le Priol, Courville. Out-of-Distribution "
         "Generalization via Risk Extrapolation (REx). ICML 2021. https://arxiv.org/abs/2003.00688",
         supervision=Supervision(train="bias"),
@@ -39,6 +39,15 @@ CARDS = [
         factory="ncbench_methods.invariance.feature_matching:CORAL",
         citation="Sun, Saenko. Deep CORAL: Correlation Alignment for Deep Domain Adaptation. ECCV Workshops 2016. "
         "https://arxiv.org/abs/1607.01719",
+        supervision=Supervision(train="bias"),
+        family="invariance",
+    ),
+    MethodCard(
+        name="fishr",
+        summary="Gradients of the classifier that have the same variance for every attribute value",
+        factory="ncbench_methods.invariance.fishr:Fishr",
+        citation="Rame, Dancette, Cord. Fishr: Invariant Gradient Variances for Out-of-Distribution Generalization. "
+        "ICML 2022. https://arxiv.org/abs/2109.02934",
         supervision=Supervision(train="bias"),
         family="invariance",
     ),

@@ -28,6 +28,14 @@ class FeatureMatchingParameters(EnvironmentParameters):
     weight: float = Field(1.0, ge=0, description="weight of the features' discrepancy between environments")
 
 
+class MMDParameters(FeatureMatchingParameters):
+    """Parameters of :class:`MMD`."""
+
+    unbiased: bool = Field(
+        False, description="leave the images' kernels with themselves out of the means within an environment"
+    )
+
+
 class _MatchesFeatures(ComparesEnvironments):
     Parameters = FeatureMatchingParameters
     search_space: ClassVar = {**Method.search_space, "method.weight": LogUniform(0.1, 10)}  # DomainBed, SubpopBench
@@ -53,20 +61,27 @@ class MMD(_MatchesFeatures):
     weight are those of DomainBed and SubpopBench; the paper's adversarial autoencoder around it is left out there and
     here. Pairs are those of the environments that are present in the batch.
 
+    These means are too large by up to 7 / n for n images of an environment in the batch, and equal features of all
+    images are what takes that away: with a few images each, they collapse. `unbiased=true` leaves k(h, h) out of the
+    first two means (Gretton et al., JMLR 2012, eq. 3), and an environment with a single image out of the pairs.
+
     Supervision: the bias attribute of training images, whose values are the environments.
     """
+
+    Parameters = MMDParameters
 
     def discrepancy(self, features: Tensor, environments: Environments) -> Tensor:
         """Return the mean squared maximum mean discrepancy of two environments."""
         distances = squared_distances(features)
         kernel = torch.stack([torch.exp(-sharpness * distances) for sharpness in _SHARPNESS]).sum(dim=0)  # (N, N)
         between = environments.means(environments.means(kernel).T)  # (E, E), the mean kernel of two environments
-        within = between.diagonal()
-        present = environments.count > 0
-        pairs = present[:, None] & present
-        # A pair of an environment and itself adds 0 to the sum, and is not counted.
+        within, count = between.diagonal(), environments.count
+        if self.params.unbiased:
+            within = (count * within - len(_SHARPNESS)) / (count - 1).clamp_min(1)  # k(h, h) = 1 for each sharpness
+        present = count > (1 if self.params.unbiased else 0)
+        pairs = (present[:, None] & present).triu(diagonal=1)
         squares = torch.where(pairs, within[:, None] + within - 2 * between, 0.0)
-        return squares.sum() / (pairs.sum() - present.sum()).clamp_min(1)
+        return squares.sum() / pairs.sum().clamp_min(1)
 
 
 class CORAL(_MatchesFeatures):

@@ -17,7 +17,7 @@ from ncbench_methods.invariance.environments import in_full, squared_distances
 class FLACParameters(AttributeNetworkParameters):
     """Parameters of :class:`FLAC`."""
 
-    weight: float = Field(1000.0, ge=0, description="weight alpha of the divergence")
+    weight: float = Field(110.0, ge=0, description="weight alpha of the divergence")
     power: float = Field(
         0.5, gt=0, le=4, description="exponent d of the distances in the similarity 1 / (1 + distance^d)"
     )
@@ -35,6 +35,8 @@ class FLAC(BesideAttributeNetwork):
     Distances are those of the published code: of features as they are, with the root of |h_i - h_j|^2 + 1e-6. Its
     weights are 110 (1 % conflicting images) to 10,000 (0.1 %) on Biased-MNIST, with d = 0.5. VB-Mitigator has unit
     features, d = 1, and 1000 on Waterbirds and CelebA. The authors' network of the attribute was trained on other data.
+    D is of the order of 1 / N in a batch of N images, so that the weight goes with the size of the batch: too large a
+    one leaves the cross-entropy where it starts.
 
     Supervision: the bias attribute of training images.
     """

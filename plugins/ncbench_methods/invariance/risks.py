@@ -1,4 +1,4 @@
-"""Invariant risk minimisation: one classifier that is the best one in every environment."""
+"""IRM and V-REx: risks that are small in all environments by the same classifier, and that are equally large."""
 
 from __future__ import annotations
 
@@ -15,6 +15,12 @@ from ncbench_methods.invariance.environments import (
     in_full,
     scale_gradients,
 )
+
+_SEARCH_SPACE = {
+    **Method.search_space,
+    "method.weight": LogUniform(0.1, 1e5),
+    "method.anneal_steps": (1, 10, 100, 1000, 10000),
+}
 
 
 class IRMParameters(EnvironmentParameters):
@@ -47,11 +53,7 @@ class IRM(ComparesEnvironments):
     """
 
     Parameters = IRMParameters
-    search_space: ClassVar = {
-        **Method.search_space,
-        "method.weight": LogUniform(0.1, 1e5),
-        "method.anneal_steps": (1, 10, 100, 1000, 10000),
-    }
+    search_space: ClassVar = _SEARCH_SPACE
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the environments' mean risk and the weighted penalty."""
@@ -65,3 +67,35 @@ class IRM(ComparesEnvironments):
             "risk": environments.average(environments.means(losses)) / scale,
             "penalty": weight / scale * environments.average(odd * even, fewest=2),
         }
+
+
+class VRExParameters(EnvironmentParameters):
+    """Parameters of :class:`VREx`."""
+
+    weight: float = Field(10.0, ge=0, description="weight beta of the risks' variance, after the first steps")
+    anneal_steps: int = Field(500, ge=0, description="steps at the start in which the weight of the variance is 1")
+
+
+class VREx(ComparesEnvironments):
+    """Minimise mean_e R_e + beta Var_e(R_e) (Krueger et al., ICML 2021, eq. 8).
+
+    R_e is the mean cross-entropy of environment e's images in the batch; mean and variance are over the environments
+    that are present. The paper's term is beta Var(R_1, ..., R_m) beside the sum of the risks; as in DomainBed it is
+    beside their mean, the variance divides by the number of environments, beta is 1 for the first `anneal_steps` steps,
+    and the defaults are those. DomainBed starts Adam anew at the jump; here it goes on.
+
+    A search tries the ranges of DomainBed, the steps in powers of ten.
+
+    Supervision: the bias attribute of training images, whose values are the environments.
+    """
+
+    Parameters = VRExParameters
+    search_space: ClassVar = _SEARCH_SPACE
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the environments' mean risk and the weighted variance of their risks."""
+        environments = self.environments(batch)
+        risks = environments.means(F.cross_entropy(in_full(self(batch.images)), batch.target, reduction="none"))  # (E,)
+        mean = environments.average(risks)
+        weight = self.params.weight if self.after(self.params.anneal_steps) else 1.0
+        return {"risk": mean, "variance": weight * environments.average((risks - mean).square())}
