@@ -29,7 +29,10 @@ each_method_without_a_base = pytest.mark.parametrize(
 )
 
 # With which the toy is learned: its two dozen images of noise make little of few errors and of few images.
-ON_THE_TOY = {"jtt": {"upweight": 2}, "mmd": {"weight": 0.1}, "flac": {"weight": 10.0}, "subsample": {"redraw": True}}
+ON_THE_TOY = {
+    **{"jtt": {"upweight": 2}, "mmd": {"weight": 0.1}, "flac": {"weight": 10.0}, "subsample": {"redraw": True}},
+    **{"lc": {"mix_epochs": 60}},
+}
 # Each head saw a third of the images, and the others outvote it.
 LEARNED = {"domain_independent": 0.6}
 
@@ -143,7 +146,19 @@ def test_supervision_is_what_the_literature_says():
         *("erm", "fixed_etf", "fixed_seli", "lff", "jtt", "tau_norm", "ncm"),
         *("logit_adjustment", "balanced_softmax", "vs_loss", "ldam", "focal", "cb_loss"),
         *("cvar_dro", "chi2_dro", "spectral_decoupling", "mixup"),
-        *("disent", "bias_ensemble", "dpr", "bam", "denetdm", "ecs_ga", "debian", "rebias", "selecmix", "masktune"),
+        *(
+            "disent",
+            "lc",
+            "bias_ensemble",
+            "dpr",
+            "bam",
+            "denetdm",
+            "ecs_ga",
+            "debian",
+            "rebias",
+            "selecmix",
+            "masktune",
+        ),
     }
 
 

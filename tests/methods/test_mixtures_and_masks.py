@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from ncbench import ConfigurationError, Supervision
+from ncbench_methods.augmentation.masktune import MaskTune, importance
 from ncbench_methods.two_networks.lff import LfF
-from ncbench_methods.two_networks.masktune import MaskTune, importance
 from ncbench_methods.two_networks.selecmix import SelecMix, generalized_contrast, partners
 
 from .conftest import ToyBackbone, at, copy_shared, reached

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,10 +13,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 from ncbench import Supervision
+from ncbench_methods import ncbench_methods
 from ncbench_methods.balancing.jtt import JTT
 from ncbench_methods.erm import ERM
 from ncbench_methods.generalized_cross_entropy import generalized_cross_entropy
-from ncbench_methods.two_networks import CARDS
+from ncbench_methods.imbalance.bias_balance import BiasBalance
 from ncbench_methods.two_networks.bam import BAM
 from ncbench_methods.two_networks.bias_ensemble import BiasEnsemble
 from ncbench_methods.two_networks.debian import DebiAN
@@ -23,6 +25,7 @@ from ncbench_methods.two_networks.denetdm import DeNetDM
 from ncbench_methods.two_networks.disent import DisEnt
 from ncbench_methods.two_networks.dpr import DPR
 from ncbench_methods.two_networks.ecs_ga import ECSGA, evenly
+from ncbench_methods.two_networks.lc import LC
 from ncbench_methods.two_networks.lff import LfF
 from ncbench_methods.two_networks.rebias import ReBias, hsic, hsic_of_kernels
 
@@ -73,6 +76,73 @@ def test_disent_weighs_its_first_batch_as_lff_does(toy, make):
     )
     expected = generalized_cross_entropy(biased, batch.target, 0.7).mean()
     torch.testing.assert_close(terms["biased"], 10 * expected)
+
+
+# lc
+
+
+def test_lc_with_the_true_attribute_and_its_exact_prior_is_bias_balance(toy, make, monkeypatch):
+    method, ours = make(LC, toy, norm=False, mix=False), make(BiasBalance, toy, Supervision(train="bias"), norm=False)
+    copy_shared(method, ours)
+    exact = ours.log_prior.exp()
+    monkeypatch.setattr(method, "prior_of", lambda logits, batch: (exact[toy.bias[batch.index]], toy.bias != 0))
+    expected = ours.loss(toy.batch())
+    corrected = method.loss(toy.batch(bias=False))["corrected"]
+    torch.testing.assert_close(corrected, expected)
+    for got, wanted in zip(
+        gradients(corrected, method.backbone.parameters()), gradients(expected, ours.backbone.parameters()), strict=True
+    ):
+        torch.testing.assert_close(got, wanted)
+
+
+def test_lc_guesses_by_an_average_and_takes_the_prior_from_the_batch(toy, make):
+    method = make(LC, toy, norm=False, ema=0.75, temperature=0.5)
+    index = torch.tensor([0, 1, 2, 3, 4, 7, 9, 12])
+    batch = toy.batch(index, bias=False)
+    generator = torch.Generator().manual_seed(0)
+    average = None
+    for _ in range(3):
+        logits = torch.randn(8, 3, generator=generator, dtype=torch.float64)
+        p = (logits / 0.5).softmax(1)
+        average = p if average is None else 0.75 * average + 0.25 * p
+        prior, conflicting = method.prior_of(logits, batch)
+        guess = average.argmax(1)
+        assert conflicting.tolist() == (guess != batch.target).tolist()
+        for i in range(8):
+            means = []
+            for y in range(3):
+                cell = (guess == guess[i]) & (batch.target == y)
+                means.append(average[cell, y].mean().item() if cell.any() else 0.0)
+            torch.testing.assert_close(prior[i], torch.tensor(means, dtype=torch.float64) / sum(means))
+    assert method.visited.nonzero().flatten().tolist() == index.tolist()
+
+
+def test_lc_mixes_with_what_seems_conflicting_ever_more(toy, make):
+    method = make(LC, toy, norm=False, mix_epochs=4)
+    conflicting = torch.zeros(24, dtype=torch.bool)
+    conflicting[[0, 3, 7]] = True  # of classes 0, 0 and 1, none of class 2
+    for epoch, strength in ((0, np.exp(-5) / 2), (2, np.exp(-1.25) / 2), (4, 0.5), (9, 0.5)):
+        shares = []
+        for step in range(40):
+            partner, share = at(method, "train", epoch, step).partners(toy.target, conflicting)
+            assert torch.equal(toy.target[partner], toy.target)
+            assert set(partner[toy.target == 0].tolist()) <= {0, 3}
+            assert set(partner[toy.target == 1].tolist()) == {7}
+            assert len(set(share.tolist())) == 1
+            shares.append(share[0].item())
+        assert 1 - 2 * strength <= min(shares) < max(shares) <= 1 - strength
+
+
+def test_lc_trains_each_network_by_its_own_loss(toy, make):
+    method = make(LC, toy, norm=False, biased_weight=3, q=0.8)
+    terms = method.loss(toy.batch(bias=False))
+    assert reached(terms["biased"], method.biased, method.backbone) == [True, False]
+    assert reached(terms["corrected"], method.biased, method.backbone) == [False, True]
+    generalized = generalized_cross_entropy(method.biased(toy.images), toy.target, 0.8).mean()
+    torch.testing.assert_close(terms["biased"], 3 * generalized)
+    network, biased = method.parameter_groups()
+    assert (biased["lr_scale"], biased["weight_decay"]) == (0.1, 0)
+    assert len(network["params"]) + len(biased["params"]) == len(list(method.parameters()))
 
 
 # bias_ensemble
@@ -442,7 +512,7 @@ def test_rebias_lets_the_biased_network_see_one_pixel_at_a_time(toy, make):
     ],
 )
 def test_none_of_them_is_erm_in_disguise(name, stage, toy, make):
-    (method_class,) = (card.load() for card in CARDS if card.name == name)
+    (method_class,) = (card.load() for card in ncbench_methods() if card.name == name)
     method, erm = at(make(method_class, toy, norm=False), stage), make(ERM, toy, norm=False)
     if name == "ecs_ga":
         method.conflicting = torch.arange(24) < 5

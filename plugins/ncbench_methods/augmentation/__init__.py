@@ -1,4 +1,4 @@
-"""Images mixed with others of their batch, and their labels with them."""
+"""Images mixed with others of their batch, and their labels with them, or masked in part."""
 
 from __future__ import annotations
 
@@ -21,6 +21,15 @@ CARDS = [
         citation="Yao, Wang, Li, Zhang, Liang, Zou, Finn. Improving Out-of-Distribution Robustness via Selective "
         "Augmentation. ICML 2022. https://arxiv.org/abs/2201.00299",
         supervision=Supervision(train="bias"),
+        family="augmentation",
+    ),
+    MethodCard(
+        name="masktune",
+        summary="After training, masks what the network looks at most, and trains on what is left for an epoch",
+        factory="ncbench_methods.augmentation.masktune:MaskTune",
+        citation="Asgari, Khani, Khani, Gholami, Tran, Mahdavi Amiri, Hamarneh. MaskTune: Mitigating Spurious "
+        "Correlations by Forcing to Explore. NeurIPS 2022. https://arxiv.org/abs/2210.00055",
+        supervision=Supervision(),
         family="augmentation",
     ),
 ]

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ncbench import Batch, ConfigurationError, LogUniform, Method, Parameters, Published, SplitView, Uniform
-from ncbench_methods.augmentation.mixing import cut_mix, draws_of_step, mix, mixed_cross_entropy
+from ncbench_methods.augmentation.mixing import cut_mix, draw_partners, draws_of_step, mix, mixed_cross_entropy
 from ncbench_methods.balancing.cells import balanced_draws
 from ncbench_methods.published_recipes import RESNET50
 
@@ -100,6 +100,4 @@ class LISA(Method):
         other_class = batch.target[:, None] != batch.target  # (N, N)
         other_bias = batch.bias[:, None] != batch.bias
         fits = ~other_class & other_bias if within_class else other_class & ~other_bias
-        score = torch.from_numpy(draws.random((len(batch), len(batch)))).to(fits.device)
-        found = torch.where(fits, score, -1.0).argmax(dim=1)
-        return torch.where(fits.any(dim=1), found, torch.arange(len(batch), device=fits.device))
+        return draw_partners(fits, draws)

@@ -17,6 +17,18 @@ def draws_of_step(method: Method, purpose: str) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
+def draw_partners(fits: Tensor, draws: np.random.Generator) -> Tensor:
+    """Return a partner of each image drawn from those that fit, the image itself where none does: (N,) int64.
+
+    Args:
+        fits: (N, N) bool, whether image j may be the partner of image i.
+        draws: Of the partners.
+    """
+    score = torch.from_numpy(draws.random(fits.shape)).to(fits.device)
+    found = torch.where(fits, score, -1.0).argmax(dim=1)
+    return torch.where(fits.any(dim=1), found, torch.arange(len(fits), device=fits.device))
+
+
 def mix(images: Tensor, partner: Tensor, share: Tensor) -> Tensor:
     """Return s x + (1 - s) x' of each image.
 

@@ -24,6 +24,15 @@ CARDS = [
         family="two networks",
     ),
     MethodCard(
+        name="lc",
+        summary="Corrects the logits by the prior of the classes given what a biased network predicts",
+        factory="ncbench_methods.two_networks.lc:LC",
+        citation="Liu, Zhang, Sekhar, Wu, Singhal, Fernandez-Granda. Avoiding Spurious Correlations via Logit "
+        "Correction. ICLR 2023. https://arxiv.org/abs/2212.01433",
+        supervision=Supervision(),
+        family="two networks",
+    ),
+    MethodCard(
         name="bias_ensemble",
         summary="lff whose biased network is trained on images alone that several biased networks are sure of",
         factory="ncbench_methods.two_networks.bias_ensemble:BiasEnsemble",
@@ -93,15 +102,6 @@ CARDS = [
         citation="Hwang, Lee, Kwak, Oh, Teney, Kim, Zhang. SelecMix: Debiased Learning by Contradicting-pair Sampling. "
         "NeurIPS 2022. https://arxiv.org/abs/2211.02291",
         supervision=Supervision(),
-        family="augmentation",
-    ),
-    MethodCard(
-        name="masktune",
-        summary="After training, masks what the network looks at most, and trains on what is left for an epoch",
-        factory="ncbench_methods.two_networks.masktune:MaskTune",
-        citation="Asgari, Khani, Khani, Gholami, Tran, Mahdavi Amiri, Hamarneh. MaskTune: Mitigating Spurious "
-        "Correlations by Forcing to Explore. NeurIPS 2022. https://arxiv.org/abs/2210.00055",
-        supervision=Supervision(),
-        family="augmentation",
+        family="two networks",
     ),
 ]

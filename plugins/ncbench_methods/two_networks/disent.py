@@ -11,10 +11,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ncbench import Batch, Published, Stage
+from ncbench_methods.augmentation.mixing import draws_of_step
 from ncbench_methods.generalized_cross_entropy import generalized_cross_entropy
 from ncbench_methods.two_networks.difficulty import WeighsByDifficulty
 from ncbench_methods.two_networks.lff import LfFParameters
-from ncbench_methods.two_networks.networks import generator_of_step
 
 
 class DisEntParameters(LfFParameters):
@@ -123,7 +123,7 @@ class DisEnt(WeighsByDifficulty):
 
     def partners(self, number: int) -> Tensor:
         """Return whose bias features each image of a batch is paired with: a permutation, (N,) int64 on the CPU."""
-        return torch.randperm(number, generator=generator_of_step(self, "swap"))
+        return torch.from_numpy(draws_of_step(self, "swap").permutation(number))
 
     def _logits(self, intrinsic: Tensor, biased: Tensor) -> tuple[Tensor, Tensor]:
         """Return C_i's and C_b's logits of paired features, each with the other encoder's held constant."""

@@ -1,4 +1,4 @@
-"""A second network beside the method's own, its confidence, and random numbers that follow from the position."""
+"""A second network beside the method's own, and how sure a network is of the images' classes."""
 
 from __future__ import annotations
 
@@ -30,9 +30,3 @@ def probability_of_target(logits: Tensor, target: Tensor, temperature: float = 1
 def at_least_float32(values: Tensor) -> Tensor:
     """Return values that autocast left in half precision as float32, and any others as they are."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
-
-
-def generator_of_step(method: Method, purpose: str) -> torch.Generator:
-    """Return a CPU generator for this step of the run: it follows from the seed, the purpose and the position alone."""
-    at = method.progress
-    return method.task.generator(f"{purpose} {at.stage} {at.epoch} {at.step}")

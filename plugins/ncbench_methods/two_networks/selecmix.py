@@ -11,8 +11,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ncbench import Batch, LogUniform, Method, Published
+from ncbench_methods.augmentation.mixing import draws_of_step, mix
 from ncbench_methods.two_networks.lff import LfF, LfFParameters
-from ncbench_methods.two_networks.networks import at_least_float32, generator_of_step
+from ncbench_methods.two_networks.networks import at_least_float32
 
 _WIDTH = 128  # of the contrasted features
 
@@ -92,13 +93,10 @@ class SelecMix(LfF):
             unit = F.normalize(features, dim=1)
             cosine = unit @ unit.T  # (N, N)
             contrast = generalized_contrast(cosine / self.params.temperature, batch.target, self.params.contrast_q)
-        generator = generator_of_step(self, "mix")
-        within = torch.rand((), generator=generator).item() < 0.5
-        share = torch.rand(len(batch), generator=generator).to(batch.images) / 2  # lambda, (N,)
-        partner = partners(cosine.detach(), batch.target, within)
-        share = share.reshape(-1, *[1] * (batch.images.dim() - 1))
-        mixed = share * batch.images + (1 - share) * batch.images[partner]
-        of_mixed = F.cross_entropy(self(mixed), batch.target[partner])
+        draws = draws_of_step(self, "mix")
+        partner = partners(cosine.detach(), batch.target, within=draws.random() < 0.5)
+        share = torch.from_numpy(draws.uniform(0, 0.5, len(batch)))  # lambda, (N,)
+        of_mixed = F.cross_entropy(self(mix(batch.images, partner, share)), batch.target[partner])
         if self.params.on == "erm":
             return {"contrast": contrast, "mixed": of_mixed}
         return {"contrast": contrast, **super().loss(batch), "mixed": self.params.mixed_weight * of_mixed}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import ClassVar, Self
 
@@ -11,7 +12,6 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ncbench import Batch, ConfigurationError, Method, Parameters, SplitView, Stage
-from ncbench_methods.two_networks.networks import make_network
 
 
 class MaskTuneParameters(Parameters):
@@ -44,7 +44,7 @@ class MaskTune(Method):
                 "masktune masks parts of images, and the inputs of this dataset, or the features of a frozen backbone, "
                 "are vectors. Use images and a backbone that is trained."
             )
-        self.first = make_network(self).requires_grad_(False)
+        self.first = copy.deepcopy(nn.Sequential(self.backbone, self.classifier)).requires_grad_(False)
 
     def stages(self, epochs: int) -> Sequence[Stage]:
         """Return the training and the tuning on masked images."""
