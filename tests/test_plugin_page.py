@@ -105,7 +105,7 @@ def test_the_three_work_together(tmp_path: Path, capsys: pytest.CaptureFixture[s
     )
     assert result.metrics["test"].keys() >= {"worst_group_accuracy", "margin_mean", "margin_worst_group"}
     assert "margin_mean" not in result.metrics["train"]
-    for show in (lambda: print_result(result, []), lambda: print_comparison([result])):
+    for show in (lambda: print_result(result), lambda: print_comparison([result])):
         show()
         assert "margin_worst_group" in capsys.readouterr().out
 

@@ -15,7 +15,8 @@ from ncbench.conformance.subject import ConformanceError, Subject, require
 from ncbench.conformance.surroundings import temporary_folder
 from ncbench.contracts.cards import Supervision
 from ncbench.contracts.errors import PluginError
-from ncbench.contracts.method import Backbone, Method, Stage, sound_order
+from ncbench.contracts.method import Backbone, Method, Stage
+from ncbench.contracts.soundness import sound_order
 from ncbench.contracts.specs import Spec
 from ncbench.contracts.task import SplitView, Task
 from ncbench.data.store.open import Store
@@ -138,7 +139,7 @@ def _trained_base(subject: Subject, problem: Store) -> Method | None:
     return train(Subject("method", registry().find("methods", spec.name).card, spec), problem)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class _Shown(LoadedSplit):
     """A split of which the method is given something else than the runner's view."""
 

@@ -260,6 +260,7 @@ class Measure:
         splits: The splits it is computed on.
         from_counts: Whether it follows from the integer counts in the record's `groups`.
         needs_bias: Whether it needs the bias labels of its split.
+        needs_groups: Whether it needs inferred groups of its split.
         shown_in: ``"progress"`` if it is shown wherever metrics are, also while a run goes on; ``"tables"`` if in
             tables and pictures alone; ``"record"`` if it is kept in the record and nothing more.
 
@@ -276,6 +277,7 @@ class Measure:
     splits: tuple[SplitName, ...] = ("train", "val", "test")
     from_counts: bool = False
     needs_bias: bool = False
+    needs_groups: bool = False
     shown_in: Literal["progress", "tables", "record"] = "progress"
 
     def __post_init__(self) -> None:

@@ -13,6 +13,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+AGREEMENT = ("adjusted_rand_index", "conflicting_recall", "conflicting_precision")
+"""What :func:`agreement` tells of inferred groups."""
+
+ATTRIBUTE = "attribute"
+"""What `--groups` names where nothing is inferred: groups are those of the dataset's bias attribute."""
+
 
 def group_counts(target: np.ndarray, bias: np.ndarray | None, num_classes: int, num_bias: int) -> np.ndarray:
     """Return how many images each group (y, a) has: (K, B) int64, or (K, 1) where `bias` is None.
@@ -139,6 +145,62 @@ def attribute_accuracies(
         found[f"group_mean_accuracy_{name}"] = float(of_group.mean())
         found[f"worst_group_accuracy_{name}"] = float(of_group.min())
     return found
+
+
+def agreement(
+    inferred: np.ndarray, target: np.ndarray, bias: np.ndarray, aligned_bias: Sequence[int] | None
+) -> dict[str, float]:
+    """Return how good inferred groups are, by the attribute that they stand in for.
+
+    Within a class alone: groups are only ever crossed with classes, and those of one class need have nothing to do with
+    those of another.
+
+    - `adjusted_rand_index`: that of groups and attribute over the images of a class, averaged over the classes in which
+      the attribute has several values (Hubert and Arabie, 1985). 1 where they are the same partition, 0 on average for
+      groups drawn at random, and 0 where there is one group.
+    - `conflicting_recall`, `conflicting_precision`: of the images that the groups single out as bias-conflicting: those
+      of a group (class, inferred) in which conflicting images have a larger share than in their class. Where the groups
+      are an error set and the rest, that is the error set of every class in which it holds more than its share. The
+      precision is left out where no image is singled out.
+
+    What is not defined is left out: the index where no class has several values, the other two without an alignment or
+    without conflicting images.
+
+    Args:
+        inferred: (N,) integer, 0..G-1.
+        target: (N,) integer, 0..K-1.
+        bias: (N,) integer, 0..B-1.
+        aligned_bias: For each class the bias value that goes along with it; None if not defined.
+    """
+    table = np.zeros((target.max() + 1, inferred.max() + 1, bias.max() + 1), dtype=np.int64)  # (K, G, B)
+    np.add.at(table, (target, inferred, bias), 1)
+    several = (table.sum(axis=1) > 0).sum(axis=1) > 1  # (K,)
+    found = {}
+    if several.any():
+        found["adjusted_rand_index"] = float(np.mean([_adjusted_rand_index(cells) for cells in table[several]]))
+    if aligned_bias is not None:
+        conflicting = bias != np.asarray(aligned_bias)[target]
+        cell = target * table.shape[1] + inferred
+        size = table.sum(axis=2)  # (K, G)
+        held = np.bincount(cell[conflicting], minlength=size.size).reshape(size.shape)
+        singled = held * size.sum(axis=1, keepdims=True) > held.sum(axis=1, keepdims=True) * size
+        if conflicting.any():
+            found["conflicting_recall"] = float(held[singled].sum() / held.sum())
+            if singled.any():
+                found["conflicting_precision"] = float(held[singled].sum() / size[singled].sum())
+    return found
+
+
+def _adjusted_rand_index(cells: np.ndarray) -> float:
+    """Return the index of two partitions, of which the first has one part a row and the second one a column."""
+
+    def pairs(counts: np.ndarray) -> float:
+        return float((counts * (counts - 1) // 2).sum())
+
+    both, rows, columns = pairs(cells), pairs(cells.sum(axis=1)), pairs(cells.sum(axis=0))
+    by_chance = rows * columns / max(pairs(cells.sum()), 1)
+    most = (rows + columns) / 2
+    return 1.0 if most == by_chance else (both - by_chance) / (most - by_chance)
 
 
 def _shares(correct: np.ndarray, count: np.ndarray) -> np.ndarray:

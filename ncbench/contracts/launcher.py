@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import Field
 
 from ncbench.contracts import parameters
+from ncbench.contracts.groups import ATTRIBUTE
 from ncbench.contracts.specs import Scalar, format_scalar
 
 
@@ -19,7 +20,7 @@ class Job:
 
     Args:
         run_id: Identifier of the run, and name of its folder.
-        method: Spec.
+        method: Spec; of a way to infer groups if `infers`.
         dataset: Spec.
         backbone: Spec, or None for the published or the dataset's default.
         seed: The seed.
@@ -28,6 +29,8 @@ class Job:
         allow_mismatch: Whether data that are not the released ones are gone on with.
         after: Ids of the runs it builds on. Those that are not among the jobs are there already.
         devices: How many devices it trains on.
+        groups: Spec of the way to infer the groups that the method trains on.
+        infers: Whether it only infers groups, for other runs.
     """
 
     run_id: str
@@ -40,6 +43,8 @@ class Job:
     allow_mismatch: bool = False
     after: tuple[str, ...] = ()
     devices: int = 1
+    groups: str = ATTRIBUTE
+    infers: bool = False
 
     def arguments(self, attempt: int = 0) -> list[str]:
         """Return the arguments of ``ncbench run`` that make this run, but for those that all jobs share.
@@ -47,7 +52,8 @@ class Job:
         Args:
             attempt: How often the launcher has started it before: it goes on with what its own attempts left.
         """
-        named = ["--method", self.method, "--dataset", self.dataset]
+        named = ["--groups", self.method, "--infer-only"] if self.infers else ["--method", self.method]
+        named += ["--dataset", self.dataset] + (["--groups", self.groups] if self.groups != ATTRIBUTE else [])
         named += ["--backbone", self.backbone] if self.backbone else []
         settings = [part for key, value in self.settings.items() for part in ("--set", f"{key}={format_scalar(value)}")]
         mismatch = ["--allow-mismatch"] if self.allow_mismatch else []

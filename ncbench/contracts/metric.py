@@ -76,6 +76,8 @@ class Evaluation:
         num_bias: B; 0 if the bias attribute is unknown on every split.
         target: (N,) int64.
         bias: (N,) int64, or None where the attribute is unknown.
+        inferred: (N,) int64, the groups that were inferred of training or validation images, for a method that trains
+            on them; None otherwise.
         predicted: (N,) int64, the largest logit's class.
         count: (K, B) int64, images a group; (K, 1) where the attribute is unknown.
         correct: The same of correctly classified images.
@@ -108,6 +110,7 @@ class Evaluation:
     feature_stream: FeatureStream | None = None
     weight: Tensor | None = None
     classifier_bias: Tensor | None = None
+    inferred: Tensor | None = None
 
 
 class Metric:

@@ -12,6 +12,7 @@ import pydantic
 from pydantic import Field
 
 from ncbench.contracts.errors import ConfigurationError, name_offenders
+from ncbench.contracts.groups import ATTRIBUTE
 from ncbench.contracts.launcher import Job
 from ncbench.contracts.specs import Scalar, Spec, read_yaml
 from ncbench.data.files import Part, faults
@@ -20,7 +21,7 @@ from ncbench.training.configuration import Configuration, base_settings, resolve
 
 
 class Block(Part):
-    """All combinations of methods, datasets, settings and seeds.
+    """All combinations of methods, groups, datasets, settings and seeds.
 
     Settings are named as on the command line, ``recipe.KEY``, or ``method.KEY`` for a parameter of every method here.
 
@@ -28,6 +29,7 @@ class Block(Part):
         methods: Specs.
         datasets: Specs.
         seeds: The seeds.
+        groups: What the groups are of that the methods train on: ``attribute``, or specs of ways to infer them.
         backbone: Spec; the published one or the dataset's if left out.
         settings: The same for all runs.
         grid: Setting -> the values to try, in all combinations.
@@ -37,6 +39,7 @@ class Block(Part):
     methods: tuple[str, ...] = Field(min_length=1)
     datasets: tuple[str, ...] = Field(min_length=1)
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
+    groups: tuple[str, ...] = Field((ATTRIBUTE,), min_length=1)
     backbone: str | None = None
     settings: Mapping[str, Scalar] = Field(default_factory=dict)
     grid: Mapping[str, Annotated[tuple[Scalar, ...], Field(min_length=1)]] = Field(default_factory=dict)
@@ -84,13 +87,34 @@ class Suite(Part):
         found: dict[str, Member] = {}
         for block in self.runs:
             points = list(block.points())
-            for seed, dataset, method, point in itertools.product(block.seeds, block.datasets, block.methods, points):
+            axes = block.seeds, block.datasets, block.methods, block.groups, points
+            for seed, dataset, method, groups, point in itertools.product(*axes):
                 recipe = {key: value for key, value in point.items() if not key.startswith("method.")}
                 parameters = {key.removeprefix("method."): point[key] for key in point.keys() - recipe.keys()}
                 spec = Spec.parse(method)
                 # As given, not canonical: a value that is the parameter's default may stand against a published one.
                 given = str(Spec(spec.name, {**spec.parameters, **parameters}))
-                for member in _members(given, dataset, block.backbone, seed, recipe, allow_mismatch):
+                configuration = resolve(
+                    given,
+                    dataset,
+                    block.backbone,
+                    seed,
+                    recipe,
+                    synthetic=False,
+                    allow_mismatch=allow_mismatch,
+                    groups=groups,
+                )
+                job = Job(
+                    configuration.run_id,
+                    given,
+                    dataset,
+                    block.backbone,
+                    seed,
+                    recipe,
+                    allow_mismatch=allow_mismatch,
+                    groups=groups,
+                )
+                for member in _members(configuration, job):
                     found.setdefault(member.job.run_id, member)
         return sorted(found.values(), key=lambda member: member.job.seed)
 
@@ -111,21 +135,18 @@ def load_suite(path: Path) -> Suite:
         raise ConfigurationError(f"{path} is not valid YAML: {error}.") from error
 
 
-def _members(
-    method: str,
-    dataset: str,
-    backbone: str | None,
-    seed: int,
-    settings: Mapping[str, Scalar],
-    allow_mismatch: bool,
-) -> list[Member]:
+def _members(configuration: Configuration, job: Job) -> list[Member]:
     """Return a run, after those that it builds on."""
-    configuration = resolve(method, dataset, backbone, seed, settings, synthetic=False, allow_mismatch=allow_mismatch)
-    job = Job(configuration.run_id, method, dataset, backbone, seed, settings, allow_mismatch=allow_mismatch)
-    if configuration.base is None:
+    chosen, base = configuration.method, configuration.base
+    if base is None:
         return [Member(configuration, job)]
-    method_class, params = configuration.method.factory, configuration.method.params
-    bases = _members(
-        method_class.base(params), dataset, configuration.backbone.spec, seed, base_settings(settings), allow_mismatch
+    of_base = replace(
+        job,
+        run_id=base.run_id,
+        method=job.groups if base.infers else chosen.factory.base(chosen.params),
+        backbone=configuration.backbone.spec,
+        settings=base_settings(job.settings),
+        groups=ATTRIBUTE,
+        infers=base.infers,
     )
-    return [*bases, Member(configuration, replace(job, after=(configuration.base.run_id,)))]
+    return [*_members(base, of_base), Member(configuration, replace(job, after=(base.run_id,)))]

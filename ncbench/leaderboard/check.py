@@ -140,5 +140,5 @@ def _rows(board: Board) -> Iterator[tuple[tuple[str, str, str, str], str]]:
                     continue  # not a board that was built here
                 number = wording.estimate(estimate, table.primary_metric)
                 text = f"{number} ({estimate.seeds} seeds), rank {row.rank or '-'}"
-                key = table.heading, row.method.spec, f"{labels}, {section.selection}", row.id
+                key = table.heading, row.label, f"{labels}, {section.selection}", row.id
                 yield (plain(key[0]), plain(key[1]), plain(key[2]), key[3]), text

@@ -178,7 +178,7 @@ def describe(outcome: Outcome) -> list[str]:
     name = original.record.primary_metric
     measure = Catalogue.built_in().measures[name]
     unit = " points" if measure.unit == "%" else ""
-    what = f"{original.record.method.spec} on {original.record.dataset.spec}, seed {original.record.seed}"
+    what = f"{original.record.label} on {original.record.dataset.spec}, seed {original.record.seed}"
     if diverged(again):
         return [f"{what}: the rerun diverged ({again.record.reason}). The board will show that."]
     numbers = (
@@ -218,9 +218,10 @@ def _make(
     record = original.record
     method, dataset, backbone = given(record.method), given(record.dataset), given(record.backbone)
     settings = record.settings
+    groups = record.inference
     here = f"{original.path} was made by ncbench {record.environment.get('ncbench')}"
     try:
-        configuration = resolve(method, dataset, backbone, record.seed, settings, synthetic=False)
+        configuration = resolve(method, dataset, backbone, record.seed, settings, synthetic=False, groups=groups)
     except ConfigurationError as error:
         raise ConfigurationError(f"This run cannot be made here: {error} {here}.") from error
     missing = [
@@ -254,6 +255,7 @@ def _make(
         dataset,
         record.seed,
         backbone,
+        groups,
         settings,
         output,
         device=device,
@@ -267,7 +269,7 @@ def _make(
 
 
 def _name(runs: Sequence[Entry]) -> str:
-    return f"{runs[0].record.method.spec}/{runs[0].record.dataset.spec}"
+    return f"{runs[0].record.label}/{runs[0].record.dataset.spec}"
 
 
 def _details(runs: Sequence[Entry]) -> str:

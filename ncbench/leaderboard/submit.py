@@ -101,7 +101,7 @@ def submit(folder: Path, runs: Sequence[Path], supersedes: str | None = None) ->
         if placed:
             place(folder, path, data)
             present[path] = path
-        row = f"{entry.record.method.spec} on {entry.record.dataset.spec}, {counted(entry.epochs, 'epoch')}"
+        row = f"{entry.record.label} on {entry.record.dataset.spec}, {counted(entry.epochs, 'epoch')}"
         number = seeds[entry.configuration] if path in rows else 0
         outcomes.append(
             Submission(

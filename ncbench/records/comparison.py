@@ -17,7 +17,7 @@ def label(result: RunResult) -> str:
     """Return what names a run's configuration: everything but the seed, and whether the data are not the real ones."""
     record = result.record
     caveat = f" ({record.dataset.caveat})" if record.dataset.caveat else ""
-    return f"{record.method.spec} / {record.dataset.spec}{caveat} / {record.backbone.spec}"
+    return f"{record.label} / {record.dataset.spec}{caveat} / {record.backbone.spec}"
 
 
 def by_configuration(results: Sequence[RunResult]) -> dict[str, list[RunResult]]:

@@ -1,9 +1,10 @@
-"""What a run was made with: versions, the machine, the precision."""
+"""What a run was made with: versions, the machine, the precision; and how long it took."""
 
 from __future__ import annotations
 
 import contextlib
 import platform
+import statistics
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,27 @@ def environment(precision: str, device: torch.device) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "precision": precision,
     }
+
+
+def timing(history: list[dict[str, Any]], prepare_seconds: float, device: torch.device) -> dict[str, float]:
+    """Return how long a run took, and the most memory that its device held.
+
+    Args:
+        history: An entry an epoch, as in the record.
+        prepare_seconds: How long it took to prepare the data.
+        device: Where the run is.
+    """
+    train = [entry["seconds"].get("train", 0.0) for entry in history]
+    evaluate = [entry["seconds"].get("evaluate", 0.0) for entry in history]
+    found = {
+        "prepare_seconds": prepare_seconds,
+        "train_seconds": sum(train),
+        "evaluate_seconds": sum(evaluate),
+        "median_epoch_train_seconds": statistics.median(train) if train else 0.0,
+    }
+    if device.type == "cuda":
+        found["peak_device_bytes"] = float(torch.cuda.max_memory_allocated(device))
+    return found
 
 
 def _processor() -> str:

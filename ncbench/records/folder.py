@@ -14,6 +14,7 @@ LOG_FILE = "log.jsonl"
 MODEL_FILE = "model.pt"
 SNAPSHOT_FILE = "geometry.npz"
 PREDICTIONS_FILE = "predictions.parquet"
+GROUPS_FILE = "groups.npz"
 CHECKPOINTS = "checkpoints"
 LOCK_FILE = ".lock"
 _PICTURES = ("curves", "collapse", "grams", "frame")  # drawn as .png and .svg
@@ -96,7 +97,7 @@ def discard_earlier_attempt(folder: Path, *, checkpoints: bool, everything: bool
     """
     if everything:
         pictures = [f"{name}{suffix}" for name in _PICTURES for suffix in (".png", ".svg")]
-        for name in (RESULT_FILE, LOG_FILE, MODEL_FILE, SNAPSHOT_FILE, PREDICTIONS_FILE, *pictures):
+        for name in (RESULT_FILE, LOG_FILE, MODEL_FILE, SNAPSHOT_FILE, PREDICTIONS_FILE, GROUPS_FILE, *pictures):
             (folder / name).unlink(missing_ok=True)
     if checkpoints:
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)

@@ -18,6 +18,7 @@ def run_id(
     synthetic: bool,
     allow_mismatch: bool = False,
     base: str | None = None,
+    infers: bool = False,
 ) -> str:
     """Return the id of a run.
 
@@ -31,6 +32,7 @@ def run_id(
         synthetic: Whether the dataset's generated twin is used.
         allow_mismatch: Whether data that are not what the manifest promises are gone on with.
         base: Id of the run that it builds on, if it builds on one.
+        infers: Whether the method is a way to infer groups, which a method may share its name with.
     """
     identity: dict[str, Any] = {
         "method": method,
@@ -44,6 +46,8 @@ def run_id(
         identity["allow_mismatch"] = True
     if base is not None:
         identity["base"] = base
+    if infers:
+        identity["infers"] = True
     return id_of(identity, method.partition(":")[0], dataset.partition(":")[0], seed)
 
 

@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from ncbench.contracts.errors import counted
+from ncbench.contracts.groups import ATTRIBUTE
 from ncbench.contracts.specs import Spec
 from ncbench.data.files import Part
 
@@ -51,12 +52,17 @@ class SupervisionPart(Part):
 
 
 class MethodPart(Part):
-    """The method: canonical spec, every parameter, what it declared."""
+    """The method: canonical spec, every parameter, what it declared.
+
+    `kind` tells a way to infer groups, whose runs others build on, from a training method, as which it is missing in
+    the records written before it was there.
+    """
 
     name: Name
     spec: Name
     parameters: dict[str, JsonValue]
     supervision: SupervisionPart
+    kind: Literal["method", "groups"] = "method"
     plugin: PluginPart
 
 
@@ -104,16 +110,40 @@ class BasePart(Part):
 
     `model` is the SHA-256 of the model that it left, and `supervision` are the labels that it used, its own base's too.
     `parameters` are those of its method, and `recipe` is its own. All but the model are missing in the records written
-    before they were there. `base` is the run that it builds on itself.
+    before they were there. `base` is the run that it builds on itself. `kind` tells a run that infers groups.
     """
 
     run_id: Name
     method: Name
+    kind: Literal["method", "groups"] = "method"
     supervision: SupervisionPart | None = None
     model: Name
     parameters: dict[str, JsonValue] | None = None
     recipe: dict[str, JsonValue] | None = None
     base: BasePart | None = None
+
+
+class InferredPart(Part):
+    """Groups of the training images that a run inferred.
+
+    `digest` is the SHA-256 of their file, and `sizes` says how many images each group has. `agreement` says how good
+    they are by the attribute that they stand in for, where that is known: `adjusted_rand_index`, `conflicting_recall`
+    and `conflicting_precision`, as :func:`ncbench.contracts.groups.agreement` defines them.
+    """
+
+    digest: Name
+    sizes: Annotated[Members[Count], Field(min_length=1)]
+    agreement: Numbers = Field(default_factory=dict)
+
+
+class GroupsFromPart(InferredPart):
+    """The inferred groups that a run trained on in the attribute's place: what inferred them, and in which run.
+
+    That run is the `base` of this one.
+    """
+
+    spec: Name
+    base: Name
 
 
 class Group(Part):
@@ -181,6 +211,9 @@ class Record(BaseModel):
     method: MethodPart
     dataset: DatasetPart
     backbone: BackbonePart
+    groups_from: GroupsFromPart | None = Field(
+        None, description="the inferred groups that it trained on; null where groups are those of the attribute"
+    )
     base: BasePart | None = None
     seed: int
     recipe: dict[str, JsonValue]
@@ -195,6 +228,7 @@ class Record(BaseModel):
         description="train where the method fits something after training; val where it has read anything of those "
         "images, then or before, so that metrics of them are not of held-out images",
     )
+    inferred: InferredPart | None = Field(None, description="the groups that it inferred; null of a training method")
     history: Members[Epoch]
     terminal_phase_epoch: Count | None = Field(
         None,
@@ -210,6 +244,7 @@ class Record(BaseModel):
         return BasePart(
             run_id=self.run_id,
             method=self.method.spec,
+            kind=self.method.kind,
             supervision=self.method.supervision,
             model=model,
             parameters=self.method.parameters,
@@ -221,6 +256,18 @@ class Record(BaseModel):
     def settings(self) -> dict[str, JsonValue]:
         """Recipe and bases' recipes, as they are set: ``"recipe.KEY"`` and ``"base.recipe.KEY"`` -> value."""
         return {**{f"recipe.{key}": value for key, value in self.recipe.items()}, **self.base_recipes}
+
+    @property
+    def inference(self) -> str:
+        """What inferred its groups, with every parameter, as it is named by ``--groups``."""
+        if self.groups_from is None or self.base is None:
+            return ATTRIBUTE
+        return str(Spec(self.base.method.partition(":")[0], self.base.parameters or {}))  # type: ignore[arg-type]
+
+    @property
+    def label(self) -> str:
+        """The method's spec, with that of what inferred its groups: ``"group_dro+eiil"``."""
+        return self.method.spec if self.groups_from is None else f"{self.method.spec}+{self.groups_from.spec}"
 
     @property
     def bases(self) -> dict[str, BasePart]:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from ncbench.contracts.cards import Supervision
 from ncbench.contracts.dataset import Dataset, DatasetParameters
 from ncbench.contracts.errors import ConfigurationError, NcbenchError, PluginError, unknown_name
-from ncbench.contracts.method import Backbone, Method, refuse_missing_labels
-from ncbench.contracts.metric import Metric
+from ncbench.contracts.groups import ATTRIBUTE
+from ncbench.contracts.method import Backbone, GroupInference, Method, refuse_missing_labels
 from ncbench.contracts.parameters import Parameters
 from ncbench.contracts.specs import Spec, parse_scalar
 from ncbench.data.sources.manifest import Manifest, load_manifest
-from ncbench.discovery.registry import Registered, registry
+from ncbench.discovery.registry import Registered, registry, singular
 from ncbench.features.frozen import FrozenFeatures
 from ncbench.records.identity import run_id
 from ncbench.training.recipe import Recipe
@@ -69,12 +69,12 @@ class Configuration:
     """Everything that determines a run's result.
 
     Args:
-        method: With published parameters for the dataset filled in.
+        method: With published parameters for the dataset filled in; a training method, or a way to infer groups.
         dataset: The dataset.
         backbone: The backbone.
         recipe: Defaults, then the dataset's manifest, then the method's published settings, then the user's.
         manifest: The dataset's manifest.
-        supervision: What the method uses with these parameters.
+        supervision: What the method uses with these parameters, of an attribute or of what was inferred in its place.
         seed: The seed.
         synthetic: Whether the dataset's generated twin is used.
         allow_mismatch: Whether data that are not what the manifest promises are gone on with.
@@ -92,15 +92,34 @@ class Configuration:
     allow_mismatch: bool = False
     base: Configuration | None = None
 
+    @property
+    def infers(self) -> bool:
+        """Whether its method is a way to infer groups."""
+        return issubclass(self.method.factory, GroupInference)
+
+    @property
+    def inference(self) -> Configuration | None:
+        """The run that infers the groups that this one trains on; None if they are those of the attribute."""
+        return self.base if self.base is not None and self.base.infers else None
+
+    @property
+    def annotates_val(self) -> bool:
+        """Whether there are inferred groups of validation images."""
+        chosen = None if self.inference is None else self.inference.method
+        return chosen is not None and bool(chosen.factory.annotates_val(chosen.params))
+
     def labels_used(self, reads_val: bool) -> Supervision:
         """Return the labels that the method and the selection used; those of a base are in its record.
+
+        Inferred groups are no labels.
 
         Args:
             reads_val: Whether the method has read anything of the validation images.
         """
         criterion = find_criterion(self.recipe.selection)
         by_bias = criterion.uses_bias(reads_val, lambda: self.dataset.factory.val_uses_bias(self.dataset.params.own))
-        return self.supervision.joined(Supervision(val="bias")) if by_bias else self.supervision
+        own = self.supervision if self.inference is None else Supervision(hierarchy=self.supervision.hierarchy)
+        return own.joined(Supervision(val="bias")) if by_bias else own
 
     @property
     def run_id(self) -> str:
@@ -114,6 +133,7 @@ class Configuration:
             synthetic=self.synthetic,
             allow_mismatch=self.allow_mismatch,
             base=None if self.base is None else self.base.run_id,
+            infers=self.infers,
         )
 
     def make_backbone(self, input_shape: tuple[int, ...], of_features: bool = False) -> Callable[..., Backbone]:
@@ -150,11 +170,14 @@ def resolve(
     settings: Mapping[str, Any],
     synthetic: bool,
     allow_mismatch: bool = False,
+    groups: str = ATTRIBUTE,
+    *,
+    kind: Literal["methods", "groups"] = "methods",
 ) -> Configuration:
     """Look up every name and validate every value.
 
     Args:
-        method: Spec of the method.
+        method: Spec of the method, or of the way to infer groups.
         dataset: Spec of the dataset.
         backbone: Spec of the backbone, or None for the published or the dataset's default.
         seed: The seed.
@@ -162,6 +185,8 @@ def resolve(
             recipe of the run that it builds on.
         synthetic: Whether to use the dataset's generated twin.
         allow_mismatch: Whether to go on with data that are not what the manifest promises.
+        groups: Spec of the way to infer the groups that the method trains on; ``"attribute"`` if none are inferred.
+        kind: What `method` names.
 
     Raises:
         ConfigurationError: A name, a key or a value is not valid.
@@ -170,35 +195,44 @@ def resolve(
     if type(seed) is not int or not 0 <= seed < SEEDS:
         raise ConfigurationError(f"A seed is a whole number from 0 to 2^63 - 1, and {seed!r} is none.")
     dataset_spec, method_spec = Spec.parse(dataset), Spec.parse(method)
+    if kind == "groups" and method_spec.name == ATTRIBUTE:
+        raise ConfigurationError("Groups of the attribute are not inferred: give --groups another name.")
     resolved_dataset = _resolve("datasets", dataset_spec, {})
     manifest = load_manifest(resolved_dataset.registered.card.manifest)
     metrics = registry().measures()
     if manifest.primary_metric not in metrics:
         raise unknown_name(f"primary metric of {dataset}", manifest.primary_metric, metrics, "ncbench list metrics")
 
-    method_class = registry().find("methods", method_spec.name).load()
-    if not (isinstance(method_class, type) and issubclass(method_class, Method)):
-        raise PluginError(f"The factory of the method {method_spec.name!r} is not a subclass of ncbench.Method.")
-    registry().find("methods", method_spec.name).card.refuse_unnamed_tuning(method_class.published)
+    found = registry().find(kind, method_spec.name)
+    method_class, contract = found.load(), Method if kind == "methods" else GroupInference
+    if not (isinstance(method_class, type) and issubclass(method_class, contract)):
+        what = f"{singular(kind)} {method_spec.name!r}"
+        raise PluginError(f"The factory of the {what} is not a subclass of ncbench.{contract.__name__}.")
+    found.card.refuse_unnamed_tuning(method_class.published)
     published = method_class.published.get(dataset_spec.name)
-    resolved_method = _resolve("methods", method_spec, published.parameters if published else {})
+    resolved_method = _resolve(kind, method_spec, published.parameters if published else {})
+    declared = found.card.supervision
+    supervision = method_class.supervision(resolved_method.params, declared)
+    if not declared.covers(supervision):
+        raise PluginError(f"The {singular(kind)} {method_spec.name!r} uses more supervision than its card declares.")
 
     backbone_text = backbone or (published.backbone if published else None) or manifest.backbone
     resolved_backbone = _resolve("backbones", Spec.parse(backbone_text), {})
 
-    of_dataset = {"selection": manifest.selection, **manifest.recipe}
+    # Groups are inferred by the model of the last epoch: what was chosen by labels would have used them.
+    of_dataset = {"selection": manifest.selection if kind == "methods" else "last", **manifest.recipe}
     base_spec, of_base = method_class.base(resolved_method.params), base_settings(settings)
-    if base_spec is not None and Spec.parse(base_spec).name == method_spec.name:
+    inferred = Spec.parse(groups) != Spec(ATTRIBUTE)
+    if inferred:
+        _refuse_groups(resolved_method, supervision, base_spec, groups)
+        base_spec = groups
+    elif base_spec is not None and Spec.parse(base_spec).name == method_spec.name:
         raise PluginError(f"The method {method_spec.name!r} builds on itself, {base_spec}.")
     if of_base and base_spec is None:
         raise ConfigurationError(f"{method} builds on no other run, so that {BASE}{next(iter(of_base))} means nothing.")
     own = {key: value for key, value in settings.items() if not key.startswith(BASE)}
     recipe_values = {**of_dataset, **(published.recipe if published else {}), **_recipe_settings(own)}
     recipe_values |= _prescribed_by(resolved_backbone, own)
-    declared = resolved_method.registered.card.supervision
-    supervision = method_class.supervision(resolved_method.params, declared)
-    if not declared.covers(supervision):
-        raise PluginError(f"The method {method_spec.name!r} uses more supervision than its card declares.")
     return Configuration(
         method=resolved_method,
         dataset=resolved_dataset,
@@ -211,8 +245,46 @@ def resolve(
         allow_mismatch=allow_mismatch,
         base=None
         if base_spec is None
-        else resolve(base_spec, dataset, resolved_backbone.spec, seed, of_base, synthetic, allow_mismatch),
+        else resolve(
+            base_spec,
+            dataset,
+            resolved_backbone.spec,
+            seed,
+            of_base,
+            synthetic,
+            allow_mismatch,
+            kind="groups" if inferred else "methods",
+        ),
     )
+
+
+def _refuse_groups(method: Resolved, supervision: Supervision, base: str | None, groups: str) -> None:
+    """Refuse inferred groups for a method that does not train on groups, or builds on another run already.
+
+    Raises:
+        ConfigurationError: It is one of these.
+    """
+    given = f"--groups {groups}"
+    if not method.factory.consumes_groups:
+        others = [name for name in registry().names("methods") if _consumes_groups(name)]
+        raise ConfigurationError(
+            f"{method.name} trains on no groups, so that {given} means nothing to it. Methods that do: "
+            f"{', '.join(others)}."
+        )
+    if supervision.train != "bias":
+        raise ConfigurationError(f"{method.spec} reads no groups, so that {given} means nothing to it. Leave it out.")
+    if base is not None:
+        raise ConfigurationError(
+            f"{method.name} builds on a run of {base} already, and groups are inferred by a run that is built on, too: "
+            f"{given} cannot be had. Leave it out."
+        )
+
+
+def _consumes_groups(name: str) -> bool:
+    try:
+        return bool(registry().find("methods", name).load().consumes_groups)
+    except (PluginError, AttributeError):
+        return False
 
 
 def _prescribed_by(backbone: Resolved, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -254,7 +326,13 @@ def refuse_unfit(configuration: Configuration, dataset: Dataset) -> None:
         DataError: A file that the backbone needs is missing.
     """
     known, has_val = bool(dataset.bias_names), dataset.has_val is not False
+    inferred = configuration.inference is not None
     criterion = find_criterion(configuration.recipe.selection)
+    if criterion.needs_groups and not configuration.annotates_val:
+        raise ConfigurationError(
+            f"recipe.selection={configuration.recipe.selection} needs inferred groups of the validation images, as "
+            "--groups errors:val=true gives them. recipe.selection=last needs none."
+        )
     if (criterion.metric is not None and not has_val) or (criterion.needs_bias and not known):
         spec = Spec.parse(configuration.dataset.spec)
         way = "recipe.selection=last needs none"
@@ -268,8 +346,8 @@ def refuse_unfit(configuration: Configuration, dataset: Dataset) -> None:
         configuration.method.factory,
         configuration.method.name,
         configuration.supervision,
-        train=known,
-        val=known and has_val,
+        train=known or inferred,
+        val=(configuration.annotates_val if inferred else known) and has_val,
         hierarchy=dataset.hierarchy is not None,
     )
     # The standard scaling needs a mean for each channel, which the manifest gives; given weights need its colours.
@@ -283,32 +361,6 @@ def refuse_unfit(configuration: Configuration, dataset: Dataset) -> None:
             raise
         except Exception:
             return  # a fault in a plugin is explained by the record of the run that hits it
-
-
-def load_metrics() -> dict[str, Metric]:
-    """Import every registered metric family, in the order of their names.
-
-    Returns:
-        The families, by what an error calls them: their name and the plugin they come from.
-
-    Raises:
-        PluginError: One cannot be imported or declares what there is not, or two claim one name.
-    """
-    families = {}
-    for name in registry().names("metrics"):
-        found = registry().find("metrics", name)
-        origin = f"the metric family {name!r} of {found.plugin.distribution}"
-        family: Metric = found.load()()
-        for attribute, declared, valid in (
-            ("needs", family.needs, ("feature_stream", "features", "logits")),
-            ("splits", family.splits, ("train", "val", "test")),
-            ("when", {family.when}, ("always", "scheduled")),
-        ):
-            wrong = sorted(map(str, set(declared) - set(valid)))
-            if wrong:
-                raise PluginError(f"{origin} declares {attribute} {', '.join(wrong)}; valid: {', '.join(valid)}.")
-        families[origin] = family
-    return families
 
 
 def _resolve(kind: str, spec: Spec, defaults: Mapping[str, Any]) -> Resolved:

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from ncbench.collapse import ClassMeans
-from ncbench.contracts.errors import NcbenchError, counted, described
+from ncbench.contracts.errors import NcbenchError, PluginError, counted, described
 from ncbench.contracts.groups import group_counts
 from ncbench.contracts.method import Method
 from ncbench.contracts.metric import Evaluation, FeatureStream, Metric
 from ncbench.data.store.open import Store
+from ncbench.discovery.registry import registry
 from ncbench.training.splits import LoadedSplit
 
 
@@ -54,6 +55,32 @@ class SplitResult:
 
 class DivergedError(Exception):
     """Losses or logits are not finite any more."""
+
+
+def load_metrics() -> dict[str, Metric]:
+    """Import every registered metric family, in the order of their names.
+
+    Returns:
+        The families, by what an error calls them: their name and the plugin they come from.
+
+    Raises:
+        PluginError: One cannot be imported or declares what there is not, or two claim one name.
+    """
+    families = {}
+    for name in registry().names("metrics"):
+        found = registry().find("metrics", name)
+        origin = f"the metric family {name!r} of {found.plugin.distribution}"
+        family: Metric = found.load()()
+        for attribute, declared, valid in (
+            ("needs", family.needs, ("feature_stream", "features", "logits")),
+            ("splits", family.splits, ("train", "val", "test")),
+            ("when", {family.when}, ("always", "scheduled")),
+        ):
+            wrong = sorted(map(str, set(declared) - set(valid)))
+            if wrong:
+                raise PluginError(f"{origin} declares {attribute} {', '.join(wrong)}; valid: {', '.join(valid)}.")
+        families[origin] = family
+    return families
 
 
 class Evaluator:
@@ -157,6 +184,7 @@ class Evaluator:
             feature_stream=None if sums is None else sums.stream(compute, features),
             weight=None if classifier is None else classifier[0].float(),
             classifier_bias=None if classifier is None or classifier[1] is None else classifier[1].float(),
+            inferred=split.group,
         )
 
     @torch.no_grad()

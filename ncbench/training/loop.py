@@ -16,19 +16,12 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ncbench.contracts.errors import NcbenchError, PluginError
-from ncbench.contracts.method import (
-    Backbone,
-    Method,
-    Stage,
-    refuse_missing_labels,
-    sound_loss,
-    sound_order,
-    sound_report,
-)
-from ncbench.contracts.task import Batch, Progress, SplitView, Task, derived_seed, seeded_generator
+from ncbench.contracts.method import Backbone, GroupInference, Method, Stage, refuse_missing_labels
+from ncbench.contracts.soundness import sound_groups, sound_loss, sound_order, sound_report
+from ncbench.contracts.task import Batch, Groups, Progress, SplitView, Task, derived_seed, seeded_generator
 from ncbench.data.loading.loader import batch_bounds
 from ncbench.features.snapshot import Snapshot, take_snapshot
 from ncbench.training.checkpoints import load_latest_checkpoint, refuse_other, restore, save_checkpoint
@@ -37,7 +30,7 @@ from ncbench.training.interrupts import Interrupts
 from ncbench.training.recipe import Recipe, rescale, schedules
 from ncbench.training.seeding import seed_global_generators
 from ncbench.training.selection import available_criteria, find_criterion
-from ncbench.training.splits import LoadedSplit
+from ncbench.training.splits import LoadedSplit, memory_format
 
 # A running sum of losses is looked at this often (in steps), so that a run that diverges ends within an epoch, without
 # waiting for the device at every step.
@@ -102,6 +95,7 @@ class Fitted:
         report: What the method itself has to report.
         fitted: ``"train"`` where it fits something after training, so that metrics of epochs are another model's;
             ``"val"`` where it has read anything of those images, then or before.
+        groups: What it infers; None if it infers none.
     """
 
     method: Method
@@ -109,6 +103,7 @@ class Fitted:
     geometry: Snapshot | None
     report: dict[str, float]
     fitted: list[str]
+    groups: Groups | None = None
 
 
 def make_method(
@@ -175,13 +170,15 @@ def fit(
     train, seed = splits["train"], method.task.seed
     device, layout = train.target.device, memory_format(method)
     autocast = recipe.autocast(device)
-    criteria = available_criteria(recipe.selection, "val" in splits, "val" in splits and splits["val"].bias is not None)
+    val = splits.get("val")
+    known = val is not None and val.bias is not None, val is not None and val.group is not None
+    criteria = available_criteria(recipe.selection, val is not None, *known)
     views = {name: splits[name].view(method.task, recipe) for name in ("train", "val") if name in splits}
     if "val" in views:
         views["val"] = views["val"].telling(state.note_reading)
 
     stages = [stage for stage in method.stages(recipe.epochs) if stage.epochs > 0]
-    if not stages and base is None:
+    if not stages and base is None and not isinstance(method, GroupInference):
         raise PluginError(f"stages() of {type(method).__name__} has no stage with an epoch in it.")
     finishes = not stages or type(method).finish is not Method.finish
     if finishes:  # the other criteria would compare models that it goes on to change
@@ -304,6 +301,7 @@ def fit(
     seed_global_generators(seed, "finish")
     method.eval()
     method.finish(views["train"], views.get("val"))
+    groups = sound_groups(method, views["train"], views.get("val"))
     report = sound_report(method)
     results, geometry = {}, None
     for name, split in splits.items():
@@ -316,17 +314,7 @@ def fit(
         if name == "train":
             geometry = take_snapshot(evaluation)
     fitted = [*(["train"] if finishes else []), *(["val"] if state.reads_val else [])]
-    return Fitted(method, results, geometry, report, fitted)
-
-
-def memory_format(model: nn.Module) -> torch.memory_format:
-    """Return how the images of a model's batches lie in memory.
-
-    Convolutions are 1.5 times as fast on a CPU, and faster still on tensor cores, where channels come last; a net
-    without them would only copy the images back.
-    """
-    convolves = any(isinstance(module, nn.Conv2d) for module in model.modules())
-    return torch.channels_last if convolves else torch.contiguous_format
+    return Fitted(method, results, geometry, report, fitted, groups)
 
 
 def _train_epoch(

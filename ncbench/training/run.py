@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from ncbench.contracts.errors import ConfigurationError, DataError, NcbenchError, counted, described, lacking
+from ncbench.contracts.groups import ATTRIBUTE
 from ncbench.data.files import clear_temporaries, from_home, locked
 from ncbench.data.store.open import Store
 from ncbench.data.store.prepare import prepare
@@ -39,10 +40,11 @@ from ncbench.training.session import Session, refuse_unfit_task
 
 
 def run(
-    method: str = "shortcut_prime",
+    method: str | None = "shortcut_prime",
     dataset: str = "colored_digits",
     seed: int = 0,
     backbone: str | None = None,
+    groups: str = ATTRIBUTE,
     set: Mapping[str, Any] = MappingProxyType({}),  # noqa: A002 (the command line's --set)
     output: str | Path = "runs",
     *,
@@ -63,11 +65,16 @@ def run(
     finished run is not run again: its record is returned.
 
     Args:
-        method: Spec of the method, for example ``"shortcut_prime:clean_weight=0.5"``.
+        method: Spec of the method, for example ``"shortcut_prime:clean_weight=0.5"``; None for the run that infers
+            `groups` alone.
         dataset: Spec of the dataset, for example ``"colored_mnist:conflict=0.005"``.
         seed: Everything random follows from it.
         backbone: Spec of the backbone; None for the published or the dataset's default.
-        set: Changes to the recipe, for example ``{"recipe.epochs": 5}``.
+        groups: What the groups are of that the method trains on: ``"attribute"`` for the dataset's bias attribute, or
+            the spec of a way to infer them, for example ``"errors:epochs=20"``. That is done by a run of its own, which
+            is made first where it is missing, and shared.
+        set: Changes to the recipe, for example ``{"recipe.epochs": 5}``; ``"base.recipe.epochs"`` is that of the run
+            that this one builds on.
         output: Folder of the run folders.
         device: ``"auto"`` (CUDA if there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...
         data_root: Where datasets lie; before ``$NCBENCH_DATA`` and the platform's cache folder.
@@ -91,7 +98,10 @@ def run(
         NcbenchError: The run failed in another way that the record explains.
         KeyboardInterrupt: The run was interrupted; its record says so, and the exception's text how to go on.
     """
-    configuration = resolve(method, dataset, backbone, seed, set, synthetic, allow_mismatch)
+    if method is None:
+        configuration = resolve(groups, dataset, backbone, seed, set, synthetic, allow_mismatch, kind="groups")
+    else:
+        configuration = resolve(method, dataset, backbone, seed, set, synthetic, allow_mismatch, groups)
     if resume and force:
         raise ConfigurationError("--resume goes on with a run and --force discards it; give one of them.")
     runner = _Runner(from_home(output), find_device(device), data_root, checkpoint_seconds, reporter or Silent(), warn)

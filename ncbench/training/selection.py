@@ -14,6 +14,9 @@ from dataclasses import dataclass
 
 from ncbench.contracts.cards import Measure
 from ncbench.contracts.errors import ConfigurationError, unknown_name
+from ncbench.contracts.groups import group_counts
+from ncbench.contracts.task import Groups
+from ncbench.data.store.open import Store
 from ncbench.discovery.registry import registry
 
 
@@ -25,13 +28,20 @@ class Criterion:
         metric: Of the validation split, the best of which is taken; None for the last epoch.
         sign: 1 where higher is better, -1 where lower is.
         needs_bias: Whether the metric needs bias labels of validation images.
+        needs_groups: Whether it needs inferred groups of them.
         always: Whether every run notes its best epoch, and not only one whose primary criterion it is.
     """
 
     metric: str | None = None
     sign: int = 1
     needs_bias: bool = False
+    needs_groups: bool = False
     always: bool = True
+
+    @property
+    def of_groups(self) -> bool:
+        """Whether the metric is of groups, those of the attribute or inferred ones."""
+        return self.needs_bias or self.needs_groups
 
     def uses_bias(self, reads_val: bool, made_by_bias: Callable[[], bool]) -> bool:
         """Whether a run that chooses by it has used bias labels of validation images, beside what its method declares.
@@ -77,6 +87,7 @@ def criteria(measures: Mapping[str, Measure] | None = None) -> dict[str, Criteri
             metric=name,
             sign=-1 if measure.direction == "lower" else 1,
             needs_bias=measure.needs_bias,
+            needs_groups=measure.needs_groups,
             always=measure.shown_in == "progress",
         )
         for name, measure in (registry().measures() if measures is None else measures).items()
@@ -96,13 +107,22 @@ def find_criterion(name: str) -> Criterion:
     return known[name]
 
 
-def available_criteria(primary: str, has_val: bool, val_bias_known: bool) -> list[str]:
-    """Return the criteria that a run notes the best epoch of: what the dataset's splits allow, the primary one too."""
+def available_criteria(primary: str, has_val: bool, val_bias_known: bool, val_groups: bool = False) -> list[str]:
+    """Return the criteria that a run notes the best epoch of: what the dataset's splits allow, the primary one too.
+
+    Args:
+        primary: By which the run's model is chosen.
+        has_val: Whether there are validation images.
+        val_bias_known: Whether their bias attribute is known.
+        val_groups: Whether groups of them were inferred.
+    """
     return [
         name
         for name, criterion in criteria().items()
         if (criterion.always or name == primary)
-        and (criterion.metric is None or (has_val and (val_bias_known or not criterion.needs_bias)))
+        and (criterion.metric is None or has_val)
+        and (val_bias_known or not criterion.needs_bias)
+        and (val_groups or not criterion.needs_groups)
     ]
 
 
@@ -118,3 +138,29 @@ def check_criterion(primary: str, available: list[str], dataset: str) -> None:
             f"{' with bias labels' if find_criterion(primary).needs_bias else ''}, which {dataset} does not have. "
             f"Possible here: {', '.join(available)}."
         )
+
+
+def smallest_group(store: Store, inferred: Groups | None = None) -> tuple[int, str, int] | None:
+    """Return target, attribute value and number of validation images of the group that has the fewest; it may be none.
+
+    Args:
+        store: The dataset.
+        inferred: Groups that take the attribute's place, if any.
+
+    Returns:
+        The three, of the groups that occur in training or validation; None where those of validation are unknown.
+    """
+    train, val = store.splits["train"], store.splits.get("val")
+    if val is None:
+        return None
+    of_train, of_val, names = train.bias, val.bias, store.bias_names
+    if inferred is not None:
+        of_train, of_val = (None if group is None else group.numpy() for group in (inferred.train, inferred.val))
+        names = inferred.names
+    if of_val is None:
+        return None
+    size = len(store.class_names), len(names)
+    count = group_counts(val.target, of_val, *size)
+    there = count if of_train is None else count + group_counts(train.target, of_train, *size)
+    groups = ((int(y), names[a], int(count[y, a])) for y, a in zip(*there.nonzero(), strict=True))
+    return min(groups, key=lambda group: group[-1])

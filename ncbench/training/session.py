@@ -7,7 +7,6 @@ import datetime
 import hashlib
 import io
 import json
-import statistics
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -17,25 +16,26 @@ import torch
 
 from ncbench.contracts.cards import Supervision
 from ncbench.contracts.errors import DataError, NcbenchError, counted
-from ncbench.contracts.groups import group_counts
+from ncbench.contracts.task import Groups
 from ncbench.data.files import write_atomically
 from ncbench.data.store.open import Store
 from ncbench.discovery import last_words
 from ncbench.discovery.registry import registry
+from ncbench.features.inferred import write_groups
 from ncbench.features.predictions import MOST_PROBABILITIES, Predictions, write_predictions
 from ncbench.features.snapshot import write_snapshot
 from ncbench.records.archive import RESULT_FILE, RunResult, write_result
-from ncbench.records.environment import environment
+from ncbench.records.environment import environment, timing
 from ncbench.records.folder import CHECKPOINTS, LOG_FILE, MODEL_FILE, PREDICTIONS_FILE
 from ncbench.records.record import FEW_IMAGES, Record
 from ncbench.training.checkpoints import newest_epoch
-from ncbench.training.configuration import Configuration, is_frozen, load_metrics
-from ncbench.training.evaluation import Evaluator
+from ncbench.training.configuration import Configuration, is_frozen
+from ncbench.training.evaluation import Evaluator, load_metrics
 from ncbench.training.interrupts import Interrupts
-from ncbench.training.loop import Fitted, Reporter, RunState, fit, memory_format
-from ncbench.training.selection import available_criteria, check_criterion, find_criterion
-from ncbench.training.splits import load_splits
-from ncbench.training.trained import load_trained, make_again, make_configured
+from ncbench.training.loop import Fitted, Reporter, RunState, fit
+from ncbench.training.selection import available_criteria, check_criterion, find_criterion, smallest_group
+from ncbench.training.splits import load_splits, memory_format
+from ncbench.training.trained import groups_of, load_trained, make_again, make_configured
 
 
 class Session:
@@ -51,7 +51,7 @@ class Session:
         base: The finished run that this one builds on; None if it builds on none.
 
     Raises:
-        DataError: The base did not complete, was of other data, or its model is not there any more.
+        DataError: The base did not complete, was of other data, or its model or groups are not there any more.
 
     Attributes:
         state: What the run has to show so far.
@@ -77,9 +77,15 @@ class Session:
         self.prepare_seconds = prepare_seconds
         self.state = RunState()
         self.base = base
-        self.smallest_group = _smallest_group(store)
         self.precision = str(configuration.recipe.autocast(device) or torch.float32).removeprefix("torch.")
         of_base = None if base is None else _describe_base(base, store)
+        self.groups: Groups | None = None
+        groups_from = None
+        if base is not None and configuration.inference is not None:
+            groups_from, self.groups = groups_of(base, store)
+        criterion = find_criterion(configuration.recipe.selection)
+        self.smallest_group = smallest_group(store, self.groups if criterion.needs_groups else None)
+        self.inferred: dict[str, Any] | None = None
         self.known: Mapping[str, Any] = MappingProxyType(
             {
                 "run_id": configuration.run_id,
@@ -93,6 +99,7 @@ class Session:
                     "aligned_bias": None if store.aligned_bias is None else list(store.aligned_bias),
                 },
                 "backbone": configuration.backbone.describe(),
+                "groups_from": groups_from,
                 "base": of_base,
                 "seed": configuration.seed,
                 "recipe": configuration.recipe.as_dict(),
@@ -122,15 +129,15 @@ class Session:
         self._warn_of_small_groups()
         evaluator = Evaluator(store, load_metrics(), max(recipe.batch_size, 256), recipe.autocast(self.device))
         base = None
-        if self.base is not None and configuration.base is not None:
+        if self.base is not None and configuration.base is not None and self.groups is None:
             base = load_trained(configuration.base, store, self.base.folder, self.device)
         mean, std = configuration.manifest.channel_mean, configuration.manifest.channel_std
         # What a frozen backbone made of the images, scaled as it wants them, is taken as it is.
         inputs = recipe.model_copy(update={"input_scaling": "unit"}) if is_frozen(configuration.backbone) else recipe
-        method = make_configured(configuration, store, self.device)
+        method = make_configured(configuration, store, self.device, self.groups)
         fitted = fit(
             method,
-            load_splits(store, inputs, mean, std, self.device, memory_format(method)),
+            load_splits(store, inputs, mean, std, self.device, memory_format(method), self.groups),
             recipe,
             evaluator,
             self.state,
@@ -147,16 +154,18 @@ class Session:
             write_snapshot(fitted.geometry, self.folder)
         if predictions := _predictions(fitted, store):
             write_predictions(predictions, self.folder / PREDICTIONS_FILE)
+        if fitted.groups is not None:
+            self.inferred = write_groups(fitted.groups, store, self.folder)
         return self.end("completed", fitted=fitted)
 
     def _warn_of_small_groups(self) -> None:
-        if self.smallest_group is None or not find_criterion(self.configuration.recipe.selection).needs_bias:
+        if self.smallest_group is None or not find_criterion(self.configuration.recipe.selection).of_groups:
             return
         target, bias, count = self.smallest_group
         if count < FEW_IMAGES:
             self.warn(
                 f"recipe.selection={self.configuration.recipe.selection} goes by groups of few validation images; that "
-                f"of target {self.store.class_names[target]} and bias {self.store.bias_names[bias]} has "
+                f"of target {self.store.class_names[target]} and bias {bias} has "
                 f"{counted(count, 'image')}. Which epoch it chooses is partly chance."
             )
 
@@ -175,6 +184,8 @@ class Session:
             made_with["the features of the frozen backbone"] = self.store.features
         if self.known["base"] is not None:
             made_with[f"the model of {self.known['base']['run_id']}"] = self.known["base"]["model"]
+        if self.known["groups_from"] is not None:
+            made_with["the inferred groups"] = self.known["groups_from"]["digest"]
         return made_with
 
     def log(self, event: str, **content: Any) -> None:
@@ -210,10 +221,11 @@ class Session:
                 },
                 "report": fitted.report if fitted else {},
                 "fitted": fitted.fitted if fitted else [],
+                "inferred": self.inferred,
                 "history": history,
                 "terminal_phase_epoch": _terminal_phase(history),
                 "environment": environment(self.precision, self.device),
-                "timing": _timing(history, self.prepare_seconds, self.device),
+                "timing": timing(history, self.prepare_seconds, self.device),
                 "created": _now(),
             }
         )
@@ -223,7 +235,8 @@ class Session:
         used = self.configuration.labels_used(self.state.reads_val)
         if self.base is not None:
             used = used.joined(Supervision(**self.base.record.method.supervision.model_dump()))
-        return {**self.configuration.method.describe(), "supervision": used.as_dict()}
+        kind = "groups" if self.configuration.infers else "method"
+        return {**self.configuration.method.describe(), "supervision": used.as_dict(), "kind": kind}
 
     def _selected(self, name: str, epoch: int, fitted: Fitted | None) -> dict[str, Any]:
         """Return what the record says of the epoch that a criterion has chosen; of a model fitted on, as it ended."""
@@ -238,7 +251,7 @@ class Session:
             metrics = {split: result.metrics for split, result in fitted.results.items() if split != "train"}
         else:
             metrics = {split: numbers for split, numbers in history[epoch - 1]["metrics"].items() if split != "train"}
-        smallest = self.smallest_group[-1] if criterion.needs_bias and self.smallest_group else None
+        smallest = self.smallest_group[-1] if criterion.of_groups and self.smallest_group else None
         return {"epoch": epoch, "metrics": metrics, "tied": tied, "smallest_group": smallest}
 
 
@@ -263,21 +276,11 @@ class _Logging:
         self.reporter.epoch(entry)
 
 
-def _smallest_group(store: Store) -> tuple[int, int, int] | None:
-    """Return target, bias value and number of validation images of the group that has the fewest; it may have none."""
-    train, val = store.splits["train"], store.splits.get("val")
-    if val is None or val.bias is None:
-        return None
-    size = len(store.class_names), len(store.bias_names)
-    count = group_counts(val.target, val.bias, *size)
-    there = count if train.bias is None else count + group_counts(train.target, train.bias, *size)
-    groups = ((int(y), int(a), int(count[y, a])) for y, a in zip(*there.nonzero(), strict=True))
-    return min(groups, key=lambda group: group[-1])
-
-
 def refuse_unfit_task(configuration: Configuration, store: Store) -> None:
     """Refuse, with a ConfigurationError, a method or a criterion that does not fit the data, before any training."""
     _check_criterion(configuration, store)
+    if configuration.inference is not None:
+        return  # what groups there are is not known yet
     try:
         make_configured(configuration, store, torch.device("cpu"))
     except NcbenchError:
@@ -288,7 +291,8 @@ def refuse_unfit_task(configuration: Configuration, store: Store) -> None:
 
 def _check_criterion(configuration: Configuration, store: Store) -> None:
     val, selection = store.splits.get("val"), configuration.recipe.selection
-    criteria = available_criteria(selection, val is not None, val is not None and val.bias is not None)
+    known = val is not None and val.bias is not None, val is not None and configuration.annotates_val
+    criteria = available_criteria(selection, val is not None, *known)
     check_criterion(selection, criteria, configuration.dataset.spec)
 
 
@@ -358,17 +362,3 @@ def _terminal_phase(history: list[dict[str, Any]]) -> int | None:
         if entry["stage"] == history[-1]["stage"]
     )
     return next((epoch for epoch, accuracy in accuracies if accuracy == 1), None)
-
-
-def _timing(history: list[dict[str, Any]], prepare_seconds: float, device: torch.device) -> dict[str, float]:
-    train = [entry["seconds"].get("train", 0.0) for entry in history]
-    evaluate = [entry["seconds"].get("evaluate", 0.0) for entry in history]
-    timing = {
-        "prepare_seconds": prepare_seconds,
-        "train_seconds": sum(train),
-        "evaluate_seconds": sum(evaluate),
-        "median_epoch_train_seconds": statistics.median(train) if train else 0.0,
-    }
-    if device.type == "cuda":
-        timing["peak_device_bytes"] = float(torch.cuda.max_memory_allocated(device))
-    return timing

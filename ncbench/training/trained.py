@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,16 +15,18 @@ from torch import Tensor
 
 from ncbench.contracts.errors import ConfigurationError, DataError, described
 from ncbench.contracts.method import Backbone, Method
+from ncbench.contracts.task import Groups
 from ncbench.data.files import from_home
 from ncbench.data.loading.loader import Loader
 from ncbench.data.store.open import Store, StoredSplit
 from ncbench.data.store.prepare import prepare
+from ncbench.features.inferred import read_groups
 from ncbench.records.archive import RunResult, load_result
 from ncbench.records.folder import MODEL_FILE
 from ncbench.records.record import given
 from ncbench.training.configuration import Configuration, is_frozen, resolve
-from ncbench.training.loop import make_method, memory_format
-from ncbench.training.splits import task_of
+from ncbench.training.loop import make_method
+from ncbench.training.splits import memory_format, task_of
 
 _BATCH = 256
 
@@ -109,7 +112,15 @@ def load_model(
     method, dataset, backbone = given(record.method), given(record.dataset), given(record.backbone)
     differ = bool(record.dataset.mismatch)
     configuration = resolve(
-        method, dataset, backbone, record.seed, record.settings, record.dataset.synthetic, allow_mismatch=differ
+        method,
+        dataset,
+        backbone,
+        record.seed,
+        record.settings,
+        record.dataset.synthetic,
+        allow_mismatch=differ,
+        groups=record.inference,
+        kind="groups" if record.method.kind == "groups" else "methods",
     )
     store = prepare(
         configuration.dataset.registered.card,
@@ -129,7 +140,10 @@ def load_model(
     if is_frozen(configuration.backbone):
         frozen = configuration.make_backbone(store.splits["train"].input_shape)().to(where).eval()
         store = _of_features(store, frozen.feature_dim)
-    trained = load_trained(configuration, store, result.folder, where)
+    groups = None
+    if configuration.inference is not None:
+        _, groups = groups_of(load_result(result.folder.parent / configuration.inference.run_id), store)
+    trained = load_trained(configuration, store, result.folder, where, groups)
     manifest = configuration.manifest
     scaling = (configuration.recipe.input_scaling, manifest.channel_mean, manifest.channel_std)
     return TrainedModel(result, trained, store.class_names, frozen, scaling, input_shape)
@@ -144,14 +158,18 @@ def _of_features(store: Store, dim: int) -> Store:
     return replace(store, splits=splits, features="")
 
 
-def make_configured(configuration: Configuration, store: Store, device: torch.device) -> Method:
-    """Return a run's method, newly made."""
-    task, chosen = task_of(store, configuration.seed, configuration.supervision), configuration.method
+def make_configured(
+    configuration: Configuration, store: Store, device: torch.device, groups: Groups | None = None
+) -> Method:
+    """Return a run's method, newly made; for inferred groups, if it trains on any."""
+    task, chosen = task_of(store, configuration.seed, configuration.supervision, groups), configuration.method
     make_backbone = configuration.make_backbone(task.input_shape, of_features=store.features is not None)
     return make_method(chosen.factory, chosen.name, chosen.params, task, make_backbone).to(device)
 
 
-def load_trained(configuration: Configuration, store: Store, folder: Path, device: torch.device) -> Method:
+def load_trained(
+    configuration: Configuration, store: Store, folder: Path, device: torch.device, groups: Groups | None = None
+) -> Method:
     """Return the method of a finished run as it was left, in evaluation mode.
 
     Args:
@@ -159,6 +177,7 @@ def load_trained(configuration: Configuration, store: Store, folder: Path, devic
         store: The data it was trained on.
         folder: The run's.
         device: Where the method is wanted.
+        groups: The inferred groups that it was trained on, if there are any.
 
     Raises:
         DataError: The model is not there, or not what the code of today can read.
@@ -166,13 +185,27 @@ def load_trained(configuration: Configuration, store: Store, folder: Path, devic
     path = folder / MODEL_FILE
     try:
         state = torch.load(path, map_location=device, weights_only=True)
-        method = make_configured(configuration, store, device)
+        method = make_configured(configuration, store, device, groups)
         method.load_state_dict(state)
     except (OSError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise DataError(
             f"{path} cannot be read ({described(error):.200}). {make_again(configuration.run_id)}"
         ) from error
     return method.eval()
+
+
+def groups_of(base: RunResult, store: Store) -> tuple[dict[str, Any], Groups]:
+    """Return what the record says of the groups that another run inferred, and the groups.
+
+    Raises:
+        DataError: They are gone, or others than that run's record says.
+    """
+    record, inferred = base.record, base.record.inferred
+    if inferred is None:
+        raise DataError(f"The record of {record.run_id} says nothing of the groups. {make_again(record.run_id)}")
+    images = {name: len(split) for name, split in store.splits.items()}
+    groups = read_groups(base.folder, inferred.digest, images)
+    return {"spec": record.method.spec, "base": record.run_id, **inferred.model_dump()}, groups
 
 
 def make_again(run_id: str) -> str:

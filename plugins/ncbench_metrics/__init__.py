@@ -62,6 +62,13 @@ GROUP: Mapping[str, Measure] = {
     "worst_group_accuracy": _of_counts(
         "worst group", "Accuracy within the group that has the lowest one.", needs_bias=True, shown_in="progress"
     ),
+    "worst_inferred_group_accuracy": _accuracy(
+        "worst inferred group",
+        "Accuracy within the group that has the lowest one, where groups were inferred of validation images.",
+        splits=("val",),
+        needs_groups=True,
+        shown_in="tables",
+    ),
     "aligned_accuracy": _of_counts(
         "aligned",
         "Averaged over the groups whose bias value is the one that goes along with their class in training.",

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
+from torch import Tensor
+
 from ncbench import Evaluation, Metric
 from ncbench.contracts.groups import accuracies, attribute_accuracies
 
@@ -27,4 +30,15 @@ class GroupMetrics(Metric):
         )
         if bias_known:
             found |= attribute_accuracies(evaluation.count, evaluation.correct, evaluation.attributes)
+        if evaluation.inferred is not None and evaluation.split == "val":
+            found["worst_inferred_group_accuracy"] = _worst(evaluation, evaluation.inferred)
         return found
+
+
+def _worst(evaluation: Evaluation, group: Tensor) -> float:
+    """Return the lowest accuracy of the cells (y, inferred group) that have images."""
+    cell = evaluation.target * (int(group.max()) + 1) + group
+    _, place, count = cell.unique(return_inverse=True, return_counts=True)
+    hit = (evaluation.predicted == evaluation.target).double()
+    correct = torch.zeros(len(count), dtype=torch.float64, device=hit.device).index_add_(0, place, hit)
+    return float((correct / count).min())

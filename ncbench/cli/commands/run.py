@@ -10,6 +10,7 @@ import click
 
 from ncbench.cli import options
 from ncbench.cli.terminal import show, tell
+from ncbench.contracts.groups import ATTRIBUTE
 
 if TYPE_CHECKING:
     from ncbench.records.archive import RunResult
@@ -23,6 +24,14 @@ if TYPE_CHECKING:
     "--dataset", default="colored_digits", show_default=True, metavar="SPEC", help="Dataset, NAME[:key=value,...]."
 )
 @click.option("--backbone", metavar="SPEC", help="Backbone; default: the published one, or the dataset's.")
+@click.option(
+    "--groups",
+    default=ATTRIBUTE,
+    show_default=True,
+    metavar="SPEC",
+    help="What the method's groups are of: the bias attribute, or a way to infer them, NAME[:key=value,...].",
+)
+@click.option("--infer-only", is_flag=True, help="Make the run that infers --groups, and no other.")
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Everything random follows from it."
 )
@@ -44,7 +53,7 @@ if TYPE_CHECKING:
 )
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @options.debug
-def run(method: str, dataset: str, settings: tuple[str, ...], quiet: bool, **others: Any) -> int:
+def run(method: str, dataset: str, infer_only: bool, settings: tuple[str, ...], quiet: bool, **others: Any) -> int:
     """Train a method on a dataset and write the record.
 
     A run's folder follows from its configuration and seed. A finished run is not run again: the same command points to
@@ -62,7 +71,7 @@ def run(method: str, dataset: str, settings: tuple[str, ...], quiet: bool, **oth
     with make_reporter(quiet) as reporter:
         try:
             result = run_once(
-                method,
+                None if infer_only else method,
                 dataset,
                 set=parse_settings(list(settings)),
                 reporter=reporter,

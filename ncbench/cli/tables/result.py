@@ -51,7 +51,7 @@ def print_result(result: RunResult) -> None:
     """Print a run's metrics, its worst group, and where the record is."""
     console = text_console()
     record, dataset = result.record, result.record.dataset
-    console.print(f"\n{record.method.spec} on {dataset.spec}, seed {record.seed}: {record.status}", style="bold")
+    console.print(f"\n{record.label} on {dataset.spec}, seed {record.seed}: {record.status}", style="bold")
     if dataset.caveat:
         differences = f" ({name_offenders(dataset.mismatch)})" if dataset.mismatch else ""
         console.print(f"Note: {dataset.caveat}{differences}.")

@@ -134,6 +134,8 @@ def check_against_card(record: Record, catalogue: Catalogue) -> str:
     _check_base(record, method.card)
     stated = Supervision(**record.method.supervision.model_dump())
     allowed = method.card.supervision
+    if record.groups_from is not None:  # no label is read but what the inference has read
+        allowed = Supervision(hierarchy=allowed.hierarchy)
     if _uses_val_bias(record, catalogue):
         allowed = replace(allowed, val="bias")
         if stated.val != "bias":
@@ -154,7 +156,7 @@ def check_against_card(record: Record, catalogue: Catalogue) -> str:
 
 def _check_base(record: Record, card: MethodCard) -> None:
     """Check that a record builds on what its method builds on, and has epochs if that trains."""
-    base = "" if record.base is None else record.base.method.partition(":")[0]
+    base = "" if record.base is None or record.base.kind == "groups" else record.base.method.partition(":")[0]
     if base != card.builds_on:
         ours, theirs = base or "nothing", card.builds_on or "nothing"
         raise RefusedError("base", f"it builds on {ours}, and {card.name!r} on {theirs}")

@@ -61,7 +61,8 @@ def _run(entry: Entry) -> Hashable:
 
 
 def _training(entry: Entry) -> Hashable:
-    return entry.record.method.name, entry.record.dataset.spec, entry.training
+    groups = entry.record.groups_from  # of which two may be the same, as eiil and errors of two classes
+    return entry.record.method.name, groups and groups.spec, entry.record.dataset.spec, entry.training
 
 
 def _subject(entry: Entry) -> Hashable:

@@ -140,7 +140,9 @@ def inspect(data: bytes, catalogue: Catalogue) -> Entry:
             cards = {
                 prefix: card
                 for prefix, base in record.bases.items()
-                for card in catalogue.own("methods", base.method.partition(":")[0])
+                for card in catalogue.own(
+                    "groups" if base.kind == "groups" else "methods", base.method.partition(":")[0]
+                )
             }
             tuned = tuned_on_test(record, method.card if method else None, manifest, cards)
         except RefusedError as error:
@@ -190,6 +192,8 @@ def _exclusion(record: Record, accuracies: Mapping[str, float], catalogue: Catal
         return "dataset.mismatch", plain(f"the data are not the released ones: {'; '.join(record.dataset.mismatch)}")
     if (record.dataset.name, record.dataset.plugin.distribution) == (THEORY, BUILT_IN):
         return "dataset.name", f"{THEORY!r} is a model of the theory, without test images; there is nothing to rank"
+    if record.method.kind == "groups":
+        return "method.kind", f"{record.method.name!r} infers groups, which others train on; it is no method to rank"
     if record.status != "completed":
         return "status", f"the run is {record.status}, not completed"
     for prefix, recipe in {"": record.recipe, **{place: base.recipe for place, base in record.bases.items()}}.items():
@@ -220,7 +224,9 @@ def _configuration(record: Record, data: str) -> str:
     later does not part new seeds from old ones.
     """
     parts = [[part.spec, part.plugin.distribution] for part in (record.method, record.dataset, record.backbone)]
-    bases = [[base.method, base.recipe] for base in record.bases.values()]
+    bases = [
+        [base.method, base.recipe, *(["groups"] if base.kind == "groups" else [])] for base in record.bases.values()
+    ]
     return content_hash(
         canonical([*parts, data, record.dataset.synthetic, record.dataset.mismatch, record.recipe, *bases])
     )

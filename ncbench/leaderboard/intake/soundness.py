@@ -16,6 +16,7 @@ from collections.abc import Mapping, Set
 from typing import Any
 
 from ncbench.contracts.errors import ConfigurationError, NcbenchError
+from ncbench.contracts.groups import AGREEMENT
 from ncbench.contracts.specs import Spec
 from ncbench.leaderboard.intake.catalogue import BUILT_IN
 from ncbench.leaderboard.intake.claim import read_claim
@@ -59,6 +60,7 @@ def check_alone(record: Record, criteria: Mapping[str, Criterion]) -> None:
         _check_epochs(record, recipe)
     _check_history(record, criterion)
     _check_base(record, criteria)
+    _check_groups(record)
     _check_run_id(record, recipe)
 
 
@@ -245,13 +247,38 @@ def _check_base(record: Record, criteria: Mapping[str, Criterion]) -> None:
             continue
         _check_criterion(record, base.recipe, criteria, prefix)
         recipe = _read_recipe(base.recipe, prefix)
-        expected = _run_ids(record, base.method, recipe, str(base.recipe["selection"]), base.base)
+        expected = _run_ids(record, base.kind, base.method, recipe, str(base.recipe["selection"]), base.base)
         if base.run_id not in expected:
             reason = f"it is {base.run_id!r}, but the configuration and the seed give {expected[0]!r}"
             raise RefusedError(f"{prefix}run_id", reason)
 
 
-def _run_ids(record: Record, method: str, recipe: Recipe, selection: str, base: BasePart | None) -> list[str]:
+def _check_groups(record: Record) -> None:
+    """Check what a record says of the groups that it trained on, or inferred: whose they are, how many, how good."""
+    groups, base = record.groups_from, record.base
+    if (groups is None) != (base is None or base.kind != "groups"):
+        raise RefusedError("groups_from", "a run trains on inferred groups where it builds on the run that infers them")
+    if groups is not None and base is not None and (groups.base, groups.spec) != (base.run_id, base.method):
+        raise RefusedError("groups_from.base", f"it is {groups.base!r} of {groups.spec!r}, but the base is another")
+    if record.inferred is not None and record.method.kind != "groups":
+        raise RefusedError("inferred", f"{record.method.name!r} is a method, which infers no groups")
+    found = groups or record.inferred
+    if found is None:
+        return
+    place = "inferred" if groups is None else "groups_from"
+    if not _HASH.fullmatch(found.digest):
+        raise RefusedError(f"{place}.digest", "it is not the SHA-256 of the groups")
+    images = sum(group.count for group in record.groups.get("train", []))
+    if "train" in record.groups and sum(found.sizes) != images:
+        raise RefusedError(f"{place}.sizes", f"they add up to {sum(found.sizes)}, and there are {images} images")
+    for name, number in found.agreement.items():
+        if name not in AGREEMENT or not (-1 if name == "adjusted_rand_index" else 0) <= number <= 1:
+            raise RefusedError(f"{place}.agreement.{name}", "it is no share, and no index from -1 to 1, that is known")
+
+
+def _run_ids(
+    record: Record, kind: str, method: str, recipe: Recipe, selection: str, base: BasePart | None
+) -> list[str]:
     """Return the ids that a run with the dataset, the backbone and the seed of a record may have."""
     return [
         run_id(
@@ -263,6 +290,7 @@ def _run_ids(record: Record, method: str, recipe: Recipe, selection: str, base: 
             synthetic=record.dataset.synthetic,
             allow_mismatch=allow_mismatch,
             base=None if base is None else base.run_id,
+            infers=kind == "groups",
         )
         for allow_mismatch in ((True,) if record.dataset.mismatch else (False, True))
     ]
@@ -270,7 +298,9 @@ def _run_ids(record: Record, method: str, recipe: Recipe, selection: str, base: 
 
 def _check_run_id(record: Record, recipe: Recipe) -> None:
     """Check that the id is what the configuration and the seed give, by the rule of today or the first one."""
-    expected = _run_ids(record, record.method.spec, recipe, str(record.recipe["selection"]), record.base)
+    expected = _run_ids(
+        record, record.method.kind, record.method.spec, recipe, str(record.recipe["selection"]), record.base
+    )
     if record.run_id not in expected and record.run_id != _first_run_id(record):
         raise RefusedError(
             "run_id", f"it is {record.run_id!r}, but the configuration and the seed give {expected[0]!r}"
@@ -343,7 +373,7 @@ def _check_history(record: Record, criterion: Criterion | None) -> None:
         )
     if chosen.tied not in (None, tied):
         raise RefusedError(f"selection.{selection}.tied", f"it is {chosen.tied}, but by the history {tied} epochs are")
-    if chosen.smallest_group is None:
+    if chosen.smallest_group is None or criterion.needs_groups:  # counts are of the attribute, not of inferred groups
         return
     sizes = Counter({(group.target, group.bias): 0 for group in record.groups.get("train", []) if group.count})
     sizes.update({(group.target, group.bias): group.count for group in record.groups.get("val", []) if group.count})

@@ -114,7 +114,7 @@ def _section(section: Section, primary: str, wording: Wording) -> list[str]:
 
 def _method(row: Row) -> str:
     origin = "" if row.method.distribution == "ncbench" else f" ({literal(row.method.distribution)})"
-    return literal(row.method.spec) + origin
+    return literal(row.label) + origin
 
 
 def _left_out(problems: Sequence[Problem]) -> str:

@@ -91,6 +91,7 @@ class Row(Part):
         description="by the primary metric within the section; null below three seeds, or if tuned on test"
     )
     method: Plugin
+    groups: str = Field("", description="spec of what inferred the groups it trains on; empty if nothing did")
     backbone: Plugin
     epochs: int
     recipe: dict[str, JsonValue]
@@ -106,6 +107,11 @@ class Row(Part):
     runs: list[Source]
     reproduced: int = Field(description="seeds that somebody else has rerun, with a number that agrees")
     reruns: list[Rerun]
+
+    @property
+    def label(self) -> str:
+        """The method's spec, with that of what inferred its groups: ``"group_dro+eiil"``."""
+        return f"{self.method.spec}+{self.groups}" if self.groups else self.method.spec
 
 
 class Comparable(Part):

@@ -70,7 +70,7 @@ def overviews(tables: Sequence[DatasetTable], families: Families) -> list[Overvi
         if table.heading != table.dataset.spec:
             continue  # on other data than the first of its spec
         for section in table.sections:
-            if any(row.rank is not None for row in section.rows):
+            if _ranked(section):
                 groups[tuple(getattr(section, name) for name in Comparable.model_fields)].append((table, section))
     return [_overview(groups[key], families) for key in sorted(groups)]
 
@@ -80,7 +80,7 @@ def _overview(members: Sequence[tuple[DatasetTable, Section]], families: Familie
     tables = {table.heading: table for table, _ in members}
     rows = {table.heading: _one_row_a_method(table, section) for table, section in members}
     family = {spec: families[table.dataset.name] for spec, table in tables.items()}
-    ranked = {_identity(row) for _, section in members for row in section.rows if row.rank is not None}
+    ranked = {_identity(row) for _, section in members for row in _ranked(section)}
     methods, datasets = _complete(rows, family)
     blocks = [
         [spec for spec in datasets if family[spec] == name] for name in sorted({family[each] for each in datasets})
@@ -177,7 +177,7 @@ def _one_row_a_method(table: DatasetTable, section: Section) -> dict[Method, Row
     that are not short of the published go first, then more of them. Of a method's rows of that kind: more seeds, then
     fewer parameters named, then the smallest id.
     """
-    ranked = [row for row in section.rows if row.rank is not None]
+    ranked = _ranked(section)
     users = Counter(kind for kind, _ in {(_kind(row), _identity(row)) for row in ranked})
 
     def commonness(kind: Kind) -> tuple[int, bool, int, str]:
@@ -218,6 +218,11 @@ def _complete(tables: Mapping[str, Mapping[Method, Row]], family: Mapping[str, s
     candidates = sorted({tuple(sorted(one & other)) for one in sets for other in sets})
     best = max((datasets for datasets in candidates if len(datasets) > 1 < users(datasets)), key=size, default=())
     return sorted(method for method, datasets in run_on.items() if best and datasets.issuperset(best)), list(best)
+
+
+def _ranked(section: Section) -> list[Row]:
+    """Return the rows of methods that may be compared; the same method on inferred groups is none of its own."""
+    return [row for row in section.rows if row.rank is not None and not row.groups]
 
 
 def _kind(row: Row) -> Kind:

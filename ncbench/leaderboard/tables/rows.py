@@ -69,6 +69,7 @@ def _row(runs: Sequence[Entry], baseline: Sequence[Entry] | None, measures: Sequ
         id=row_id(first),
         rank=None,
         method=_plugin([entry.record.method for entry in runs]),
+        groups="" if first.record.groups_from is None else first.record.groups_from.spec,
         backbone=_plugin([entry.record.backbone for entry in runs]),
         epochs=first.epochs,
         recipe=dict(sorted({**first.record.recipe, **first.record.base_recipes}.items())),
@@ -187,9 +188,9 @@ def _ranked(rows: Sequence[Row], primary: str) -> list[Row]:
 
 def _distinguished(rows: Sequence[Row]) -> list[Row]:
     """Name the settings in which rows that show the same method, backbone and epochs differ."""
-    alike: defaultdict[tuple[str, str, str, int], list[Row]] = defaultdict(list)
+    alike: defaultdict[tuple[str, str, str, str, int], list[Row]] = defaultdict(list)
     for row in rows:
-        alike[row.method.distribution, row.method.spec, row.backbone.spec, row.epochs].append(row)
+        alike[row.method.distribution, row.method.spec, row.groups, row.backbone.spec, row.epochs].append(row)
     settings: dict[str, str] = {}
     for members in alike.values():
         keys = sorted({key for row in members for key in row.recipe})

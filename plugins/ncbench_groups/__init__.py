@@ -1,0 +1,46 @@
+"""The built-in ways to infer groups. This module is a plugin like any other; it imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ncbench import GroupsCard, Supervision, hookimpl
+
+_CARDS = (
+    GroupsCard(
+        name="attribute",
+        summary="The dataset's own bias attribute, the default: nothing is inferred",
+        factory="ncbench_groups.attribute:Attribute",
+        citation="Sagawa, Koh, Hashimoto, Liang. Distributionally Robust Neural Networks for Group Shifts. ICLR 2020.",
+        supervision=Supervision(train="bias"),
+        trains=False,
+    ),
+    GroupsCard(
+        name="errors",
+        summary="What a reference model gets wrong, and the rest: the error set of just train twice",
+        factory="ncbench_groups.errors:Errors",
+        citation="Liu, Haghgoo, Chen, Raghunathan, Koh, Sagawa, Liang, Finn. Just Train Twice: Improving Group "
+        "Robustness without Training Group Information. ICML 2021.",
+        supervision=Supervision(),
+    ),
+    GroupsCard(
+        name="eiil",
+        summary="Two environments between which a reference model is the least invariant",
+        factory="ncbench_groups.eiil:EIIL",
+        citation="Creager, Jacobsen, Zemel. Environment Inference for Invariant Learning. ICML 2021.",
+        supervision=Supervision(),
+    ),
+    GroupsCard(
+        name="clusters",
+        summary="Clusters of each class by k-means of a reference model's features",
+        factory="ncbench_groups.clusters:Clusters",
+        citation="Seo, Lee, Han. Unsupervised Learning of Debiased Representations with Pseudo-Attributes. CVPR 2022.",
+        supervision=Supervision(),
+    ),
+)
+
+
+@hookimpl
+def ncbench_groups() -> Iterable[GroupsCard]:
+    """Return the cards of the built-in ways to infer groups."""
+    return _CARDS
