@@ -13,6 +13,7 @@ import pytest
 
 import ncbench
 from ncbench.contracts import hookspecs
+from ncbench.discovery.registry import registry
 from tests import served
 
 ROOT = Path(__file__).parent.parent
@@ -71,6 +72,17 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
         if not re.match(r"[a-z]+:", target):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_page_on_choosing_has_every_family_with_methods_that_there_are() -> None:
+    page = (ROOT / "docs" / "choosing-a-method.md").read_text()
+    found = [registry().find("methods", name).card for name in registry().names("methods")]
+    for family in {card.family for card in found if card.family not in ("", "baseline")}:
+        assert f"### {family.capitalize()}\n" in page, family
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    family_of = {card.name: card.family for card in found}
+    named = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    assert sorted(named) == sorted(set(named) & set(family_of))
 
 
 @pytest.mark.parametrize("module", ["contracts.parameters"])
