@@ -63,7 +63,9 @@ class MMD(_MatchesFeatures):
 
     These means are too large by up to 7 / n for n images of an environment in the batch, and equal features of all
     images are what takes that away: with a few images each, they collapse. `unbiased=true` leaves k(h, h) out of the
-    first two means (Gretton et al., JMLR 2012, eq. 3), and an environment with a single image out of the pairs.
+    first two means (Gretton et al., JMLR 2012, eq. 3), and an environment with a single image out of the pairs. Either
+    way, features with one distribution in all environments cannot tell classes whose frequency differs between them:
+    where the attribute all but determines the class, a smaller weight is needed.
 
     Supervision: the bias attribute of training images, whose values are the environments.
     """

@@ -31,8 +31,9 @@ class Fishr(ComparesEnvironments):
     environment with a single image in the batch has no variance: its average stays as it is, and it has no part in the
     penalty.
 
-    Defaults and form are those of DomainBed, by the same authors, except that it starts Adam anew with the penalty, and
-    demands every environment in every batch. A search tries its ranges.
+    Defaults and form are those of the published code and DomainBed: |.|^2 is the mean over the classifier's weights, to
+    which this lambda belongs, where the paper writes the sum. DomainBed starts Adam anew with the penalty, and demands
+    every environment in every batch. A search tries its ranges.
 
     Supervision: the bias attribute of training images, whose values are the environments.
     """
@@ -70,7 +71,7 @@ class Fishr(ComparesEnvironments):
             self.variances = torch.where(counts[:, None, None], averages, self.variances)
         corrected = (averages / (1 - self.params.ema)).flatten(1)  # (E, K (d + 1))
         mean = torch.where(counts[:, None], corrected, 0.0).sum(dim=0) / counts.sum().clamp_min(1)
-        return environments.average((corrected - mean).square().sum(dim=1), fewest=2)
+        return environments.average((corrected - mean).square().mean(dim=1), fewest=2)
 
 
 def gradient_variances(features: Tensor, logits: Tensor, target: Tensor, environments: Environments) -> Tensor:
