@@ -14,11 +14,13 @@ from ncbench.discovery.registry import registry
 VARIANTS = (
     *("shortcut_prime:bias=pseudo", "resample:by=class", "fixed_etf:loss=dot_regression", "ldam:deferred=0.5"),
     *("crt:by=group", "tau_norm:tau=1", "dfr:data=train"),
+    *("self_llr:score=loss", "evals:choose=environment"),
 )
 # The whole kit takes these several seconds each; without the slow tests, cards and parameters alone are checked.
 LARGE = {
     *("tiered_imagenet_h", "resnet34", "resnet50", "wide_resnet", "vgg13", "vgg16", "vgg19"),
     *("densenet121", "densenet169", "densenet201", "vit_b_16", "efficientnet_lite0", "timm"),
+    "dispel",  # which chooses among 28 fits
 }
 OF_THE_CARD = {check.__name__ for check in (*CHECKS_OF_CARDS, *CHECKS_OF_PARAMETERS)}
 
@@ -28,13 +30,13 @@ def built_in(kind: str) -> list[str]:
     return sorted(name for name, (registered, *_) in found.items() if registered.plugin.distribution == "ncbench")
 
 
-@pytest.mark.parametrize("name", [*built_in("method"), *VARIANTS])
-def test_methods(name: str) -> None:
-    assert (report := conformance.check(name, "method")).ok, str(report)
-
-
 def whole(kind: str) -> list[Any]:
     return [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in built_in(kind)]
+
+
+@pytest.mark.parametrize("name", [*whole("method"), *VARIANTS])
+def test_methods(name: str) -> None:
+    assert (report := conformance.check(name, "method")).ok, str(report)
 
 
 @pytest.mark.parametrize("name", whole("dataset"))

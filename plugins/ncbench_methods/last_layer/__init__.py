@@ -50,4 +50,65 @@ CARDS = [
         builds_on="erm",
         trains=False,
     ),
+    MethodCard(
+        name="lws",
+        summary="A scale for each class of an erm, learned with every class seen equally often",
+        factory="ncbench_methods.last_layer.lws:LWS",
+        citation=_KANG,
+        supervision=Supervision(),
+        family="last layer",
+        builds_on="erm",
+    ),
+    MethodCard(
+        name="afr",
+        summary="Last layer refitted on held-out training images, weighted by how hard the erm finds them",
+        factory="ncbench_methods.last_layer.afr:AFR",
+        citation="Qiu, Potapczynski, Izmailov, Wilson. Simple and Fast Group Robustness by Automatic Feature "
+        "Reweighting. ICML 2023.",
+        supervision=Supervision(),
+        family="last layer",
+    ),
+    MethodCard(
+        name="self_llr",
+        summary="Last layer finetuned on held-out images on which an early model and the last one disagree (SELF)",
+        factory="ncbench_methods.last_layer.self_llr:SELF",
+        citation="LaBonte, Muthukumar, Kumar. Towards Last-layer Retraining for Group Robustness with Fewer "
+        "Annotations. NeurIPS 2023.",
+        supervision=Supervision(),
+        family="last layer",
+    ),
+    MethodCard(
+        name="dpe",
+        summary="Ensemble of prototype heads on an erm's features, each kept from the directions of those before",
+        factory="ncbench_methods.last_layer.dpe:DPE",
+        citation="To, Wilson, Nguyen, Harmanani, Cooper, Fooladgar, Abolmaesumi, Mousavi, Krishnan. Diverse "
+        "Prototypical Ensembles Improve Robustness to Subpopulation Shift. ICML 2025.",
+        supervision=Supervision(val="bias"),
+        family="last layer",
+        builds_on="erm",
+        trains=False,
+    ),
+    MethodCard(
+        name="dispel",
+        summary="Last layer of an erm fitted on images mixed with images of balanced groups",
+        factory="ncbench_methods.last_layer.dispel:DISPEL",
+        citation="Xue, Payani, Yang, Mirzasoleiman. Eliminating Spurious Correlations from Pre-trained Models via Data "
+        "Mixing. arXiv:2305.14521, version 1, 2023.",
+        supervision=Supervision(val="bias"),
+        family="last layer",
+        builds_on="erm",
+        trains=False,
+    ),
+    MethodCard(
+        name="evals",
+        summary="Last layer of an erm fitted on its easiest and its hardest held-out images",
+        factory="ncbench_methods.last_layer.evals:EVaLS",
+        citation="Ghaznavi, Asadollahzadeh, Hosseini Noohdani, Vafaie Tabar, Hasani, Akbari Alvanagh, Rohban, "
+        "Soleymani Baghshah. Trained Models Tell Us How to Make Them Robust to Spurious Correlation without Group "
+        "Annotation. arXiv:2410.05345, 2024.",
+        supervision=Supervision(val="bias"),
+        family="last layer",
+        builds_on="erm",
+        trains=False,
+    ),
 ]

@@ -10,9 +10,16 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ncbench import ConfigurationError, Parameters, SplitView, Supervision, name_offenders
+from ncbench import Parameters, SplitView, Supervision
 from ncbench_methods.balancing.cells import cell_of
-from ncbench_methods.last_layer.fixed_features import LastLayer, Scaling, balanced_subset, halves
+from ncbench_methods.last_layer.fixed_features import (
+    LastLayer,
+    Scaling,
+    balanced_subset,
+    group_accuracies,
+    halves,
+    refuse_absent_groups,
+)
 from ncbench_methods.last_layer.l1_logistic import fit_l1_logistic
 
 REGULARISATION = (1.0, 0.7, 0.3, 0.1, 0.07, 0.03, 0.01)
@@ -71,13 +78,7 @@ class DFR(LastLayer):
             ConfigurationError: A group has no validation image.
         """
         super().build()
-        absent = (self.task.val_group_counts == 0).nonzero().tolist()
-        if absent:
-            names = [f"{self.task.class_names[target]} with {self.task.bias_names[bias]}" for target, bias in absent]
-            raise ConfigurationError(
-                f"dfr needs validation images of every group, and there are none of {name_offenders(names, 3)}. "
-                f"{self.alternative}"
-            )
+        refuse_absent_groups(self.task, "dfr", self.alternative)
 
     @torch.no_grad()
     def finish(self, train: SplitView, val: SplitView | None) -> None:
@@ -125,7 +126,7 @@ class DFR(LastLayer):
         chosen: tuple[float, Tensor | None] = (REGULARISATION[0], None)
         for (label, factor, class_weight), C in itertools.product(self._class_weights(), REGULARISATION):
             weight, bias = self._fit(features, target, C, class_weight)
-            score = _group_accuracies(choosing @ weight.T + bias, truth, group)
+            score = group_accuracies(choosing @ weight.T + bias, truth, group)
             if best is None or score > best:
                 best, chosen = score, (C, class_weight)
                 self.report.update(C=C, chosen_by_worst_group_accuracy=score[0], chosen_by_group_mean_accuracy=score[1])
@@ -142,12 +143,3 @@ class DFR(LastLayer):
 
     def _fit(self, features: Tensor, target: Tensor, C: float, class_weight: Tensor | None) -> tuple[Tensor, Tensor]:
         return fit_l1_logistic(features, target, self.task.num_classes, C, class_weight)
-
-
-def _group_accuracies(logits: Tensor, target: Tensor, cell: Tensor) -> tuple[float, float]:
-    """Return the worst group's accuracy and the groups' mean, over the groups that have images; 0, 0 without any."""
-    if not len(target):
-        return 0.0, 0.0
-    count, correct = torch.bincount(cell), torch.bincount(cell, weights=(logits.argmax(dim=1) == target).double())
-    accuracy = correct[count > 0] / count[count > 0]
-    return float(accuracy.min()), float(accuracy.mean())

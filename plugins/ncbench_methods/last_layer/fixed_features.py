@@ -9,28 +9,13 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from ncbench import Batch, Method, SplitView, Stage
+from ncbench import Batch, ConfigurationError, Method, SplitView, Stage, Task, name_offenders
 
 _RESOLUTION = torch.finfo(torch.float32).eps
 
 
-class LastLayer(Method):
-    """A method that builds on a finished erm, leaves its backbone as it is, and fits a linear classifier."""
-
-    @classmethod
-    def base(cls, params: Any) -> str:
-        """Return the method whose features are used."""
-        return "erm"
-
-    def stages(self, epochs: int) -> Sequence[Stage]:
-        """Return none: nothing is trained by epochs."""
-        return []
-
-    def train(self, mode: bool = True) -> Self:
-        """Set the mode of everything but the backbone, whose BatchNorm would go on to change in training mode."""
-        super().train(mode)
-        self.backbone.eval()
-        return self
+class FeaturePasses(Method):
+    """A method that passes over the features of a split and sets a linear classifier of them."""
 
     @torch.no_grad()
     def passes(self, view: SplitView, index: Tensor | None = None) -> Iterator[tuple[Tensor, Batch]]:
@@ -60,6 +45,25 @@ class LastLayer(Method):
             self.classifier.bias.copy_(bias)
 
 
+class LastLayer(FeaturePasses):
+    """A method that builds on a finished erm, leaves its backbone as it is, and fits a linear classifier."""
+
+    @classmethod
+    def base(cls, params: Any) -> str:
+        """Return the method whose features are used."""
+        return "erm"
+
+    def stages(self, epochs: int) -> Sequence[Stage]:
+        """Return none: nothing is trained by epochs."""
+        return []
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of everything but the backbone, whose BatchNorm would go on to change in training mode."""
+        super().train(mode)
+        self.backbone.eval()
+        return self
+
+
 def halves(number: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Deal 0..N-1 out at random: ((N + 1) // 2,) int64 to fit on and (N // 2,) int64 to choose by."""
     order = torch.randperm(number, generator=generator)
@@ -76,6 +80,49 @@ def balanced_subset(cell: Tensor, generator: torch.Generator) -> Tensor:
     least = int(torch.bincount(cell)[cell].min())
     shuffled = torch.randperm(len(cell), generator=generator)
     return torch.cat([shuffled[cell[shuffled] == each][:least] for each in cell.unique()])
+
+
+def group_accuracies(logits: Tensor, target: Tensor, cell: Tensor) -> tuple[float, float]:
+    """Return the worst cell's accuracy and the cells' mean, over the cells that have images; 0, 0 without any.
+
+    Args:
+        logits: (N, K).
+        target: (N,) int64.
+        cell: (N,) int64, the cell of each image.
+    """
+    if not len(target):
+        return 0.0, 0.0
+    count, correct = torch.bincount(cell), torch.bincount(cell, weights=(logits.argmax(dim=1) == target).double())
+    accuracy = correct[count > 0] / count[count > 0]
+    return float(accuracy.min()), float(accuracy.mean())
+
+
+def refuse_absent_groups(task: Task, method: str, alternative: str) -> None:
+    """Refuse a task of which a group (target, bias) has no validation image.
+
+    Raises:
+        ConfigurationError: One has none; it is named, and the message ends with `alternative`.
+    """
+    absent = (task.val_group_counts == 0).nonzero().tolist()
+    if absent:
+        names = [f"{task.class_names[target]} with {task.bias_names[bias]}" for target, bias in absent]
+        raise ConfigurationError(
+            f"{method} needs validation images of every group, and there are none of {name_offenders(names, 3)}. "
+            f"{alternative}"
+        )
+
+
+def refuse_missing_val(task: Task, method: str) -> None:
+    """Refuse a task without validation images.
+
+    Raises:
+        ConfigurationError: There are none; the message says what to do.
+    """
+    if not task.has_val:
+        raise ConfigurationError(
+            f"{method} fits the last layer on validation images, and this dataset has none. Hold images out, as in "
+            "colored_digits:val=0.1, or run crt, which needs none."
+        )
 
 
 @dataclass(frozen=True, eq=False)
