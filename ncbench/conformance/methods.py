@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
-from pydantic import TypeAdapter
 from torch import Tensor
 
 from ncbench.conformance import exactness
@@ -25,7 +23,8 @@ from ncbench.conformance.training import RECIPE, build, supervision, train
 from ncbench.contracts.cards import Published, Supervision
 from ncbench.contracts.errors import ConfigurationError
 from ncbench.contracts.method import Stage
-from ncbench.contracts.parameters import Values, draw
+from ncbench.contracts.parameters import draws
+from ncbench.contracts.soundness import sound_search_space
 from ncbench.contracts.specs import Spec
 from ncbench.data.store.open import Store
 from ncbench.training.recipe import Recipe
@@ -45,11 +44,9 @@ def published_settings_are_valid(subject: Subject) -> None:
 
 
 def search_space_is_valid(subject: Subject) -> None:
-    """What a search tries of it are settings that its parameters and the recipe take, each alone and all together."""
-    with saying("its search_space"):
-        space = TypeAdapter(dict[str, Values]).validate_python(subject.factory.search_space)
-    generator = random.Random(0)  # noqa: S311 (no secret)
-    tried = [{key: draw(values, generator) for key, values in space.items()} for _ in range(20)]
+    """What a search tries are settings that its parameters, and the recipe if it trains, take alone and together."""
+    space = sound_search_space(subject.factory)
+    tried = draws(space, trials=20, seed=0)
     for key, values in space.items():
         tried += [{key: value} for value in (values if isinstance(values, tuple) else values.bounds)]
     models = {"method": subject.factory.Parameters, "recipe": Recipe}
@@ -59,6 +56,7 @@ def search_space_is_valid(subject: Subject) -> None:
             for name, value in settings.items():
                 part, _, key = name.partition(".")
                 require(part in models, f"{name!r} is neither 'method.KEY' nor 'recipe.KEY'")
+                require(part == "method" or subject.card.trains, f"{name!r} means nothing to what does not train")
                 given[part][key] = value
             for part, model in models.items():
                 model.build(given[part], owner=f"the {part}")

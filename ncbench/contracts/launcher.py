@@ -31,6 +31,7 @@ class Job:
         devices: How many devices it trains on.
         groups: Spec of the way to infer the groups that the method trains on.
         infers: Whether it only infers groups, for other runs.
+        search: What chose some of its settings, as JSON for the record; empty if they were given by hand.
     """
 
     run_id: str
@@ -45,6 +46,7 @@ class Job:
     devices: int = 1
     groups: str = ATTRIBUTE
     infers: bool = False
+    search: str = ""
 
     def arguments(self, attempt: int = 0) -> list[str]:
         """Return the arguments of ``ncbench run`` that make this run, but for those that all jobs share.
@@ -57,8 +59,9 @@ class Job:
         named += ["--backbone", self.backbone] if self.backbone else []
         settings = [part for key, value in self.settings.items() for part in ("--set", f"{key}={format_scalar(value)}")]
         mismatch = ["--allow-mismatch"] if self.allow_mismatch else []
+        search = ["--search", self.search] if self.search else []
         start = "--force" if self.anew and attempt == 0 else "--resume"
-        return [*named, "--seed", str(self.seed), *settings, *mismatch, "--wait", start]
+        return [*named, "--seed", str(self.seed), *settings, *search, *mismatch, "--wait", start]
 
 
 @dataclass(frozen=True)

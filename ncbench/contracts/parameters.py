@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
+import random
 import typing
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import Annotated, Any, Self
 
 import pydantic
 
 from ncbench.contracts.errors import ConfigurationError, unknown_name
 from ncbench.contracts.specs import Scalar, Spec
-
-if TYPE_CHECKING:
-    import random
 
 
 class Parameters(pydantic.BaseModel):
@@ -147,6 +145,16 @@ Values = Annotated[
 def draw(values: Values, generator: random.Random) -> Scalar:
     """Draw one of the values that a setting may be; whole numbers, names and switches are choices."""
     return values.draw(generator) if isinstance(values, Uniform | LogUniform) else generator.choice(values)
+
+
+def draws(space: Mapping[str, Values], trials: int, seed: int) -> list[dict[str, Scalar]]:
+    """Return the settings of each trial of a random search.
+
+    Every setting is drawn for itself, by its name and the seed: methods that share one try the same values of it, and a
+    longer search begins with the trials of a shorter one.
+    """
+    generators = {key: random.Random(f"{seed}:{key}") for key in sorted(space)}  # noqa: S311 (no secret)
+    return [{key: draw(space[key], generator) for key, generator in generators.items()} for _ in range(trials)]
 
 
 def _type_name(annotation: Any) -> str:

@@ -1,4 +1,4 @@
-"""What a method returns, checked before the runner goes by it: an order, a loss, groups, a report."""
+"""What a method says and returns, checked before anything goes by it: an order, a loss, groups, a report, a space."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from numbers import Real
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from ncbench.contracts.errors import PluginError
 from ncbench.contracts.method import GroupInference, Method
+from ncbench.contracts.parameters import Values
 from ncbench.contracts.task import Batch, Groups, SplitView
 
 
@@ -86,6 +88,20 @@ def sound_groups(method: Method, train: SplitView, val: SplitView | None) -> Gro
     if problem or not isinstance(groups, Groups):
         raise PluginError(f"infer() of {type(method).__name__} {problem}.")
     return groups
+
+
+def sound_search_space(method: type[Method]) -> dict[str, Values]:
+    """Return what a search tries of a method.
+
+    Raises:
+        PluginError: It is no choices or bounds by name.
+    """
+    try:
+        return TypeAdapter(dict[str, Values]).validate_python(getattr(method, "search_space", {}))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"][:1])) or "the whole"
+        raise PluginError(f"search_space of {method.__name__} is not valid: {where}: {first['msg']}.") from error
 
 
 def sound_report(method: Method) -> dict[str, float]:

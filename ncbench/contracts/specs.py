@@ -98,6 +98,23 @@ def format_scalar(value: Scalar) -> str:
     return str(value)
 
 
+def parse_settings(texts: list[str]) -> dict[str, Any]:
+    """Read ``KEY=VALUE`` texts, values as YAML scalars.
+
+    Raises:
+        ConfigurationError: A text has another form, or sets a key that one before it has set.
+    """
+    settings: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigurationError(f"{text!r} is not of the form KEY=VALUE, as in --set recipe.epochs=5.")
+        if key.strip() in settings:
+            raise ConfigurationError(f"{key.strip()!r} is set twice; give it once.")
+        settings[key.strip()] = parse_scalar(value.strip(), where=text)
+    return settings
+
+
 def read_yaml(text: str) -> Any:
     """Read a YAML 1.2 document: plain values, lists and mappings, in which no key is given twice.
 

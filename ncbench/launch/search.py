@@ -1,34 +1,205 @@
-"""Random search: settings that are drawn, the same ones for every method of a block."""
+"""Searches: settings drawn at random for every method alike, of which validation metrics choose one."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator, Mapping
+import contextlib
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, field_validator
 
-from ncbench.contracts.parameters import Values, draw
-from ncbench.contracts.specs import Scalar
+from ncbench.contracts.errors import ConfigurationError, DataError
+from ncbench.contracts.groups import ATTRIBUTE
+from ncbench.contracts.parameters import Values, draws
+from ncbench.contracts.specs import Scalar, format_scalar
 from ncbench.data.files import Part
+from ncbench.data.store.prepare import locate
+from ncbench.launch.member import Member, Pair
+from ncbench.launch.sweep import Sweep
+from ncbench.records.record import MOST_TRIALS, SearchPart
+from ncbench.training.selection import Criterion, find_criterion, refuse_unfit_criterion
 
-MOST_TRIALS = 10_000
+NOT_MADE = "not made"
+
+
+def _none_for_default(space: Any) -> Any:
+    return None if space == "default" else space
 
 
 class Search(Part):
-    """Random search: every method and dataset of the block gets the same number of draws.
+    """Random search: every method, dataset and point of the grid of a block gets the same number of trials.
 
     Args:
-        trials: How many, at most 10,000.
-        seed: Of the draws; those of one block depend on nothing else, so all its methods try the same recipes.
-        space: Setting -> the values it may take, or bounds.
+        trials: How many, at most 1000.
+        seed: Of the draws.
+        space: Setting -> the values it may take, or bounds; None, written ``default``, for each method's own.
+        select: The criterion, ``val_<metric>``.
+        seeds: Of the trials; the one with the best mean is chosen.
     """
 
     trials: int = Field(ge=1, le=MOST_TRIALS)
-    seed: int = 0
-    space: Mapping[str, Values] = Field(min_length=1)
+    seed: int = Field(0, ge=0)
+    space: Annotated[Mapping[str, Values] | None, BeforeValidator(_none_for_default)] = Field(None, min_length=1)
+    select: str
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), min_length=1)
 
-    def draws(self) -> Iterator[dict[str, Scalar]]:
-        """Yield the settings of each trial."""
-        generator = random.Random(self.seed)  # noqa: S311 (no secret)
-        for _ in range(self.trials):
-            yield {key: draw(values, generator) for key, values in sorted(self.space.items())}
+    @field_validator("select")
+    @classmethod
+    def _is_of_validation(cls, name: str) -> str:
+        if find_criterion(name).metric is None:
+            raise ConfigurationError(f"search.select={name} is no metric of the validation split, as val_accuracy is.")
+        return name
+
+    def tuning(
+        self,
+        pair: Pair,
+        settings: Mapping[str, Scalar],
+        point: Mapping[str, Scalar],
+        space: Mapping[str, Values],
+        seeds: Sequence[int],
+    ) -> Tuning:
+        """Return the search of one method on one dataset.
+
+        Args:
+            pair: The two.
+            settings: That all its runs have.
+            point: Those of them that its point of the grid gives.
+            space: What is searched.
+            seeds: Of the runs of the chosen setting.
+        """
+        claim = {
+            "trials": self.trials,
+            "seed": self.seed,
+            "seeds": list(self.seeds),
+            "space": dict(space),
+            "criterion": self.select,
+        }
+        trials = []
+        for drawn in draws(space, self.trials, self.seed):
+            runs = [pair.members(seed, {**settings, **drawn}) for seed in self.seeds]
+            trials.append(Trial(drawn, [*itertools.chain(*runs)], [members[-1].job.run_id for members in runs]))
+
+        def chosen(drawn: Mapping[str, Scalar]) -> list[Member]:
+            search = SearchPart.model_validate({**claim, "chosen": drawn})
+            return [member for seed in seeds for member in pair.members(seed, {**settings, **drawn}, search)]
+
+        return Tuning(pair, point, self.select, trials, chosen, len(seeds))
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One draw.
+
+    Args:
+        drawn: Its settings.
+        members: Its runs, one a seed, and those that they build on.
+        run_ids: Of its own runs.
+    """
+
+    drawn: Mapping[str, Scalar]
+    members: Sequence[Member]
+    run_ids: Sequence[str]
+
+    def __str__(self) -> str:
+        return ", ".join(f"{key.removeprefix('recipe.')}={format_scalar(value)}" for key, value in self.drawn.items())
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """The search of one method on one dataset at one point of the grid.
+
+    What it chooses follows from the records of its trials alone.
+
+    Args:
+        pair: The method and the dataset.
+        point: Its point of the grid.
+        rule: The criterion's name.
+        trials: In the order in which they are drawn.
+        runs: Settings that are chosen -> the runs with them.
+        seeds: How many of these there are.
+    """
+
+    pair: Pair
+    point: Mapping[str, Scalar]
+    rule: str
+    trials: Sequence[Trial]
+    runs: Callable[[Mapping[str, Scalar]], Sequence[Member]]
+    seeds: int
+
+    @property
+    def name(self) -> str:
+        """What tells it from the other searches of its suite."""
+        settings = "".join(f", {key}={format_scalar(value)}" for key, value in self.point.items())
+        groups = "" if self.pair.groups == ATTRIBUTE else f" with groups of {self.pair.groups}"
+        return f"{self.pair.method}{groups} on {self.pair.dataset}{settings}"
+
+    @property
+    def metric(self) -> str:
+        """What is compared, of the validation split."""
+        return str(self._criterion.metric)
+
+    @property
+    def _criterion(self) -> Criterion:
+        return find_criterion(self.rule)
+
+    def refuse_unfit(self, data_root: Path | None) -> None:
+        """Refuse a criterion that the dataset does not allow, before anything is decoded or trained.
+
+        Data that are not there are no matter here: the sweep says what cannot be made without them.
+
+        Raises:
+            ConfigurationError: There is no validation split, or no bias labels; the message says what would work.
+        """
+        configuration = self.trials[0].members[-1].configuration
+        dataset = configuration.dataset
+        with contextlib.suppress(DataError):
+            found = locate(dataset.registered.card, dataset.params, configuration.manifest, data_root=data_root)
+            refuse_unfit_criterion(
+                self.rule, f"search.select={self.rule}", found, dataset.spec, configuration.annotates_val
+            )
+
+    def score(self, trial: Trial, made: Sweep) -> tuple[float, float] | str:
+        """Return how good a trial is and what breaks ties, larger is better; or why it cannot be chosen, in short."""
+        ranks = []
+        for run in (made.runs[run_id] for run_id in trial.run_ids):
+            if run.result is None or run.state != "completed":
+                return run.state if run.state in ("diverged", "failed") else NOT_MADE
+            if "val" in run.result.record.fitted:
+                return "fitted on validation images"
+            rank = self._criterion.rank(0, run.result.record.metrics.get("val", {}))
+            if rank is None:
+                return f"without {self.rule}"
+            ranks.append(rank)
+        return fmean(rank[0] for rank in ranks), fmean(rank[1] for rank in ranks)
+
+    def value(self, trial: Trial, made: Sweep) -> float | str:
+        """Return the mean of the metric over a trial's runs; or why it cannot be chosen, in short."""
+        score = self.score(trial, made)
+        return score if isinstance(score, str) else self._criterion.sign * score[0]
+
+    def chosen(self, made: Sweep) -> Trial | None:
+        """Return the best trial, of equals the first drawn; None if some are still to be made, or none can be chosen.
+
+        Args:
+            made: The trials.
+        """
+        scores = [(self.score(trial, made), trial) for trial in self.trials]
+        able = [(score, trial) for score, trial in scores if not isinstance(score, str)]
+        if not able or any(score == NOT_MADE for score, _ in scores):
+            return None
+        return max(able, key=lambda each: each[0])[1]
+
+    def members(self, made: Sweep) -> Sequence[Member]:
+        """Return the runs of the chosen setting, after those that they build on; none where none is chosen."""
+        trial = self.chosen(made)
+        return [] if trial is None else self.runs(trial.drawn)
+
+
+def in_turns(tunings: Sequence[Tuning]) -> list[Member]:
+    """Return the runs of all trials, the first trial of every search first: cut short, all have made as many."""
+    rounds = itertools.zip_longest(*(tuning.trials for tuning in tunings))
+    return [member for turn in rounds for trial in turn if trial is not None for member in trial.members]

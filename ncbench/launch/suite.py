@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -13,11 +12,13 @@ from pydantic import Field
 
 from ncbench.contracts.errors import ConfigurationError, name_offenders
 from ncbench.contracts.groups import ATTRIBUTE
-from ncbench.contracts.launcher import Job
+from ncbench.contracts.parameters import Values
+from ncbench.contracts.soundness import sound_search_space
 from ncbench.contracts.specs import Scalar, Spec, read_yaml
 from ncbench.data.files import Part, faults
-from ncbench.launch.search import Search
-from ncbench.training.configuration import Configuration, base_settings, resolve
+from ncbench.discovery.registry import registry
+from ncbench.launch.member import Member, Pair
+from ncbench.launch.search import Search, Tuning
 
 
 class Block(Part):
@@ -33,7 +34,7 @@ class Block(Part):
         backbone: Spec; the published one or the dataset's if left out.
         settings: The same for all runs.
         grid: Setting -> the values to try, in all combinations.
-        search: Settings drawn at random, for each point of the grid.
+        search: What chooses further settings, for each method, dataset and point of the grid.
     """
 
     methods: tuple[str, ...] = Field(min_length=1)
@@ -45,20 +46,38 @@ class Block(Part):
     grid: Mapping[str, Annotated[tuple[Scalar, ...], Field(min_length=1)]] = Field(default_factory=dict)
     search: Search | None = None
 
-    def points(self) -> Iterator[dict[str, Scalar]]:
-        """Yield the settings of every point of grid and search."""
-        draws = [{}] if self.search is None else list(self.search.draws())
-        for values in itertools.product(*self.grid.values()):
-            for drawn in draws:
-                yield {**self.settings, **dict(zip(self.grid, values, strict=True)), **drawn}
+    def pairs(self, allow_mismatch: bool) -> list[Pair]:
+        """Return every dataset with every method and every source of groups."""
+        return [
+            Pair(method, dataset, self.backbone, groups, allow_mismatch)
+            for dataset, method, groups in itertools.product(self.datasets, self.methods, self.groups)
+        ]
 
+    def points(self) -> list[dict[str, Scalar]]:
+        """Return the settings of every point of the grid."""
+        return [
+            {**self.settings, **dict(zip(self.grid, values, strict=True))}
+            for values in itertools.product(*self.grid.values())
+        ]
 
-@dataclass(frozen=True)
-class Member:
-    """One run of a suite: what it is, and the job that makes it."""
+    def space(self, pair: Pair, point: Mapping[str, Scalar]) -> Mapping[str, Values]:
+        """Return what is searched of a method: what the search names, or else the method's own space.
 
-    configuration: Configuration
-    job: Job
+        What the suite sets is not searched.
+
+        Raises:
+            ConfigurationError: The suite sets what its search names.
+        """
+        if self.search is None:
+            return {}
+        spec = Spec.parse(pair.method)
+        given = {*point, *(f"method.{key}" for key in spec.parameters)}
+        if self.search.space is None:
+            own = sound_search_space(registry().find("methods", spec.name).load())
+            return {key: values for key, values in own.items() if key not in given}
+        if twice := sorted(given & self.search.space.keys()):
+            raise ConfigurationError(f"{twice[0]!r} is both set for {pair.method} and in the space of its search.")
+        return self.search.space
 
 
 class Suite(Part):
@@ -75,7 +94,9 @@ class Suite(Part):
     runs: tuple[Block, ...] = Field(min_length=1)
 
     def members(self, allow_mismatch: bool = False) -> list[Member]:
-        """Return every run once, seed by seed, so that a sweep cut short has compared all methods; bases come first.
+        """Return every run that no search comes before, once, seed by seed; bases come before what builds on them.
+
+        So a sweep that is cut short has compared all methods.
 
         Args:
             allow_mismatch: As for :func:`ncbench.run`; such runs are others, with ids of their own.
@@ -86,37 +107,19 @@ class Suite(Part):
         """
         found: dict[str, Member] = {}
         for block in self.runs:
-            points = list(block.points())
-            axes = block.seeds, block.datasets, block.methods, block.groups, points
-            for seed, dataset, method, groups, point in itertools.product(*axes):
-                recipe = {key: value for key, value in point.items() if not key.startswith("method.")}
-                parameters = {key.removeprefix("method."): point[key] for key in point.keys() - recipe.keys()}
-                spec = Spec.parse(method)
-                # As given, not canonical: a value that is the parameter's default may stand against a published one.
-                given = str(Spec(spec.name, {**spec.parameters, **parameters}))
-                configuration = resolve(
-                    given,
-                    dataset,
-                    block.backbone,
-                    seed,
-                    recipe,
-                    synthetic=False,
-                    allow_mismatch=allow_mismatch,
-                    groups=groups,
-                )
-                job = Job(
-                    configuration.run_id,
-                    given,
-                    dataset,
-                    block.backbone,
-                    seed,
-                    recipe,
-                    allow_mismatch=allow_mismatch,
-                    groups=groups,
-                )
-                for member in _members(configuration, job):
+            for seed, pair, point in itertools.product(block.seeds, block.pairs(allow_mismatch), block.points()):
+                for member in [] if block.space(pair, point) else pair.members(seed, point):
                     found.setdefault(member.job.run_id, member)
         return sorted(found.values(), key=lambda member: member.job.seed)
+
+    def tunings(self, allow_mismatch: bool = False) -> list[Tuning]:
+        """Return the search of every method that has something to search; arguments and errors of :meth:`members`."""
+        return [
+            block.search.tuning(pair, point, {key: point[key] for key in block.grid}, space, block.seeds)
+            for block in self.runs
+            for pair, point in itertools.product(block.pairs(allow_mismatch), block.points())
+            if block.search is not None and (space := block.space(pair, point))
+        ]
 
 
 def load_suite(path: Path) -> Suite:
@@ -133,20 +136,3 @@ def load_suite(path: Path) -> Suite:
         raise ConfigurationError(f"{path} is not a suite: {name_offenders(faults(error))}.") from error
     except ValueError as error:
         raise ConfigurationError(f"{path} is not valid YAML: {error}.") from error
-
-
-def _members(configuration: Configuration, job: Job) -> list[Member]:
-    """Return a run, after those that it builds on."""
-    chosen, base = configuration.method, configuration.base
-    if base is None:
-        return [Member(configuration, job)]
-    of_base = replace(
-        job,
-        run_id=base.run_id,
-        method=job.groups if base.infers else chosen.factory.base(chosen.params),
-        backbone=configuration.backbone.spec,
-        settings=base_settings(job.settings),
-        groups=ATTRIBUTE,
-        infers=base.infers,
-    )
-    return [*_members(base, of_base), Member(configuration, replace(job, after=(base.run_id,)))]

@@ -15,7 +15,7 @@ from ncbench.contracts.launcher import Ended, Event, Job, Launcher, Started, Wai
 from ncbench.contracts.specs import Scalar, Spec
 from ncbench.data.store.prepare import prepare
 from ncbench.discovery.registry import registry
-from ncbench.launch.suite import Member
+from ncbench.launch.member import Member
 from ncbench.records.archive import RESULT_FILE, RunResult, load_result
 from ncbench.records.folder import writable_folder
 from ncbench.records.record import Status

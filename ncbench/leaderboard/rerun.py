@@ -221,7 +221,16 @@ def _make(
     groups = record.inference
     here = f"{original.path} was made by ncbench {record.environment.get('ncbench')}"
     try:
-        configuration = resolve(method, dataset, backbone, record.seed, settings, synthetic=False, groups=groups)
+        configuration = resolve(
+            method,
+            dataset,
+            backbone,
+            record.seed,
+            settings,
+            synthetic=False,
+            groups=groups,
+            search=record.search,
+        )
     except ConfigurationError as error:
         raise ConfigurationError(f"This run cannot be made here: {error} {here}.") from error
     missing = [
@@ -258,6 +267,7 @@ def _make(
         groups,
         settings,
         output,
+        search=None if record.search is None else record.search.model_dump(mode="json"),
         device=device,
         data_root=data_root,
         resume=not force,

@@ -19,6 +19,8 @@ from ncbench.data.files import from_home, write_atomically
 from ncbench.records.record import Record, first_fault
 
 RESULT_FILE = "result.json"
+TRIALS = "trials"
+"""In a folder of run folders, that of the trials of searches: nothing takes them for results."""
 MAX_BYTES = 16 * 2**20
 """Far above any real record; a file beyond it is refused unread."""
 
@@ -98,7 +100,7 @@ def _run_folders(path: Path) -> list[Path]:
     """The folders in a folder of run folders, by name; anything else as it is."""
     if not path.is_dir() or (path / RESULT_FILE).exists() or not any(path.glob(f"*/{RESULT_FILE}")):
         return [path]
-    return sorted(folder for folder in path.iterdir() if folder.is_dir())
+    return sorted(folder for folder in path.iterdir() if folder.is_dir() and folder.name != TRIALS)
 
 
 def write_result(result: RunResult) -> None:

@@ -19,6 +19,7 @@ def run_id(
     allow_mismatch: bool = False,
     base: str | None = None,
     infers: bool = False,
+    search: Mapping[str, Any] | None = None,
 ) -> str:
     """Return the id of a run.
 
@@ -33,6 +34,8 @@ def run_id(
         allow_mismatch: Whether data that are not what the manifest promises are gone on with.
         base: Id of the run that it builds on, if it builds on one.
         infers: Whether the method is a way to infer groups, which a method may share its name with.
+        search: What its record says of the search that chose its settings, if one did. The same settings given by hand
+            are the same computation, but another claim, and a finished record is never changed.
     """
     identity: dict[str, Any] = {
         "method": method,
@@ -48,6 +51,8 @@ def run_id(
         identity["base"] = base
     if infers:
         identity["infers"] = True
+    if search is not None:
+        identity["search"] = search
     return id_of(identity, method.partition(":")[0], dataset.partition(":")[0], seed)
 
 

@@ -6,6 +6,7 @@ The JSON Schema of :class:`Record` is committed beside this module (``record.sch
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
@@ -19,8 +20,9 @@ from pydantic import (
     model_validator,
 )
 
-from ncbench.contracts.errors import counted
+from ncbench.contracts.errors import ConfigurationError, counted
 from ncbench.contracts.groups import ATTRIBUTE
+from ncbench.contracts.parameters import Values, draws
 from ncbench.contracts.specs import Spec
 from ncbench.data.files import Part
 
@@ -33,6 +35,8 @@ Numbers = dict[Annotated[str, Field(max_length=200)], float]
 Member = TypeVar("Member")
 Members = Annotated[list[Member], FailFast()]
 """A list that is looked through to its first fault: an error for each member costs a thousand times its bytes."""
+MOST_TRIALS = 1000
+"""Of a search: drawing them anew, which tells whether what was chosen is among them, takes no time."""
 FEW_IMAGES = 10  # in a group by which an epoch is chosen
 
 
@@ -146,6 +150,53 @@ class GroupsFromPart(InferredPart):
     base: Name
 
 
+class SearchPart(Part):
+    """The search that chose some of the run's settings by validation metrics of other runs, its trials.
+
+    `trials` settings were drawn from `space` by `seed`, and each was run with `seeds`. `chosen` is what was drawn for
+    the trial that is best by `criterion`.
+    """
+
+    trials: Annotated[int, Field(ge=1, le=MOST_TRIALS)]
+    seed: int = Field(ge=0, lt=2**63, description="of the draws")
+    seeds: list[Count] = Field(min_length=1, max_length=100, description="of the trials' runs")
+    space: dict[Name, Values] = Field(min_length=1, max_length=100)
+    criterion: Name
+    chosen: dict[Name, bool | int | float | str | None] = Field(min_length=1, max_length=100)
+
+    @classmethod
+    def read(cls, given: str | Mapping[str, Any]) -> SearchPart:
+        """Read what a sweep says of a search, as JSON or as what that holds.
+
+        Raises:
+            ConfigurationError: It says something else.
+        """
+        try:
+            return cls.model_validate_json(given) if isinstance(given, str) else cls.model_validate(given)
+        except ValidationError as error:
+            raise ConfigurationError("search: {}: {}.".format(*first_fault(error))) from error
+
+    def __str__(self) -> str:
+        return f"searched: {counted(self.trials, 'trial')} by {self.criterion}"
+
+    def contradiction(
+        self, parameters: Mapping[str, JsonValue], settings: Mapping[str, JsonValue]
+    ) -> tuple[str, str] | None:
+        """Return what of it cannot be, by itself or beside the run that it was chosen for, as field and reason.
+
+        Args:
+            parameters: Of the run's method.
+            settings: As :attr:`Record.settings`.
+        """
+        has = {**{f"method.{key}": value for key, value in parameters.items()}, **settings}
+        for key, value in self.chosen.items():
+            if key not in has or has[key] != value:
+                return f"chosen.{key}", f"it is {value!r}, and the run has {has.get(key)!r}"
+        if self.chosen not in draws(self.space, self.trials, self.seed):
+            return "chosen", f"it is not among the {counted(self.trials, 'trial')} that seed {self.seed} draws of space"
+        return None
+
+
 class Group(Part):
     """One cell (target, bias) of a split; bias is null where the attribute is unknown."""
 
@@ -215,6 +266,7 @@ class Record(BaseModel):
         None, description="the inferred groups that it trained on; null where groups are those of the attribute"
     )
     base: BasePart | None = None
+    search: SearchPart | None = Field(None, description="what chose settings; null where they were given by hand")
     seed: int
     recipe: dict[str, JsonValue]
     primary_metric: Name

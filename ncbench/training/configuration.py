@@ -12,13 +12,14 @@ from ncbench.contracts.errors import ConfigurationError, NcbenchError, PluginErr
 from ncbench.contracts.groups import ATTRIBUTE
 from ncbench.contracts.method import Backbone, GroupInference, Method, refuse_missing_labels
 from ncbench.contracts.parameters import Parameters
-from ncbench.contracts.specs import Spec, parse_scalar
+from ncbench.contracts.specs import Spec
 from ncbench.data.sources.manifest import Manifest, load_manifest
 from ncbench.discovery.registry import Registered, registry, singular
 from ncbench.features.frozen import FrozenFeatures
 from ncbench.records.identity import run_id
+from ncbench.records.record import SearchPart
 from ncbench.training.recipe import Recipe
-from ncbench.training.selection import find_criterion
+from ncbench.training.selection import find_criterion, refuse_unfit_criterion
 
 BASE = "base."
 """What the settings of the run that another one builds on begin with."""
@@ -79,6 +80,7 @@ class Configuration:
         synthetic: Whether the dataset's generated twin is used.
         allow_mismatch: Whether data that are not what the manifest promises are gone on with.
         base: Of the run that this one builds on; None if it builds on none.
+        search: What chose some of the settings; None if they were given by hand.
     """
 
     method: Resolved
@@ -91,6 +93,7 @@ class Configuration:
     synthetic: bool
     allow_mismatch: bool = False
     base: Configuration | None = None
+    search: SearchPart | None = None
 
     @property
     def infers(self) -> bool:
@@ -116,8 +119,13 @@ class Configuration:
         Args:
             reads_val: Whether the method has read anything of the validation images.
         """
-        criterion = find_criterion(self.recipe.selection)
-        by_bias = criterion.uses_bias(reads_val, lambda: self.dataset.factory.val_uses_bias(self.dataset.params.own))
+        rules = [self.recipe.selection, *([] if self.search is None else [self.search.criterion])]
+        by_bias = any(
+            find_criterion(rule).uses_bias(
+                reads_val, lambda: self.dataset.factory.val_uses_bias(self.dataset.params.own)
+            )
+            for rule in rules
+        )
         own = self.supervision if self.inference is None else Supervision(hierarchy=self.supervision.hierarchy)
         return own.joined(Supervision(val="bias")) if by_bias else own
 
@@ -134,7 +142,17 @@ class Configuration:
             allow_mismatch=self.allow_mismatch,
             base=None if self.base is None else self.base.run_id,
             infers=self.infers,
+            search=None if self.search is None else self.search.model_dump(mode="json"),
         )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Its recipe and those of the runs that it builds on, as :attr:`Record.settings`."""
+        of_base = {} if self.base is None else self.base.settings
+        return {
+            **{f"recipe.{key}": value for key, value in self.recipe.as_dict().items()},
+            **{f"{BASE}{key}": value for key, value in of_base.items()},
+        }
 
     def make_backbone(self, input_shape: tuple[int, ...], of_features: bool = False) -> Callable[..., Backbone]:
         """Return what creates fresh backbones for images (C, H, W), or vectors (D,): the run's, or of another spec.
@@ -173,6 +191,7 @@ def resolve(
     groups: str = ATTRIBUTE,
     *,
     kind: Literal["methods", "groups"] = "methods",
+    search: SearchPart | None = None,
 ) -> Configuration:
     """Look up every name and validate every value.
 
@@ -187,6 +206,7 @@ def resolve(
         allow_mismatch: Whether to go on with data that are not what the manifest promises.
         groups: Spec of the way to infer the groups that the method trains on; ``"attribute"`` if none are inferred.
         kind: What `method` names.
+        search: What chose some of these settings; None if they were given by hand.
 
     Raises:
         ConfigurationError: A name, a key or a value is not valid.
@@ -233,7 +253,7 @@ def resolve(
     own = {key: value for key, value in settings.items() if not key.startswith(BASE)}
     recipe_values = {**of_dataset, **(published.recipe if published else {}), **_recipe_settings(own)}
     recipe_values |= _prescribed_by(resolved_backbone, own)
-    return Configuration(
+    configuration = Configuration(
         method=resolved_method,
         dataset=resolved_dataset,
         backbone=resolved_backbone,
@@ -255,7 +275,14 @@ def resolve(
             allow_mismatch,
             kind="groups" if inferred else "methods",
         ),
+        search=search,
     )
+    if search is not None:
+        find_criterion(search.criterion)
+        wrong = search.contradiction(resolved_method.params.as_dict(), configuration.settings)
+        if wrong is not None:
+            raise ConfigurationError("The search that chose these settings contradicts them: {}: {}.".format(*wrong))
+    return configuration
 
 
 def _refuse_groups(method: Resolved, supervision: Supervision, base: str | None, groups: str) -> None:
@@ -326,22 +353,10 @@ def refuse_unfit(configuration: Configuration, dataset: Dataset) -> None:
         DataError: A file that the backbone needs is missing.
     """
     known, has_val = bool(dataset.bias_names), dataset.has_val is not False
+    rule, spec = configuration.recipe.selection, configuration.dataset.spec
     inferred = configuration.inference is not None
-    criterion = find_criterion(configuration.recipe.selection)
-    if criterion.needs_groups and not configuration.annotates_val:
-        raise ConfigurationError(
-            f"recipe.selection={configuration.recipe.selection} needs inferred groups of the validation images, as "
-            "--groups errors:val=true gives them. recipe.selection=last needs none."
-        )
-    if (criterion.metric is not None and not has_val) or (criterion.needs_bias and not known):
-        spec = Spec.parse(configuration.dataset.spec)
-        way = "recipe.selection=last needs none"
-        if "val" in type(dataset).Parameters.model_fields:
-            way += f", and {Spec(spec.name, {**spec.parameters, 'val': 0.1})} holds one out"
-        raise ConfigurationError(
-            f"recipe.selection={configuration.recipe.selection} needs a validation split"
-            f"{' with bias labels' if criterion.needs_bias else ''}, which {spec} does not have. {way}."
-        )
+    last = "recipe.selection=last needs none"
+    refuse_unfit_criterion(rule, f"recipe.selection={rule}", dataset, spec, configuration.annotates_val, otherwise=last)
     refuse_missing_labels(
         configuration.method.factory,
         configuration.method.name,
@@ -381,20 +396,3 @@ def _recipe_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
         if key not in valid:
             raise unknown_name("setting", key, valid)
     return {key.removeprefix("recipe."): value for key, value in settings.items()}
-
-
-def parse_settings(texts: list[str]) -> dict[str, Any]:
-    """Read ``KEY=VALUE`` texts, values as YAML scalars.
-
-    Raises:
-        ConfigurationError: A text has another form, or sets a key that one before it has set.
-    """
-    settings: dict[str, Any] = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise ConfigurationError(f"{text!r} is not of the form KEY=VALUE, as in --set recipe.epochs=5.")
-        if key.strip() in settings:
-            raise ConfigurationError(f"{key.strip()!r} is set twice; give it once.")
-        settings[key.strip()] = parse_scalar(value.strip(), where=text)
-    return settings

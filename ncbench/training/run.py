@@ -31,6 +31,7 @@ from ncbench.records.folder import (
     remove_if_nothing_happened,
     writable_folder,
 )
+from ncbench.records.record import SearchPart
 from ncbench.training.checkpoints import newest_epoch
 from ncbench.training.configuration import Configuration, is_frozen, refuse_unfit, resolve
 from ncbench.training.evaluation import DivergedError
@@ -48,6 +49,7 @@ def run(
     set: Mapping[str, Any] = MappingProxyType({}),  # noqa: A002 (the command line's --set)
     output: str | Path = "runs",
     *,
+    search: str | Mapping[str, Any] | None = None,
     device: str = "auto",
     data_root: str | Path | None = None,
     resume: bool = False,
@@ -76,6 +78,8 @@ def run(
         set: Changes to the recipe, for example ``{"recipe.epochs": 5}``; ``"base.recipe.epochs"`` is that of the run
             that this one builds on.
         output: Folder of the run folders.
+        search: What a search that chose some of these settings says of itself, as ``record.search`` or as JSON; it
+            goes into the record and the run's id.
         device: ``"auto"`` (CUDA if there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...
         data_root: Where datasets lie; before ``$NCBENCH_DATA`` and the platform's cache folder.
         resume: Go on with the run of this id from its newest checkpoint, or start it.
@@ -101,7 +105,8 @@ def run(
     if method is None:
         configuration = resolve(groups, dataset, backbone, seed, set, synthetic, allow_mismatch, kind="groups")
     else:
-        configuration = resolve(method, dataset, backbone, seed, set, synthetic, allow_mismatch, groups)
+        claim = None if search is None else SearchPart.read(search)
+        configuration = resolve(method, dataset, backbone, seed, set, synthetic, allow_mismatch, groups, search=claim)
     if resume and force:
         raise ConfigurationError("--resume goes on with a run and --force discards it; give one of them.")
     runner = _Runner(from_home(output), find_device(device), data_root, checkpoint_seconds, reporter or Silent(), warn)

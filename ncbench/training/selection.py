@@ -11,13 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ncbench.contracts.cards import Measure
+from ncbench.contracts.dataset import Dataset
 from ncbench.contracts.errors import ConfigurationError, unknown_name
 from ncbench.contracts.groups import group_counts
-from ncbench.contracts.task import Groups
-from ncbench.data.store.open import Store
+from ncbench.contracts.specs import Spec
 from ncbench.discovery.registry import registry
+
+if TYPE_CHECKING:  # the leaderboard reads criteria, and imports no torch
+    from ncbench.contracts.task import Groups
+    from ncbench.data.store.open import Store
 
 
 @dataclass(frozen=True)
@@ -103,7 +108,7 @@ def find_criterion(name: str) -> Criterion:
     """
     known = criteria()
     if name not in known:
-        raise unknown_name("criterion of recipe.selection", name, known, "val_ and a name of ncbench list metrics")
+        raise unknown_name("criterion", name, known, "val_ and a name of ncbench list metrics")
     return known[name]
 
 
@@ -124,6 +129,42 @@ def available_criteria(primary: str, has_val: bool, val_bias_known: bool, val_gr
         and (val_bias_known or not criterion.needs_bias)
         and (val_groups or not criterion.needs_groups)
     ]
+
+
+def refuse_unfit_criterion(
+    rule: str, setting: str, dataset: Dataset, spec: str, annotates_val: bool, otherwise: str = ""
+) -> None:
+    """Refuse a criterion that needs a validation split, or labels or groups of it, which are not there.
+
+    Args:
+        rule: The criterion's name.
+        setting: Where it was given, for the message.
+        dataset: Before any of it is read.
+        spec: The dataset's.
+        annotates_val: Whether there are inferred groups of validation images.
+        otherwise: What needs neither, as a sentence without a full stop.
+
+    Raises:
+        ConfigurationError: Something is missing; the message says what would work.
+    """
+    criterion = find_criterion(rule)
+    if criterion.needs_groups and not annotates_val:
+        said = f" {otherwise}." if otherwise else ""
+        raise ConfigurationError(
+            f"{setting} needs inferred groups of the validation images, as --groups errors:val=true gives them.{said}"
+        )
+    unknown = criterion.needs_bias and not dataset.bias_names
+    if not unknown and (criterion.metric is None or dataset.has_val is not False):
+        return
+    ways = [otherwise] if otherwise else []
+    if dataset.has_val is False and "val" in type(dataset).Parameters.model_fields:
+        given = Spec.parse(spec)
+        ways.append(f"{Spec(given.name, {**given.parameters, 'val': 0.1})} holds one out")
+    if unknown:
+        ways.append("val_accuracy needs no bias labels")
+    said = f" {', and '.join(ways)}." if ways else ""
+    labels = " with bias labels" if criterion.needs_bias else ""
+    raise ConfigurationError(f"{setting} needs a validation split{labels}, which {spec} does not have.{said}")
 
 
 def check_criterion(primary: str, available: list[str], dataset: str) -> None:

@@ -101,6 +101,7 @@ class Session:
                 "backbone": configuration.backbone.describe(),
                 "groups_from": groups_from,
                 "base": of_base,
+                "search": None if configuration.search is None else configuration.search.model_dump(mode="json"),
                 "seed": configuration.seed,
                 "recipe": configuration.recipe.as_dict(),
                 "primary_metric": configuration.manifest.primary_metric,

@@ -11,11 +11,14 @@ import yaml
 
 from ncbench import ConfigurationError, Job
 from ncbench.cli.commands.run import run
+from ncbench.contracts.specs import parse_settings
 from ncbench.launch.suite import load_suite
-from ncbench.training.configuration import parse_settings, resolve
+from ncbench.records.record import SearchPart
+from ncbench.training.configuration import resolve
 
 ROOT = Path(__file__).parents[2]
 SUITES = ROOT / "leaderboard" / "suites"
+SEARCH: dict[str, Any] = {"trials": 2, "select": "val_accuracy"}
 
 
 def written(folder: Path, **block: Any) -> Path:
@@ -48,24 +51,82 @@ def test_a_run_named_twice_is_made_once(tmp_path: Path) -> None:
     assert len(load_suite(twice).members()) == 1
 
 
-def test_every_method_of_a_search_gets_the_same_draws(tmp_path: Path) -> None:
+def test_every_method_of_a_search_gets_as_many_trials_and_the_same_recipes(tmp_path: Path) -> None:
     space = {"recipe.lr": {"log_uniform": [1e-4, 1e-1]}, "recipe.weight_decay": {"uniform": [0, 1]}}
     path = written(
         tmp_path,
         methods=["erm", "shortcut_prime"],
-        search={"trials": 6, "seed": 5, "space": space | {"recipe.batch_size": [16, 32]}},
+        datasets=["colored_digits:val=0.1"],
+        search={"trials": 6, "seed": 5, "select": "val_accuracy", "space": space | {"recipe.batch_size": [16, 32]}},
     )
-    drawn: dict[str, list[Any]] = {"erm": [], "shortcut_prime": []}
-    for member in load_suite(path).members():
+    suite = load_suite(path)
+    assert suite.members() == []
+    erm, prime = suite.tunings()
+    assert [trial.drawn for trial in erm.trials] == [trial.drawn for trial in prime.trials]
+    assert len({str(trial) for trial in erm.trials}) == len({trial.run_ids[0] for trial in prime.trials}) == 6
+    for trial in erm.trials:
+        (member,) = trial.members
         recipe = member.configuration.recipe
-        drawn[member.configuration.method.name].append((recipe.lr, recipe.weight_decay, recipe.batch_size))
-    assert drawn["erm"] == drawn["shortcut_prime"]
-    assert len(set(drawn["erm"])) == 6
-    for lr, weight_decay, batch_size in drawn["erm"]:
-        assert 1e-4 <= lr <= 1e-1
-        assert 0 <= weight_decay <= 1
-        assert batch_size in (16, 32)
-    assert [m.job for m in load_suite(path).members()] == [m.job for m in load_suite(path).members()]
+        assert trial.drawn == {
+            "recipe.batch_size": recipe.batch_size, "recipe.lr": recipe.lr, "recipe.weight_decay": recipe.weight_decay,
+        }  # fmt: skip
+        assert 1e-4 <= recipe.lr <= 1e-1
+        assert 0 <= recipe.weight_decay <= 1
+        assert recipe.batch_size in (16, 32)
+    assert [trial.run_ids for trial in load_suite(path).tunings()[0].trials] == [trial.run_ids for trial in erm.trials]
+
+
+def test_a_search_by_default_takes_each_methods_own_space_without_what_the_suite_sets(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        methods=["erm", "focal", "focal:gamma=3", "ncm"],
+        seeds=[0, 1],
+        settings={"recipe.weight_decay": 0.0},
+        grid={"recipe.batch_size": [32, 64]},
+        search={"trials": 4, "space": "default", "select": "val_accuracy", "seeds": [0, 7]},
+    )
+    suite = load_suite(path)
+    searched = {(tuning.pair.method, tuning.point["recipe.batch_size"]): tuning for tuning in suite.tunings()}
+    assert searched.keys() == {(method, size) for method in ("erm", "focal", "focal:gamma=3") for size in (32, 64)}
+    for (method, size), tuning in searched.items():
+        assert [len(trial.run_ids) for trial in tuning.trials] == [2, 2, 2, 2]
+        tried = {"recipe.lr", "method.gamma"} if method == "focal" else {"recipe.lr"}
+        for trial in tuning.trials:
+            assert trial.drawn.keys() == tried
+            for member in trial.members:
+                recipe = member.configuration.recipe
+                assert (recipe.batch_size, recipe.weight_decay) == (size, 0)
+    own = [member for member in suite.members() if member.configuration.method.name == "ncm"]
+    assert [(member.job.seed, member.job.search) for member in own] == [(0, "")] * 2 + [(1, "")] * 2
+
+
+def test_a_setting_that_is_not_searched_keeps_its_published_value(tmp_path: Path) -> None:
+    search = {"trials": 2, "space": {"recipe.lr": {"log_uniform": [1e-4, 1e-2]}}, "select": "val_accuracy"}
+    suite = load_suite(written(tmp_path, methods=["jtt"], datasets=["colored_mnist:val=0.1"], search=search))
+    published = resolve("jtt", "colored_mnist", None, 0, {}, synthetic=False)
+    for trial in suite.tunings()[0].trials:
+        (member,) = trial.members
+        assert member.configuration.method.params == published.method.params
+        changed = {"lr": trial.drawn["recipe.lr"]}
+        assert member.configuration.recipe == published.recipe.model_copy(update=changed)
+
+
+def test_what_is_chosen_is_another_run_than_the_same_settings_by_hand(tmp_path: Path) -> None:
+    search = {"trials": 3, "select": "val_worst_group_accuracy"}
+    suite = load_suite(written(tmp_path, methods=["focal"], datasets=["colored_digits:val=0.1"], search=search))
+    (tuning,) = suite.tunings()
+    for trial in tuning.trials:
+        (chosen,) = tuning.runs(trial.drawn)
+        (by_hand,) = trial.members
+        assert chosen.job.run_id not in trial.run_ids
+        assert chosen.configuration.recipe == by_hand.configuration.recipe
+        assert chosen.configuration.method.spec == by_hand.configuration.method.spec
+        assert (by_hand.configuration.search, by_hand.configuration.labels_used(reads_val=False).val) == (None, "none")
+        assert chosen.configuration.labels_used(reads_val=False).val == "bias"
+        given = run.make_context("run", chosen.job.arguments()).params
+        claim = SearchPart.read(given["search"])
+        assert (claim.chosen, claim.trials, claim.seeds) == (trial.drawn, 3, [0])
+        assert SearchPart.read(claim.model_dump(mode="json")) == claim
 
 
 def test_a_methods_parameter_is_a_setting_too(tmp_path: Path) -> None:
@@ -114,13 +175,29 @@ def test_what_earlier_attempts_of_a_launcher_left_is_not_discarded(anew: bool, s
         ({"seeds": [-1]}, "runs.0.seeds.0"),
         ({"seeds": []}, "runs.0.seeds"),
         ({"colour": "red"}, "runs.0.colour"),
-        ({"search": {"trials": 2, "space": {"recipe.lr": []}}}, "runs.0.search.space.recipe.lr"),
-        ({"search": {"trials": 2, "space": {"recipe.lr": {"log_uniform": [0, 1]}}}}, "greater than 0"),
+        ({"search": {**SEARCH, "space": {"recipe.lr": []}}}, "runs.0.search.space.recipe.lr"),
+        ({"search": {**SEARCH, "space": {"recipe.lr": {"log_uniform": [0, 1]}}}}, "greater than 0"),
+        ({"search": {**SEARCH, "space": {"recipe.lr": {"uniform": [1, 1]}}}}, "1 is not below 1"),
+        ({"search": {**SEARCH, "space": {}}}, "runs.0.search.space"),
+        ({"search": {**SEARCH, "space": {"recipe.lrr": [1]}}}, "Did you mean 'recipe.lr'"),
+        (
+            {"search": {**SEARCH, "space": {"recipe.lr": [1]}}, "grid": {"recipe.lr": [2]}},
+            "'recipe.lr' is both set for",
+        ),
+        ({"search": {"trials": 2}}, "runs.0.search.select is missing"),
+        ({"search": {**SEARCH, "select": "last"}}, "no metric of the validation split"),
+        ({"search": {**SEARCH, "select": "test_accuracy"}}, "Did you mean 'val_accuracy'"),
+        ({"search": {**SEARCH, "seeds": []}}, "runs.0.search.seeds"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, change: dict[str, Any], complaint: str) -> None:
+    def read() -> None:
+        suite = load_suite(written(tmp_path, **change))
+        suite.members()
+        suite.tunings()
+
     with pytest.raises(ConfigurationError) as raised:
-        load_suite(written(tmp_path, **change)).members()
+        read()
     assert complaint in str(raised.value)
     assert "runs: Tuple" not in str(raised.value)  # that none is left follows from what is wrong
     assert "\n" not in str(raised.value)
@@ -140,12 +217,14 @@ def test_the_documented_suite_is_one(tmp_path: Path) -> None:
     (example,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "suites.md").read_text(), re.DOTALL)
     path = tmp_path / "suite.yaml"
     path.write_text(example)
-    assert len(load_suite(path).members()) == 2 * 2 * 3 * 2 + 8
+    suite = load_suite(path)
+    assert len(suite.members()) == 2 * 2 * 3 * 2
+    assert [len(tuning.trials) for tuning in suite.tunings()] == [8]
 
 
 @pytest.mark.parametrize("path", sorted(SUITES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_projects_suites_name_runs_that_exist(path: Path) -> None:
-    assert load_suite(path).members()
+    assert load_suite(path).members() or load_suite(path).tunings()
 
 
 @pytest.mark.parametrize(
@@ -154,7 +233,7 @@ def test_the_projects_suites_name_runs_that_exist(path: Path) -> None:
         ("settings: {recipe.epochs: 1}\n    settings: {recipe.lr: 0.01}", "'settings' is given twice, in line"),
         ("settings: {recipe.epochs: 1, recipe.epochs: 50}", "'recipe.epochs' is given twice"),
         ("seed: [1]", r"runs\.0\.seed is not a key that is known"),
-        ("search: {trials: 100000000, space: {recipe.lr: [1, 2]}}", r"runs\.0\.search\.trials should be less than"),
+        ("search: {trials: 100000000, select: val_accuracy}", r"runs\.0\.search\.trials should be less than"),
     ],
 )
 def test_a_suite_that_says_one_thing_twice_or_too_much_is_refused(tmp_path: Path, text: str, complaint: str) -> None:

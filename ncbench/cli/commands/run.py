@@ -36,6 +36,11 @@ if TYPE_CHECKING:
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Everything random follows from it."
 )
 @click.option("--set", "settings", multiple=True, metavar="recipe.KEY=VALUE", help="Change the recipe; repeatable.")
+@click.option(
+    "--search",
+    metavar="JSON",
+    help="What chose some of these settings, as sweep says it: for the record and the run's id.",
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ...")
 @options.folder_of_runs
 @options.data_root
@@ -65,7 +70,7 @@ def run(method: str, dataset: str, infer_only: bool, settings: tuple[str, ...], 
 
     from ncbench.cli.progress import make_reporter
     from ncbench.cli.tables.result import print_result
-    from ncbench.training.configuration import parse_settings
+    from ncbench.contracts.specs import parse_settings
     from ncbench.training.run import run as run_once
 
     with make_reporter(quiet) as reporter:

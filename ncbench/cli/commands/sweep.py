@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shlex
 import sys
 from pathlib import Path
@@ -14,7 +15,12 @@ from ncbench.cli import options
 from ncbench.cli.terminal import show, tell, text_console
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.table import Table
+
     from ncbench.contracts.launcher import Launcher
+    from ncbench.launch.search import Tuning
     from ncbench.launch.sweep import Sweep
 
 
@@ -33,6 +39,8 @@ if TYPE_CHECKING:
 @options.data_root
 @options.allow_mismatch
 @click.option("--dry-run", is_flag=True, help="Only say which runs are there and which would be made.")
+@click.option("--trials", "only_trials", is_flag=True, help="Only show the trials of searches, by validation metrics.")
+@options.as_json
 @options.debug
 def sweep(
     suite: Path,
@@ -41,52 +49,93 @@ def sweep(
     data_root: Path | None,
     allow_mismatch: bool,
     dry_run: bool,
+    only_trials: bool,
+    as_json: bool,
     **parameters: str | int | None,
 ) -> int:
     """Make the runs of a suite that are missing.
 
     SUITE is a YAML file that names methods, datasets, settings and seeds. Runs that are there already are kept, those
     that were cut off go on, those that failed are made anew. The same command goes on where a sweep was ended.
+
+    Where SUITE searches hyper-parameters, trials are made first, in OUTPUT/trials; validation metrics choose one for
+    each method, whose runs follow.
     """
     from ncbench.cli.tables.sweep import choices, describe, table
-    from ncbench.contracts.errors import name_offenders
+    from ncbench.cli.tables.trials import as_dict, outcome, progress, trials_table
+    from ncbench.contracts.errors import counted, name_offenders
+    from ncbench.launch.search import in_turns
     from ncbench.launch.suite import load_suite
     from ncbench.launch.sweep import Sweep, make_launcher
+    from ncbench.records.archive import TRIALS
     from ncbench.training.interrupts import terminated_as_interrupted
 
+    if as_json and not only_trials:
+        raise click.UsageError("--json goes with --trials.")
     plan = load_suite(suite)
-    state = Sweep.of(plan.members(allow_mismatch), output)
-    tell(f"{plan.title}: {len(state.runs)} runs, {len(state.unfinished)} of them to make.")
+    tunings = plan.tunings(allow_mismatch)
+    for tuning in tunings:
+        tuning.refuse_unfit(data_root)
+    trials = Sweep.of(in_turns(tunings), output / TRIALS)
+    if only_trials:
+        if as_json:
+            click.echo(json.dumps([as_dict(tuning, trials) for tuning in tunings], indent=1))
+        for tuning in [] if as_json else tunings:
+            text_console().print(trials_table(tuning, trials))
+            click.echo(f"{outcome(tuning, trials)}\n")
+        return 0
+
+    def others() -> Sweep:
+        chosen = (member for tuning in tunings for member in tuning.members(trials))
+        members = sorted([*plan.members(allow_mismatch), *chosen], key=lambda member: member.job.seed)
+        return Sweep.of(members, output)
+
+    def open_tunings() -> list[Tuning]:
+        return [tuning for tuning in tunings if tuning.chosen(trials) is None]
+
+    state = others()
+    to_come = sum(tuning.seeds for tuning in open_tunings())
+    number, unfinished = len(state.runs) + to_come, len(state.unfinished) + to_come
+    before = f"; before them {counted(len(trials.runs), 'trial')}, {len(trials.unfinished)} to make" if tunings else ""
+    tell(f"{plan.title}: {number} runs, {unfinished} of them to make{before}.")
     if dry_run:
+        for run in trials.runs.values():
+            click.echo(f"{run.state:<11}  trial: {describe(run.member.job, trials)}")
         for run in state.runs.values():
             click.echo(f"{run.state:<11}  {describe(run.member.job, state)}")
+        for tuning in open_tunings():
+            click.echo(f"{'to come':<11}  {tuning.name}, {counted(tuning.seeds, 'seed')} of what its trials choose")
         return 0
     given = {key: value for key, value in parameters.items() if value is not None}
     try:
         with terminated_as_interrupted():
-            _make(state, make_launcher(launcher, given), data_root)
+            if tunings:
+                _make(trials, make_launcher(launcher, given), data_root, lambda: progress(tunings, trials))
+                state = others()
+            _make(state, make_launcher(launcher, given), data_root, lambda: table(state))
     except KeyboardInterrupt:
         click.echo(err=True)
         tell("Interrupted. Give the same command again to go on.")
         sys.exit(130)
     text_console().print(table(state))
-    for line in choices(state):
+    for line in [*choices(state), *(outcome(tuning, trials) for tuning in tunings)]:
         click.echo(line)
     if any(run.result is not None for run in state.runs.values()):
         show(f"Curves: ncbench plot {shlex.quote(str(output))}, of every run by itself: --each")
     problems: dict[str, list[str]] = {}
-    for run in state.unfinished:
-        problems.setdefault(run.problem, []).append(describe(run.member.job, state))
+    for made in (trials, state):
+        for run in made.unfinished:
+            problems.setdefault(run.problem, []).append(describe(run.member.job, made))
     for problem, jobs in problems.items():
         tell(f"Not made: {name_offenders(jobs)}: {problem}")
-    return 1 if problems else 0
+    return 1 if problems or open_tunings() else 0
 
 
-def _make(state: Sweep, launcher: Launcher, data_root: Path | None) -> None:
+def _make(state: Sweep, launcher: Launcher, data_root: Path | None, shown: Callable[[], Table]) -> None:
     """Make the runs and show how they go: a line for each that starts or is over, or on a terminal a table."""
     from rich.live import Live
 
-    from ncbench.cli.tables.sweep import describe, table
+    from ncbench.cli.tables.sweep import describe
 
     # Closed here, wherever an interrupt hits: the runs must be over before this process is.
     if not sys.stderr.isatty():
@@ -101,8 +150,8 @@ def _make(state: Sweep, launcher: Launcher, data_root: Path | None) -> None:
         return
     console = text_console(stderr=True)
     with (
-        Live(table(state), console=console, transient=True) as live,
+        Live(shown(), console=console, transient=True) as live,
         contextlib.closing(state.make(launcher, data_root, console.print)) as events,
     ):
         for _ in events:
-            live.update(table(state))
+            live.update(shown())

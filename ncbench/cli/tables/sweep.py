@@ -33,7 +33,7 @@ def table(state: Sweep) -> Table:
         metric = next((record.primary_metric for record in records), "")
         shown.add_row(f"{dataset}{caveat}", "", metric, style="bold")
         for configuration, runs in configurations.items():
-            shown.add_row(Padding(configuration, (0, 0, 0, 2)), _made(runs), _primary(runs))
+            shown.add_row(Padding(configuration, (0, 0, 0, 2)), made(runs), _primary(runs))
     return shown
 
 
@@ -57,7 +57,7 @@ def _by_configuration(state: Sweep) -> dict[str, dict[str, list[Run]]]:
     return datasets
 
 
-def _made(runs: Sequence[Run]) -> str:
+def made(runs: Sequence[Run]) -> str:
     """Return how many of some runs are over, and how many are running, wait for others or cannot be made."""
     counts = {
         "running": sum(run.state == "running" for run in runs),
@@ -85,7 +85,7 @@ def _primary(runs: Sequence[Run]) -> str:
 def _settings(job: Job, state: Sweep) -> str:
     """Return what tells a job from others of its method and dataset, but for the seed."""
     settings = [f"{key.removeprefix('recipe.')}={job.settings[key]}" for key in state.varying if key in job.settings]
-    return ", ".join([*([job.backbone] if job.backbone else []), *settings])
+    return ", ".join([*([job.backbone] if job.backbone else []), *settings, *(["searched"] if job.search else [])])
 
 
 def describe(job: Job, state: Sweep) -> str:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from ncbench import Batch, Method, Parameters, Published, SplitView
+from ncbench import Batch, LogUniform, Method, Parameters, Published, SplitView
 from ncbench_methods.balancing.cells import balanced_draws, cell_counts, cell_of
 from ncbench_methods.published_recipes import RESNET50
 
@@ -36,6 +36,8 @@ class GroupDRO(Method):
     enters with l_g = 0. A group without any training image has weight zero throughout: it can neither be improved
     nor be allowed to take weight from the others. Images are drawn with replacement and groups equally often
     (algorithm 1, line 3), N images an epoch; `sample=image` visits each image once instead.
+
+    A search tries step sizes from 0.001 to 0.1, as SubpopBench (Yang et al., ICML 2023) does.
     Supervision: the bias attribute of training images.
     """
 
@@ -44,6 +46,7 @@ class GroupDRO(Method):
     weights: Tensor
     adjustment: Tensor
     alternative = "Use a method that needs none: lff or jtt."
+    search_space: ClassVar = {**Method.search_space, "method.step_size": LogUniform(1e-3, 1e-1)}
     published: ClassVar[Mapping[str, Published]] = {
         "waterbirds": Published(
             source="Sagawa et al. (ICLR 2020), section 3.2 and appendix C.2, strong l2 penalty",

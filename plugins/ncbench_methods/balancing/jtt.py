@@ -41,11 +41,19 @@ class JTT(Method):
     its values were picked among T = 5, 10, 20 and lambda_up = 50, 200 by the test accuracy of short runs: they are
     marked `tuned_on_test`, and rows that keep either of them do not rank.
 
+    A search tries T = 1 to 60, the values of the grids of Idrissi et al. (CLeaR 2022) for celeba and waterbirds and
+    some between them, and lambda_up from 2 to 300, the range of SubpopBench (Yang et al., ICML 2023) in round numbers.
+
     Supervision: none in training.
     """
 
     Parameters = JTTParameters
     visits: Tensor
+    search_space: ClassVar = {
+        **Method.search_space,
+        "method.identify_epochs": (1, 2, 5, 10, 20, 40, 60),
+        "method.upweight": (2, 5, 10, 20, 50, 100, 200, 300),
+    }
     published: ClassVar[Mapping[str, Published]] = {
         "colored_mnist": JTT_ON_COLORED_MNIST,
         "waterbirds": Published(

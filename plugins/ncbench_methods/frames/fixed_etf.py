@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from ncbench import Batch, Method, Parameters
+from ncbench import Batch, LogUniform, Method, Parameters
 from ncbench.geometry import simplex_etf
 from ncbench_methods.feature_norm import FeatureNorm
 
@@ -39,9 +39,12 @@ class FixedETF(Method):
 
     A batch of one image is normalised by BatchNorm's running statistics, having none of its own. `features` are the
     normalised h, the space in which M classifies. Supervision: none.
+
+    A search tries scales from 4 to 64, which is this project's choice.
     """
 
     Parameters = FixedETFParameters
+    search_space: ClassVar = {**Method.search_space, "method.scale": LogUniform(4, 64)}
     etf: Tensor
 
     def build(self) -> None:

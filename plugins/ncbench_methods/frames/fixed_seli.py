@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from ncbench import Batch, ConfigurationError, Method, Parameters
+from ncbench import Batch, ConfigurationError, LogUniform, Method, Parameters
 from ncbench.geometry import seli, vectors_with_gram
 from ncbench_methods.feature_norm import FeatureNorm
 
@@ -31,9 +33,12 @@ class FixedSELI(Method):
     projection to K.
 
     A batch of one image is normalised by BatchNorm's running statistics. Supervision: none.
+
+    A search tries scales from 0.25 to 4, which is this project's choice.
     """
 
     Parameters = FixedSELIParameters
+    search_space: ClassVar = {**Method.search_space, "method.scale": LogUniform(0.25, 4)}
     frame: Tensor
 
     def build(self) -> None:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from ncbench import Batch, ConfigurationError, Method, Parameters, Published, SplitView, Stage, Supervision
+from ncbench import Batch, ConfigurationError, LogUniform, Method, Parameters, Published, SplitView, Stage, Supervision
 from ncbench.geometry import simplex_etf
 from ncbench_methods.generalized_cross_entropy import generalized_cross_entropy
 from ncbench_methods.published_recipes import WANG_COLORED_MNIST, WANG_CORRUPTED_CIFAR10
@@ -53,6 +53,8 @@ class ShortcutPrime(Method):
     and starts from scratch; B = K. If that network also fits the images without the shortcut, b turns into y: train
     it for few epochs.
 
+    A search tries weights lambda from 0.1 to 3, which is this project's choice.
+
     Supervision: the bias attribute of training images; none with `bias=pseudo`.
     """
 
@@ -61,6 +63,7 @@ class ShortcutPrime(Method):
     class_of_bias: Tensor
     pseudo_bias: Tensor
     alternative = "Run shortcut_prime:bias=pseudo, which infers it."
+    search_space: ClassVar = {**Method.search_space, "method.clean_weight": LogUniform(0.1, 3)}
     published: ClassVar[Mapping[str, Published]] = {
         "colored_mnist": Published(
             source="Wang et al. (CVPR 2024), section 5.1 and the published code",

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from ncbench import Batch, Parameters, Published
+from ncbench import Batch, Method, Parameters, Published, Uniform
 from ncbench.geometry import hierarchy_aware_frame
 from ncbench_methods.hierarchy.transformation_head import TransformedFeatures
 
@@ -59,6 +59,7 @@ class HAFrame(TransformedFeatures):
     CIFAR-100, where the backbone starts from random weights, the published code has it so too.
 
     A batch of one image is normalised by BatchNorm's running statistics. `features` are h, K numbers.
+    A search tries gamma from 1 to 5, as the published settings go, and alpha from 0.2 to 0.8.
     Supervision: the class hierarchy.
     """
 
@@ -66,6 +67,11 @@ class HAFrame(TransformedFeatures):
     frame: Tensor
     similarity: Tensor
     alternative = "Use fixed_etf, which needs none."
+    search_space: ClassVar = {
+        **Method.search_space,
+        "method.gamma": Uniform(1, 5),
+        "method.mixing": Uniform(0.2, 0.8),
+    }
     published: ClassVar[Mapping[str, Published]] = {
         "cifar100": Published(
             source=f"{_SOURCE}; its WRN-28-8 has leaky ReLUs",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
@@ -24,9 +26,12 @@ class CBLoss(Method):
     the batch, not over their weights. This is the paper's softmax variant; it also has a sigmoid and a focal one.
 
     A class without training images has weight 0, and the others add to their number. Supervision: none.
+
+    A search tries 1 - beta = 1e-5 to 1e-2, SubpopBench's (Yang et al., ICML 2023) range.
     """
 
     Parameters = CBLossParameters
+    search_space: ClassVar = {**Method.search_space, "method.beta": (0.99, 0.999, 0.9999, 0.99999)}
     class_weight: Tensor
 
     def build(self) -> None:

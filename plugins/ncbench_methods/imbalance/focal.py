@@ -24,7 +24,7 @@ class Focal(Method):
     The paper's problem is binary, with a factor alpha for its foreground class; with K classes that factor would be
     a class weight, which is `cb_loss`. Supervision: none.
 
-    A search tries 0.5 to 5 for gamma, as SubpopBench does.
+    A search tries 0.5 to 5 for gamma, as SubpopBench (Yang et al., ICML 2023) does.
     """
 
     Parameters = FocalParameters

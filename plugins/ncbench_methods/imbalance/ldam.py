@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from ncbench import Batch, Method, Parameters, Stage
+from ncbench import Batch, LogUniform, Method, Parameters, Stage
 from ncbench_methods.imbalance.class_counts import effective_number_weights, positive_counts
 
 DEFERRED = "reweighted"
@@ -48,9 +48,16 @@ class LDAM(Method):
     how fast they turn. A class without training images is taken to have one for its margin. `features` are the
     normalised h.
     Supervision: none.
+
+    A search tries margins from 0.1 to 0.79 and the scales 10 and 30, as SubpopBench (Yang et al., ICML 2023) does.
     """
 
     Parameters = LDAMParameters
+    search_space: ClassVar = {
+        **Method.search_space,
+        "method.max_margin": LogUniform(0.1, 0.79),
+        "method.scale": (10.0, 30.0),
+    }
     margin: Tensor
     class_weight: Tensor
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from ncbench import Batch, Method, Parameters
+from ncbench import Batch, LogUniform, Method, Parameters
 from ncbench_methods.imbalance.class_counts import log_prior
 
 
@@ -24,9 +26,12 @@ class LogitAdjustment(Method):
     paper's loss, not its post-hoc correction of a network trained without it.
 
     A class without training images is taken to have one. Supervision: none.
+
+    A search tries tau from 0.5 to 2, which is this project's choice.
     """
 
     Parameters = LogitAdjustmentParameters
+    search_space: ClassVar = {**Method.search_space, "method.tau": LogUniform(0.5, 2)}
     offset: Tensor
 
     def build(self) -> None:

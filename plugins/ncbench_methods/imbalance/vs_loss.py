@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from ncbench import Batch, Method, Parameters
+from ncbench import Batch, LogUniform, Method, Parameters, Uniform
 from ncbench_methods.imbalance.class_counts import log_prior, positive_counts
 
 
@@ -30,9 +32,16 @@ class VSLoss(Method):
     Predictions use f alone.
 
     A class without training images is taken to have one. Supervision: none.
+
+    A search tries gamma from 0.05 to 0.5 and tau from 0.5 to 2, which is this project's choice.
     """
 
     Parameters = VSLossParameters
+    search_space: ClassVar = {
+        **Method.search_space,
+        "method.gamma": Uniform(0.05, 0.5),
+        "method.tau": LogUniform(0.5, 2),
+    }
     factor: Tensor
     offset: Tensor
 

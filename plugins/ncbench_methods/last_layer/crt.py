@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from ncbench import Batch, Parameters, SplitView, Stage, Supervision
+from ncbench import Batch, Method, Parameters, SplitView, Stage, Supervision
 from ncbench_methods.balancing.cells import By, balanced_draws, cell_of, cell_weights, supervision_by
 from ncbench_methods.last_layer.fixed_features import LastLayer
 
@@ -37,6 +37,7 @@ class CRT(LastLayer):
     """
 
     Parameters = CRTParameters
+    search_space: ClassVar = Method.search_space
     alternative = "Run crt:by=class, which needs none."
     cell_weight: Tensor
 

@@ -58,7 +58,7 @@ class DFR(LastLayer):
 
     The published erm it builds on has, on waterbirds, 100 epochs of SGD with lr and weight decay 1e-3 and batches of
     32; on celeba 50 epochs, weight decay 1e-4, batches of 128, both augmented and from ImageNet weights. Give them as
-    ``base.recipe.KEY``.
+    ``base.recipe.KEY``. A search has nothing to try.
 
     Supervision: the bias attribute of validation images; of training images too with `data=train`.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -47,6 +47,8 @@ class FeaturePasses(Method):
 
 class LastLayer(FeaturePasses):
     """A method that builds on a finished erm, leaves its backbone as it is, and fits a linear classifier."""
+
+    search_space: ClassVar = {}  # nothing is trained by a recipe
 
     @classmethod
     def base(cls, params: Any) -> str:

@@ -26,7 +26,8 @@ class TauNorm(LastLayer):
 
     Frequent classes come to have larger weights; tau = 1 makes all norms 1, and tau = 0 leaves them. Tau is the one of
     0, 0.05, ..., 1 with the best mean of the classes' accuracies on the validation images, the smallest if several
-    are, unless it is given; validation metrics are then of images that it was chosen by. The report says which it is.
+    are, unless it is given; validation metrics are then of images that it was chosen by. The report says which it is. A
+    search has nothing to try.
 
     Supervision: none; the targets of validation images unless tau is given.
     """

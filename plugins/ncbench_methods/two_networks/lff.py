@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from ncbench import Batch, Parameters, Published
+from ncbench import Batch, Method, Parameters, Published, Uniform
 from ncbench_methods.generalized_cross_entropy import generalized_cross_entropy
 from ncbench_methods.two_networks.difficulty import WeighsByDifficulty
 from ncbench_methods.two_networks.networks import make_network
@@ -34,9 +34,12 @@ class LfF(WeighsByDifficulty):
     with pixels that were divided by 255 twice: there, f_B's weights are up to 7e-3 apart after 20 steps.
 
     `forward`, and with it every metric, is f_D. Supervision: none.
+
+    A search tries q from 0.05 to 0.95, as SubpopBench (Yang et al., ICML 2023) does.
     """
 
     Parameters = LfFParameters
+    search_space: ClassVar = {**Method.search_space, "method.q": Uniform(0.05, 0.95)}
     published: ClassVar[Mapping[str, Published]] = {
         "colored_mnist": Published(
             source="Nam et al. (NeurIPS 2020), section 4.1, and the published code's config.py",

@@ -1,0 +1,88 @@
+"""The trials of searches: how they stand, what validation metrics say of each, and which is chosen.
+
+Nothing here looks at a number of the test split.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from rich.table import Column, Table
+
+from ncbench.cli.tables.result import mean_text
+from ncbench.cli.tables.sweep import made
+from ncbench.contracts.errors import counted
+from ncbench.discovery.registry import registry
+from ncbench.launch.search import Trial, Tuning
+from ncbench.launch.sweep import Sweep
+
+
+def progress(tunings: Sequence[Tuning], trials: Sweep) -> Table:
+    """Return how many trials of each search are made."""
+    shown = _table("", "trials")
+    for tuning in tunings:
+        shown.add_row(tuning.name, made([trials.runs[run_id] for trial in tuning.trials for run_id in trial.run_ids]))
+    return shown
+
+
+def trials_table(tuning: Tuning, trials: Sweep) -> Table:
+    """Return every trial of a search: the best first, then those that cannot be chosen, in the order of the draws."""
+    scores = [tuning.score(trial, trials) for trial in tuning.trials]
+    able = {number: score for number, score in enumerate(scores) if not isinstance(score, str)}
+    best_first = sorted(able, key=able.__getitem__, reverse=True)  # equals stay in the order of the draws
+    chosen = tuning.chosen(trials)
+    shown = _table("trial", tuning.name, tuning.rule, "")
+    for number in [*best_first, *(number for number in range(len(scores)) if number not in able)]:
+        trial = tuning.trials[number]
+        mark = "chosen" if trial is chosen else ""
+        shown.add_row(str(number + 1), str(trial), _text(tuning, trial, trials), mark)
+    return shown
+
+
+def as_dict(tuning: Tuning, trials: Sweep) -> dict[str, Any]:
+    """Return the same as plain values, in the order of the draws: of a trial its mean, or else what it lacks."""
+    chosen = tuning.chosen(trials)
+    values = [tuning.value(trial, trials) for trial in tuning.trials]
+    return {
+        "method": tuning.pair.method,
+        "dataset": tuning.pair.dataset,
+        "settings": dict(tuning.point),
+        "criterion": tuning.rule,
+        "trials": [
+            {
+                "settings": dict(trial.drawn),
+                "runs": list(trial.run_ids),
+                "value": None if isinstance(value, str) else value,
+                "lacking": value if isinstance(value, str) else None,
+                "chosen": trial is chosen,
+            }
+            for trial, value in zip(tuning.trials, values, strict=True)
+        ],
+    }
+
+
+def outcome(tuning: Tuning, trials: Sweep) -> str:
+    """Return in one line what a search has chosen and by what, or why nothing."""
+    chosen, number = tuning.chosen(trials), len(tuning.trials)
+    if chosen is None:
+        values = (tuning.value(trial, trials) for trial in tuning.trials)
+        lacking = Counter(value for value in values if isinstance(value, str))
+        reasons = ", ".join(f"{count} {reason}" for reason, count in lacking.items())
+        return f"Nothing is chosen for {tuning.name}: of {counted(number, 'trial')} {reasons}."
+    position = 1 + [trial is chosen for trial in tuning.trials].index(True)
+    by = f"{tuning.rule} {_text(tuning, chosen, trials)}, trial {position} of {number}"
+    best = tuning.value(chosen, trials)
+    tied = sum(tuning.value(trial, trials) == best for trial in tuning.trials)
+    return f"Chosen for {tuning.name}: {chosen} ({by}{f', {tied} tied' if tied > 1 else ''})"
+
+
+def _table(*headings: str) -> Table:
+    columns = [Column(heading, overflow="fold") for heading in headings]
+    return Table(*columns, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+
+
+def _text(tuning: Tuning, trial: Trial, trials: Sweep) -> str:
+    value = tuning.value(trial, trials)
+    return value if isinstance(value, str) else mean_text(registry().measures()[tuning.metric], [value])
