@@ -31,6 +31,14 @@ _CARDS = (
         supervision=Supervision(),
     ),
     GroupsCard(
+        name="predictions",
+        summary="The classes that a reference model takes the images for: the groups of correct-n-contrast",
+        factory="ncbench_groups.predictions:Predictions",
+        citation="Zhang, Sohoni, Zhang, Finn, Re. Correct-N-Contrast: A Contrastive Approach for Improving Robustness "
+        "to Spurious Correlations. ICML 2022. https://arxiv.org/abs/2203.01517",
+        supervision=Supervision(),
+    ),
+    GroupsCard(
         name="clusters",
         summary="Clusters of each class by k-means of a reference model's features",
         factory="ncbench_groups.clusters:Clusters",

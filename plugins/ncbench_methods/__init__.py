@@ -8,6 +8,7 @@ from ncbench import MethodCard, Supervision, hookimpl
 from ncbench_methods import (
     augmentation,
     balancing,
+    contrastive,
     frames,
     hierarchy,
     imbalance,
@@ -36,6 +37,7 @@ def ncbench_methods() -> Iterable[MethodCard]:
         invariance,
         two_networks,
         last_layer,
+        contrastive,
         augmentation,
         hierarchy,
     )

@@ -126,12 +126,13 @@ def test_its_loss_keeps_float32_state_under_autocast(name, toy, build):
 # What the literature says of them, a line a family; the others use nothing but the target.
 USES = {
     Supervision(train="bias"): {
-        *("group_dro", "reweight", "sqrt_reweight", "resample", "subsample", "pde"),
+        *("group_dro", "reweight", "sqrt_reweight", "resample", "subsample", "pde", "bpa"),
         *("bias_balance", "learned_mixin"),
         *("shortcut_prime",),
         *("irm", "vrex", "mmd", "coral", "domain_independent"),
         *("dann", "pgi", "fishr", "end", "badd", "flac"),
         *("crt",),
+        *("cnc",),
         *("lisa",),
     },
     Supervision(train="bias", val="bias"): {"dfr"},

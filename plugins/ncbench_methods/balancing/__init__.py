@@ -72,6 +72,15 @@ CARDS = [
         family="balancing",
     ),
     MethodCard(
+        name="bpa",
+        summary="Groups weigh by how rare they are and by their mean loss, with a running mean for each image",
+        factory="ncbench_methods.balancing.bpa:BPA",
+        citation="Seo, Lee, Han. Unsupervised Learning of Debiased Representations with Pseudo-Attributes. CVPR 2022. "
+        "https://arxiv.org/abs/2108.02943",
+        supervision=Supervision(train="bias"),
+        family="balancing",
+    ),
+    MethodCard(
         name="cvar_dro",
         summary="Minimises the mean of the largest losses of each batch (conditional value at risk)",
         factory="ncbench_methods.balancing.dro:CVaRDRO",
