@@ -39,8 +39,12 @@ def go_on_supervised() -> None:
     Without fork and what Linux alone has for it, return in this process. So too where torch is loaded or other threads
     run, as in a test or a notebook, since a fork would leave their locks locked.
     """
-    if sys.platform != "linux" or "torch" in sys.modules or threading.active_count() > 1:
-        return
+    if sys.platform == "linux" and "torch" not in sys.modules and threading.active_count() == 1:
+        fork_supervised()
+
+
+def fork_supervised() -> None:
+    """As :func:`go_on_supervised`, on Linux, where nothing that is loaded has started a thread."""
     # A daemon may have left it ignored. No child would be heard of then, and the codes of the child's own be lost.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     descriptor, parent = os.memfd_create("ncbench"), os.getpid()
@@ -50,11 +54,16 @@ def go_on_supervised() -> None:
     if child:
         _end_as(_wait(child, hearing), last_words.read(descriptor), mask)
     signal.set_wakeup_fd(heard, warn_on_full_buffer=False)
+    end_with_parent(parent)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    last_words.keep_in(descriptor)
+
+
+def end_with_parent(parent: int) -> None:
+    """Have this process killed when the one of this number, which has just forked it, ends."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it was killed before it could be heard
         os.kill(os.getpid(), signal.SIGKILL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    last_words.keep_in(descriptor)
 
 
 def leave() -> None:

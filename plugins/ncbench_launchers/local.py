@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
+import signal
 import sys
-import threading
 import time
-from collections import deque
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,38 +15,12 @@ import torch
 
 from ncbench import Ended, Job, JobQueue, Launcher, Started, Waiting, find_device, free_memory
 from ncbench.contracts.launcher import Event
+from ncbench_launchers.processes import Forked, New, Place
 
-POLL_SECONDS = 0.1
+KIND = Forked if sys.platform == "linux" else New
+POLL_SECONDS = 0.02
 GRACE_SECONDS = 60  # in which an interrupted run writes its record
 BYTES_A_RUN = 2 * 2**30  # what a process with torch and a small dataset takes, with room
-
-
-@dataclass
-class _Process:
-    job: Job
-    slot: int
-    process: subprocess.Popen[bytes]
-
-    def __post_init__(self) -> None:
-        self._last_line = deque[bytes](maxlen=1)
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stderr is not None
-        with self.process.stderr as errors:
-            self._last_line.extend(line for line in errors if line.strip())
-
-    def ended(self) -> Ended:
-        self.forget()
-        line = b"".join(self._last_line).decode(errors="replace").strip()
-        return Ended(self.job, self.process.returncode, line)
-
-    def forget(self) -> None:
-        """Let go of what was kept for a process that is over."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self._reader.join(1)  # it may have left a process behind that could still write
 
 
 class Local(Launcher):
@@ -75,56 +46,46 @@ class Local(Launcher):
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         workers = max(1, min(self.params.workers or self._fitting(cores), len(jobs)))
         environment = {"OMP_NUM_THREADS": str(max(1, cores // workers)), **os.environ}
-        queue, running = JobQueue(jobs), list[_Process]()
+        places = [KIND(self.devices[slot % len(self.devices)], environment) for slot in range(workers)]
+        queue, running, told = JobQueue(jobs), dict[Place, Job](), set[Place]()
         yield from (Waiting(job, "runs that others build on come first") for job in queue.blocked())
         try:
             while queue or running:
-                while len(running) < workers and (job := queue.next()):
-                    slot = min(set(range(workers)) - {other.slot for other in running})
-                    device = self.devices[slot % len(self.devices)]
-                    process = self._start(job, slot, device, arguments, environment)
-                    running.append(process)
-                    yield Started(job, f"process {process.process.pid} on {device}")
+                for place in places:
+                    if place not in running and (job := queue.next()):
+                        place.start([*job.arguments(), *arguments, "--device", place.device, "--quiet"])
+                        running[place] = job
                 time.sleep(POLL_SECONDS)
-                for process in [process for process in running if process.process.poll() is not None]:
-                    running.remove(process)
-                    yield from queue.ended(process.ended())
+                for place, job in list(running.items()):
+                    end = place.ended()
+                    if place.process is not None and place not in told:
+                        told.add(place)
+                        yield Started(job, f"process {place.process} on {place.device}")
+                    if end is not None:
+                        del running[place]
+                        told.discard(place)
+                        yield from queue.ended(Ended(job, *end))
         finally:
-            _interrupt(running)
+            _interrupt(list(running), places)
 
     def _fitting(self, cores: int) -> int:
         if self.devices[0].startswith("cuda"):
             return len(self.devices)
         return min(cores, free_memory(torch.device("cpu")) // BYTES_A_RUN)
 
-    def _start(
-        self, job: Job, slot: int, device: str, arguments: Sequence[str], environment: dict[str, str]
-    ) -> _Process:
-        # -P: a folder the user happens to stand in must not shadow an import.
-        command = [sys.executable, "-P", "-m", "ncbench", "run", *job.arguments(), *arguments]
-        # In a session of its own a run does not hear the terminal's Ctrl-C, which would reach it a second time from us.
-        process = subprocess.Popen(  # noqa: S603 (our own command, no shell)
-            [*command, "--device", device, "--quiet"],
-            stdin=subprocess.PIPE,  # nothing is written to it: it ends when this process does, even by a kill -9
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            env={**environment, "NCBENCH_LIFELINE": "1"},
-            start_new_session=True,
-        )
-        return _Process(job, slot, process)
 
-
-def _interrupt(running: Sequence[_Process]) -> None:
+def _interrupt(running: list[Place], places: Sequence[Place]) -> None:
     """End runs so that they can be resumed, and wait until they are gone."""
-    for process in running:
-        process.process.terminate()
     deadline = time.monotonic() + GRACE_SECONDS
     try:
-        for process in running:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.process.wait(max(0.0, deadline - time.monotonic()))
+        for place in running:
+            if place.process is not None and place.ended() is None:
+                with contextlib.suppress(ProcessLookupError):  # it has ended just now
+                    os.kill(place.process, signal.SIGTERM)
+        while any(place.process is not None and place.ended() is None for place in running):
+            if time.monotonic() > deadline:
+                break
+            time.sleep(POLL_SECONDS)
     finally:  # also when a second Ctrl-C ends the waiting: no run outlives the sweep
-        for process in running:
-            process.process.kill()
-            process.process.wait()
-            process.forget()
+        for place in places:
+            place.close()
