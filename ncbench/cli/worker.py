@@ -28,7 +28,8 @@ from typing import BinaryIO
 from ncbench.cli import main as command_line
 from ncbench.cli import supervisor
 from ncbench.cli.commands.run import run
-from ncbench.training.configuration import parse_settings, resolve
+from ncbench.contracts.specs import parse_settings
+from ncbench.training.configuration import resolve
 from ncbench.training.evaluation import load_metrics
 from ncbench.training.interrupts import TERMINATING
 
