@@ -127,7 +127,7 @@ def test_its_loss_keeps_float32_state_under_autocast(name, toy, build):
 USES = {
     Supervision(train="bias"): {
         *("group_dro", "reweight", "sqrt_reweight", "resample", "subsample", "pde", "bpa"),
-        *("bias_balance", "learned_mixin"),
+        *("bias_balance", "learned_mixin", "rubi"),
         *("shortcut_prime",),
         *("irm", "vrex", "mmd", "coral", "domain_independent"),
         *("dann", "pgi", "fishr", "end", "badd", "flac"),

@@ -74,4 +74,13 @@ CARDS = [
         supervision=Supervision(train="bias"),
         family="imbalance",
     ),
+    MethodCard(
+        name="rubi",
+        summary="Logits masked, while training, by what the attribute alone says of the class",
+        factory="ncbench_methods.imbalance.rubi:RUBi",
+        citation="Cadene, Dancette, Ben-younes, Cord, Parikh. RUBi: Reducing Unimodal Biases for Visual Question "
+        "Answering. NeurIPS 2019. https://arxiv.org/abs/1906.10169",
+        supervision=Supervision(train="bias"),
+        family="imbalance",
+    ),
 ]

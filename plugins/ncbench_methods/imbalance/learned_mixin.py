@@ -25,7 +25,8 @@ class LearnedMixin(Method):
     group without training images is taken to have one. g = softplus(v.h + c) says for each image how much of it is
     added, and its gradient reaches the features. Where g vanishes this is erm, which the entropy penalty (the paper's
     +H) counters: it keeps what is added from becoming uniform. `penalty=0` is without it. With g = 1 the first term is
-    `bias_balance`. Predictions use z alone.
+    `bias_balance`. Predictions use z alone. As g may grow until the prior explains all images that follow the
+    attribute, z then learns from the others alone: slowly, where these are few.
 
     The default of w is the published code's on MNLI; on its other data it is from 0.005 to 2, which a search tries.
 
