@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from ncbench.contracts.metric import Evaluation as Evaluation
     from ncbench.contracts.metric import FeatureStream as FeatureStream
     from ncbench.contracts.metric import Metric as Metric
+    from ncbench.contracts.parameters import LocalPath as LocalPath
     from ncbench.contracts.parameters import LogUniform as LogUniform
     from ncbench.contracts.parameters import Parameters as Parameters
     from ncbench.contracts.parameters import Uniform as Uniform
@@ -60,6 +61,10 @@ if TYPE_CHECKING:
     from ncbench.contracts.task import Task as Task
     from ncbench.data.loading.memory import free_memory as free_memory
     from ncbench.data.sources.roots import cache_folder as cache_folder
+    from ncbench.data.tables import codes_of as codes_of
+    from ncbench.data.tables import labels_of as labels_of
+    from ncbench.data.tables import names_of as names_of
+    from ncbench.data.tables import read_table as read_table
     from ncbench.records.archive import load_result as load_result
     from ncbench.training.predictions import evaluate as evaluate
     from ncbench.training.run import find_device as find_device
@@ -85,6 +90,7 @@ _HOME = {
     "Launcher": "contracts.launcher",
     "LauncherCard": "contracts.cards",
     "LogUniform": "contracts.parameters",
+    "LocalPath": "contracts.parameters",
     "Measure": "contracts.cards",
     "Method": "contracts.method",
     "MethodCard": "contracts.cards",
@@ -115,6 +121,10 @@ _HOME = {
     "load_result": "records.archive",
     "name_offenders": "contracts.errors",
     "require_bias_labels": "contracts.method",
+    "read_table": "data.tables",
+    "labels_of": "data.tables",
+    "names_of": "data.tables",
+    "codes_of": "data.tables",
     "run": "training.run",
     "unknown_name": "contracts.errors",
 }

@@ -246,6 +246,11 @@ class Dataset:
         return None
 
     @classmethod
+    def place(cls, params: Any) -> Path | None:
+        """Return the folder of the sources where the parameters name one of the user's own; None below a data root."""
+        return None
+
+    @classmethod
     def val_uses_bias(cls, params: Any) -> bool:
         """Whether the bias attribute decided, with these parameters, which images the validation split has.
 

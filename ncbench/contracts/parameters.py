@@ -2,17 +2,52 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import os
 import random
 import typing
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Self
 
 import pydantic
 
-from ncbench.contracts.errors import ConfigurationError, unknown_name
+from ncbench.contracts.errors import ConfigurationError, DataError, unknown_name
 from ncbench.contracts.specs import Scalar, Spec
+
+
+def _content(path: str) -> str:
+    """Return what stands for a path where it would mean nothing to anybody else: a digest of what lies there.
+
+    Of a folder it is made of the names and sizes of all files, which says enough of what is meant.
+
+    Raises:
+        DataError: Nothing lies there, or it cannot be read.
+    """
+    if not path or path.startswith(_DIGEST):
+        return path
+    digest, place = hashlib.sha256(), Path(path).expanduser()
+    try:
+        if place.is_dir():
+            for folder, folders, files in os.walk(place):
+                folders.sort()
+                for name in sorted(files):
+                    file = Path(folder, name)
+                    digest.update(os.fsencode(f"{file.relative_to(place)} {file.lstat().st_size}\n"))
+        else:
+            with place.open("rb") as file_content:
+                digest = hashlib.file_digest(file_content, "sha256")
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror or error}). Check the path.") from error
+    return _DIGEST + digest.hexdigest()[:16]
+
+
+_DIGEST = "sha256-"
+_IS_PATH = "a path on the user's machine"
+LocalPath = Annotated[str, _IS_PATH]
+"""A path on the user's machine. Specs and records hold a digest of what lies there in its place."""
 
 
 class Parameters(pydantic.BaseModel):
@@ -54,8 +89,14 @@ class Parameters(pydantic.BaseModel):
             ) from error
 
     def as_dict(self) -> dict[str, Any]:
-        """Return every value, defaults included, as plain scalars."""
-        return self.model_dump(mode="json")
+        """Return every value, defaults included, as plain scalars; of a path on this machine, its digest.
+
+        Raises:
+            DataError: A path cannot be read.
+        """
+        values = self.model_dump(mode="json")
+        paths = [key for key, field in type(self).model_fields.items() if _IS_PATH in field.metadata]
+        return {**values, **{key: _content(values[key]) for key in paths}}
 
     def spec(self, name: str, published: Mapping[str, Any] = MappingProxyType({})) -> Spec:
         """Return the canonical spec: sorted keys, defaults left out.

@@ -18,7 +18,7 @@ import numpy as np
 
 from ncbench.contracts.errors import ConfigurationError, DataError, name_offenders, unknown_name
 from ncbench.data.files import write_atomically
-from ncbench.features.arrays import guarded
+from ncbench.data.tables import codes_of, labels_of, names_of, read_table
 from ncbench.records.folder import PREDICTIONS_FILE
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ MOST_PROBABILITIES = 100
 
 _TOLERANCE = 1e-2  # by which probabilities may miss 1: tables are printed with few digits
 _MOST_LABELS = 1 << 20  # a larger number is an id
-_READERS = {".csv": ",", ".tsv": "\t", ".parquet": "", ".jsonl": ""}
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,80 +122,66 @@ def read_predictions(path: Path, columns: Columns = TYPICAL, split: str | None =
     """
     if path.is_dir():
         path = path / PREDICTIONS_FILE
-    if not path.is_file():
-        raise DataError(f"{path} does not exist or is not a file. Check the path.")
-    table = _read_table(path)
+    table = read_table(path)
     names = _own_names(table)
     table = _of_split(path, table, columns.split, split)
+    if names:
+        return _own(path, table, names)
     for column in (columns.target, columns.prediction, *([columns.bias] if columns.bias else [])):
         if column not in table.column_names:
             option = next(role for role, name in vars(columns).items() if name == column)
             listed = name_offenders([repr(name) for name in table.column_names], limit=12)
             raise DataError(f"{path} has no column {column!r}; it has {listed}. Name the column with --{option}.")
-    if table.num_rows == 0:
-        raise DataError(f"{path} has no rows.")
-    labels = [_values(path, table, name) for name in (columns.target, columns.prediction)]
+    labels = [labels_of(path, table, name) for name in (columns.target, columns.prediction)]
     beginning = len(columns.probability)
     of_class = {name[beginning:]: name for name in table.column_names if name.startswith(columns.probability)}
-    class_names = names.get("class_names")
-    if class_names:
-        of_class = {name: of_class[str(index)] for index, name in enumerate(class_names) if str(index) in of_class}
-    else:
-        class_names = _names(path, labels)
-        if not isinstance(labels[0][0], str):  # columns such as p_max are none of a class
-            number = max(len(class_names), *(int(key) + 1 for key in of_class if key.isdecimal()), 0)
-            class_names = [str(index) for index in range(number)]
+    # Columns such as p_max are of no class.
+    numbers = [] if isinstance(labels[0][0], str) else [int(key) for key in of_class if key.isdecimal()]
+    class_names = names_of(path, [*labels[0], *labels[1], *numbers])
     probability = _probabilities(path, table, class_names, of_class)
-    target, predicted = (_codes(path, values, class_names) for values in labels)
+    target, predicted = (codes_of(path, values, class_names) for values in labels)
     bias_column = columns.bias or ("bias" if "bias" in table.column_names else None)
-    bias, bias_names = None, names.get("bias_names") or []
+    bias, bias_names = None, list[str]()
     if bias_column and table.column(bias_column).null_count < table.num_rows:
-        values = _values(path, table, bias_column)
-        bias_names = bias_names or _names(path, [values])
-        bias = _codes(path, values, bias_names)
+        values = labels_of(path, table, bias_column)
+        bias_names = names_of(path, values)
+        bias = codes_of(path, values, bias_names)
     return Predictions(
         target,
         predicted,
         class_names,
         bias,
-        bias_names if bias is not None else (),
+        bias_names,
         probability,
         None if "id" not in table.column_names else table.column("id").to_pylist(),
-        names.get("aligned_bias"),
     )
 
 
-def _read_table(path: Path) -> pa.Table:
-    kind = path.suffix.lower()
-    if kind not in _READERS:
-        raise ConfigurationError(f"{path} is none of {', '.join(_READERS)}. Save the predictions as one of them.")
-
-    def read() -> pa.Table:
-        if kind == ".parquet":
-            import pyarrow.parquet as pq
-
-            return pq.read_table(path)
-        if kind == ".jsonl":
-            import pyarrow.json
-
-            return pyarrow.json.read_json(path)
-        import pyarrow.csv
-
-        return pyarrow.csv.read_csv(path, parse_options=pyarrow.csv.ParseOptions(delimiter=_READERS[kind]))
-
-    table: pa.Table = guarded(path, read)
-    if twice := sorted({name for name in table.column_names if table.column_names.count(name) > 1}):
-        raise DataError(f"{path} has the column {twice[0]!r} twice.")
-    return table
+def _own(path: Path, table: pa.Table, names: Mapping[str, Any]) -> Predictions:
+    """Return what a run has written, in which labels are positions among the names."""
+    class_names, bias_names = names["class_names"], names["bias_names"]
+    target, predicted, bias = (
+        None
+        if table.column(name).null_count
+        else codes_of(path, labels_of(path, table, name), [*map(str, range(number))])
+        for name, number in (("target", len(class_names)), ("prediction", len(class_names)), ("bias", len(bias_names)))
+    )
+    if target is None or predicted is None:
+        raise DataError(f"{path} has rows without a target or a prediction.")
+    of_class = {name: f"p_{index}" for index, name in enumerate(class_names) if f"p_{index}" in table.column_names}
+    probability = _probabilities(path, table, class_names, of_class)
+    ids = table.column("id").to_pylist()
+    return Predictions(target, predicted, class_names, bias, bias_names, probability, ids, names["aligned_bias"])
 
 
 def _own_names(table: pa.Table) -> dict[str, Any]:
     """Return the names that a run's own file carries; a stranger's may say what it likes."""
     try:
         names = json.loads((table.schema.metadata or {})[b"ncbench"])
-        return {name: names[name] for name in ("class_names", "bias_names", "aligned_bias")}
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError):
         return {}
+    written = isinstance(names, dict) and {"class_names", "bias_names", "aligned_bias"} <= names.keys()
+    return names if written and {"id", "target", "bias", "prediction"} <= {*table.column_names} else {}
 
 
 def _of_split(path: Path, table: pa.Table, column: str, split: str | None) -> pa.Table:
@@ -213,51 +198,6 @@ def _of_split(path: Path, table: pa.Table, column: str, split: str | None) -> pa
     if chosen not in there:
         raise unknown_name(f"split of {path}", chosen, there)
     return table.filter(pc.equal(pc.cast(table.column(column), "string"), chosen))
-
-
-def _values(path: Path, table: pa.Table, name: str) -> list[Any]:
-    """Return a column of whole numbers or names, every row with one."""
-    import pyarrow as pa
-
-    column = table.column(name)
-    if column.null_count:
-        row = column.is_null().to_pylist().index(True)
-        raise DataError(f"{path}: column {name!r} has no value in row {row}.")
-    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-    values: list[Any] = column.to_pylist()
-    if pa.types.is_floating(kind) and all(float(value).is_integer() for value in values):
-        return [int(value) for value in values]
-    if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-        raise DataError(f"{path}: column {name!r} is {kind}, neither whole numbers nor names.")
-    return values
-
-
-def _names(path: Path, columns: Sequence[Sequence[Any]]) -> list[str]:
-    """Return the names of classes, or bias values, 0..K-1 that labels stand for."""
-    found = {value for column in columns for value in column}
-    texts = {isinstance(value, str) for value in found}
-    if len(texts) > 1:
-        raise DataError(f"{path}: some labels are numbers and others names ({name_offenders([*map(str, found)])}).")
-    if texts == {True}:
-        return sorted(found)
-    if min(found) < 0:
-        raise DataError(f"{path}: {min(found)} is no class or bias value: they are counted from 0.")
-    if max(found) >= _MOST_LABELS:
-        raise DataError(f"{path}: {max(found)} is no class or bias value: they are counted from 0.")
-    return [str(index) for index in range(max(found) + 1)]
-
-
-def _codes(path: Path, values: Sequence[Any], names: Sequence[str]) -> np.ndarray:
-    if not isinstance(values[0], str):
-        if outside := [value for value in values if not 0 <= value < len(names)]:
-            raise DataError(
-                f"{path}: {outside[0]} is none of the {len(names)} classes or bias values 0..{len(names) - 1}."
-            )
-        return np.asarray(values, np.int64)
-    place = {name: index for index, name in enumerate(names)}
-    if outside := [value for value in values if value not in place]:
-        raise DataError(f"{path}: {outside[0]!r} is none of {name_offenders(names)}.")
-    return np.asarray([place[value] for value in values], np.int64)
 
 
 def _probabilities(path: Path, table: pa.Table, names: Sequence[str], of_class: Mapping[str, str]) -> np.ndarray | None:

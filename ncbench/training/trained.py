@@ -87,6 +87,7 @@ class TrainedModel:
 def load_model(
     run: str | Path | RunResult,
     *,
+    dataset: str | None = None,
     data_root: str | Path | None = None,
     device: str = "cpu",
     warn: Callable[[str], None] = lambda message: print(message, file=sys.stderr),
@@ -97,6 +98,7 @@ def load_model(
 
     Args:
         run: The run's folder, its record, or what :func:`ncbench.run` returned.
+        dataset: Spec of its dataset, where the record's has a digest in place of a path of yours.
         data_root: As for :func:`ncbench.run`.
         device: ``"cpu"``, ``"cuda"``, ...
         warn: Told, in one line, what takes long.
@@ -109,11 +111,11 @@ def load_model(
     record = result.record
     if record.status != "completed":
         raise DataError(f"The run in {result.folder} is {record.status}, so it left no model.")
-    method, dataset, backbone = given(record.method), given(record.dataset), given(record.backbone)
+    method, backbone = given(record.method), given(record.backbone)
     differ = bool(record.dataset.mismatch)
     configuration = resolve(
         method,
-        dataset,
+        dataset or given(record.dataset),
         backbone,
         record.seed,
         record.settings,

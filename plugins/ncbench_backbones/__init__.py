@@ -23,6 +23,11 @@ def ncbench_backbones() -> Iterable[BackboneCard]:
             "Classifier. NeurIPS 2020.",
         ),
         BackboneCard(
+            name="identity",
+            summary="No network: vectors, or pixels, are the features of a linear classifier",
+            factory="ncbench_backbones.identity:Identity",
+        ),
+        BackboneCard(
             name="small_cnn",
             summary="Three 3x3 convolutions with BatchNorm and global average pooling, for small images",
             factory="ncbench_backbones.small_cnn:SmallCNN",

@@ -19,6 +19,8 @@ _SAGAWA = (
     "Regularization for Worst-Case Generalization, ICLR 2020"
 )
 
+_YOURS = "whoever made your data"
+
 
 def _card(name: str, summary: str, kind: str, citation: str) -> DatasetCard:
     return DatasetCard(
@@ -140,4 +142,7 @@ def ncbench_datasets() -> Iterable[DatasetCard]:
             "UFM",
             _UFM,
         ),
+        _card("table", "Your own images, listed in a table with classes and bias attributes", "Table", _YOURS),
+        _card("folder", "Your own images, in folders that say their class and bias attribute", "Folder", _YOURS),
+        _card("features", "Your own feature vectors, such as another model's of a dataset", "Features", _YOURS),
     ]

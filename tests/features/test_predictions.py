@@ -129,9 +129,7 @@ def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path: Path) -> None:
     ("columns", "error", "message"),
     [
         ({"target": None}, DataError, "has no column 'target'; it has 'prediction'. Name the column with --target"),
-        ({"target": [0, None, 1]}, DataError, "column 'target' has no value in row 1"),
-        ({"target": [0, -1, 1]}, DataError, "-1 is no class"),
-        ({"target": [0, 2**40, 1]}, DataError, "1099511627776 is no class"),
+        ({"target": [None, 0, None]}, DataError, "column 'target' has no value in 2 rows: 0; 2"),
         ({"target": [0.5, 1, 1]}, DataError, "neither whole numbers nor names"),
         ({"prediction": ["a", "b", "c"]}, DataError, "some labels are numbers and others names"),
         ({"p_0": [0.5, 0.5, 0.5], "p_1": [0.5, 0.5, 0.7]}, DataError, "row 2 add to 1.2"),

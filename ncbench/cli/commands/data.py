@@ -232,7 +232,9 @@ def _status(name: str, data_root: Path | None) -> dict[str, Any]:
         reason = str(error) if isinstance(error, NcbenchError) else described(error)
         row |= {"sources": "broken", "where": None, "reason": reason}
     row["next"] = {"incomplete": f"{about} what", "broken": f"{about} why"}.get(row["sources"])
-    if row["sources"] == "missing":
+    if row["sources"] == "missing" and manifest.yours:
+        row |= {"sources": "your own", "where": None, "reason": None, "next": f"{about} where"}
+    elif row["sources"] == "missing":
         size = sum(file.bytes for source in manifest.sources[:1] if source.kind == "http" for file in source.files)
         to_load = f" ({megabytes(size)})" if size else ""
         row["reason"] = f"{how_to_get(manifest).replace('To get it', 'to get it')}{to_load}"

@@ -200,6 +200,7 @@ class Manifest(Part):
         channel_mean: Of the channels in [0, 1], for the ``standard`` input scaling; ImageNet's by default.
         channel_std: Likewise.
         notes: Anything a user should know.
+        yours: Whether everybody has data of their own under this name. Rows of such data never rank.
     """
 
     name: str = Field(pattern=f"^{NAME.pattern}$")
@@ -221,6 +222,7 @@ class Manifest(Part):
     channel_mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     channel_std: tuple[float, ...] = (0.229, 0.224, 0.225)
     notes: str = ""
+    yours: bool = False
 
     @pydantic.model_validator(mode="after")
     def _one_selection(self) -> Manifest:

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from ncbench.contracts.cards import DatasetCard
 from ncbench.contracts.dataset import Dataset, DatasetParameters
 from ncbench.contracts.errors import ConfigurationError, DataError
+from ncbench.contracts.parameters import Parameters
 from ncbench.data.files import clear_temporaries, locked, temporary_for
 from ncbench.data.sources.manifest import Manifest, load_manifest
 from ncbench.data.sources.misplaced import where_it_lies
@@ -50,7 +51,7 @@ def prepare(
     try:
         dataset = locate(card, params, manifest, data_root=data_root, synthetic=synthetic, report=report)
     except DataError as error:
-        if synthetic or not _has_twin(card.load()):
+        if synthetic or not _has_twin(card.load()) or card.load().place(params.own) is not None:
             raise
         so_far = str(error).removesuffix(".")
         raise DataError(f"{so_far}. Without the data, ncbench run --synthetic trains on a generated twin.") from error
@@ -79,6 +80,14 @@ def locate(
     """
     kind: type[Dataset] = card.load()
     own = _built(card, params).own
+    if (place := kind.place(own)) is not None:
+        if synthetic:
+            raise ConfigurationError(
+                "A twin lies where ncbench puts it: leave out --synthetic, or where your data are."
+            )
+        dataset = _at(kind, own, place)
+        dataset.source_files()
+        return dataset
     if kind.folder is None:
         if synthetic:
             raise ConfigurationError(f"{card.name!r} is embedded and works everywhere: leave out --synthetic.")
@@ -99,15 +108,20 @@ def locate(
         problem = missing
 
     def is_whole(place: Path) -> bool:
-        dataset = kind(own, place.parent)
-        dataset.folder = place.name  # type: ignore[misc]
         try:
-            return bool(dataset.source_files())
+            return bool(_at(kind, own, place).source_files())
         except Exception:  # the folder is none of its own: whatever its code makes of that
             return False
 
     elsewhere = where_it_lies([card.name], kind.folder, data_roots(data_root), is_whole)
     raise DataError(f"{str(problem).removesuffix('.')}. {elsewhere}" if elsewhere else str(problem)) from problem
+
+
+def _at(kind: type[Dataset], own: Parameters, place: Path) -> Dataset:
+    """Return a dataset whose sources lie in a folder of another name than its own."""
+    dataset = kind(own, place.parent)
+    dataset.folder = place.name  # type: ignore[misc]
+    return dataset
 
 
 def _built(card: DatasetCard, params: DatasetParameters | Mapping[str, Any]) -> DatasetParameters:

@@ -190,6 +190,8 @@ def _exclusion(record: Record, accuracies: Mapping[str, float], catalogue: Catal
         return "dataset.synthetic", "the run used generated data"
     if record.dataset.mismatch:
         return "dataset.mismatch", plain(f"the data are not the released ones: {'; '.join(record.dataset.mismatch)}")
+    if any(manifest.yours for manifest in catalogue.manifests([record.dataset.name]).values()):
+        return "dataset.name", f"{record.dataset.name!r} is whatever data a user has; there is nothing to rank"
     if (record.dataset.name, record.dataset.plugin.distribution) == (THEORY, BUILT_IN):
         return "dataset.name", f"{THEORY!r} is a model of the theory, without test images; there is nothing to rank"
     if record.method.kind == "groups":

@@ -60,19 +60,20 @@ def draw(names: Sequence[str], purpose: str) -> np.ndarray:
     return np.array(sorted(range(len(names)), key=lambda i: hashlib.sha256(f"{purpose} {names[i]}".encode()).digest()))
 
 
-def hold_out(names: Sequence[str], strata: np.ndarray, share: float) -> np.ndarray:
+def hold_out(names: Sequence[str], strata: np.ndarray, share: float, purpose: str = "val") -> np.ndarray:
     """Draw a share of the sources of each stratum.
 
     Args:
         names: N names, unique.
         strata: (N,) int64, what each belongs to.
         share: In [0, 1).
+        purpose: Of the draw; another one draws others.
 
     Returns:
         (N,) bool. Of a stratum of n sources, ``floor(n * share + 1/2)`` are held out.
     """
     held = np.zeros(len(names), dtype=bool)
-    order = draw(names, "val") if share else np.arange(0)
+    order = draw(names, purpose) if share else np.arange(0)
     for stratum in np.unique(strata[order]):
         members = order[strata[order] == stratum]
         held[members[: _number(len(members), share)]] = True
