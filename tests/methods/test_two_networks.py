@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -492,6 +493,12 @@ def test_rebias_lets_the_biased_network_see_one_pixel_at_a_time(toy, make):
     method = make(ReBias, toy).eval()
     scrambled = toy.images.flatten(2)[..., torch.randperm(16, generator=torch.Generator().manual_seed(0))]
     torch.testing.assert_close(method.biased(scrambled.reshape(toy.images.shape)), method.biased(toy.images))
+    task = dataclasses.replace(toy.task(Supervision()), input_shape=(3, 70, 99))
+    large = ReBias(task, ReBias.Parameters(), lambda spec=None: ToyBackbone(7)).eval()
+    images = torch.rand(2, 3, 70, 99, requires_grad=True)
+    (gradient,) = torch.autograd.grad(large.biased(images).sum(), images)
+    assert gradient[..., ::2, ::2].any()
+    assert gradient.count_nonzero() <= 2 * 3 * 35 * 50
 
 
 # all of them

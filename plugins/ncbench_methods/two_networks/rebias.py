@@ -14,6 +14,8 @@ from ncbench import Batch, LogUniform, Method, Parameters
 from ncbench_methods.two_networks.networks import at_least_float32, make_network
 
 _LEAST = 4  # images that an unbiased estimate needs
+_WIDTHS = (16, 32, 64, 128)  # of the 1 x 1 convolutions
+_SIDE = 32  # pixels a side that they look at, of larger images
 
 
 class ReBiasParameters(Parameters):
@@ -35,7 +37,8 @@ class ReBias(Method):
     f minimises CE + HSIC(f, g), g minimises CE - HSIC(f, g) (eq. 5, with one g), where HSIC is the unbiased estimate of
     the Hilbert-Schmidt independence criterion of their penultimate features, with Gaussian kernels of width sigma; see
     :func:`hsic`. g is meant to have no means of seeing more than the bias: by default [1 x 1 convolution, BatchNorm,
-    ReLU] four times, as published for biased MNIST.
+    ReLU] four times, as published for biased MNIST; of large images, they look at every second, third, ... pixel, so
+    that there are about 32 a side.
 
     The published code takes a step of g and then, from new passes, one of f; here both follow from one pass. It
     subtracts the diagonal of a kernel, as a row, from all entries: with a Gaussian kernel the estimate is the same,
@@ -55,10 +58,7 @@ class ReBias(Method):
         if self.params.biased or len(shape) == 1:
             self.biased = make_network(self, self.params.biased or "mlp:depth=1")
         else:
-            widths = (shape[0], 16, 32, 64, 128)
-            layers = [layer for pair in pairwise(widths) for layer in _pixelwise(*pair)]
-            pixels = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-            self.biased = nn.Sequential(pixels, nn.Linear(widths[-1], self.task.num_classes))
+            self.biased = nn.Sequential(_pixelwise(*shape), nn.Linear(_WIDTHS[-1], self.task.num_classes))
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the cross-entropies of f and g, and the criterion as each of them sees it."""
@@ -75,8 +75,14 @@ class ReBias(Method):
         return terms
 
 
-def _pixelwise(inputs: int, outputs: int) -> list[nn.Module]:
-    return [nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+def _pixelwise(channels: int, height: int, width: int) -> nn.Sequential:
+    """Return 1 x 1 convolutions and an average of all places: (N, C, H, W) -> (N, 128)."""
+    stride = max(1, min(height, width) // _SIDE)
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise((channels, *_WIDTHS)):
+        convolution = nn.Conv2d(inputs, outputs, 1, stride=1 if layers else stride, bias=False)
+        layers += [convolution, nn.BatchNorm2d(outputs), nn.ReLU()]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
 def gaussian_kernel(features: Tensor, sigma: float) -> Tensor:
