@@ -18,7 +18,7 @@ from ncbench.discovery.registry import Registered, registry, singular
 from ncbench.features.frozen import FrozenFeatures
 from ncbench.records.identity import run_id
 from ncbench.records.record import SearchPart
-from ncbench.training.recipe import Recipe
+from ncbench.training.recipe import OF_EPOCHS, Recipe
 from ncbench.training.selection import find_criterion, refuse_unfit_criterion
 
 BASE = "base."
@@ -251,8 +251,10 @@ def resolve(
     if of_base and base_spec is None:
         raise ConfigurationError(f"{method} builds on no other run, so that {BASE}{next(iter(of_base))} means nothing.")
     own = {key: value for key, value in settings.items() if not key.startswith(BASE)}
-    recipe_values = {**of_dataset, **(published.recipe if published else {}), **_recipe_settings(own)}
-    recipe_values |= _prescribed_by(resolved_backbone, own)
+    recipe_values = {**of_dataset, **(published.recipe if published else {})}
+    if not found.card.trains:
+        _refuse_without_effect(resolved_method.name, base_spec, _recipe_settings(own), recipe_values)
+    recipe_values |= _recipe_settings(own) | _prescribed_by(resolved_backbone, own)
     configuration = Configuration(
         method=resolved_method,
         dataset=resolved_dataset,
@@ -312,6 +314,25 @@ def _consumes_groups(name: str) -> bool:
         return bool(registry().find("methods", name).load().consumes_groups)
     except (PluginError, AttributeError):
         return False
+
+
+def _refuse_without_effect(method: str, base: str | None, given: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    """Refuse what sets up training by epochs, of a method that does none.
+
+    Args:
+        method: Its name.
+        base: The spec of the method that it builds on, if any.
+        given: Key of the recipe -> what the user gives. What the recipe has anyway changes nothing and is no mistake:
+            a rerun gives all that a record says.
+        values: Key -> what the dataset and the method give.
+
+    Raises:
+        ConfigurationError: There is some.
+    """
+    for key in sorted(given.keys() & OF_EPOCHS):
+        if given[key] != values.get(key, Recipe.model_fields[key].get_default()):
+            way = "Leave it out" if base is None else f"That of the {base} it builds on is set by {BASE}recipe.{key}"
+            raise ConfigurationError(f"{method} trains nothing by epochs, so that recipe.{key} has no effect. {way}.")
 
 
 def _prescribed_by(backbone: Resolved, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,15 @@ if TYPE_CHECKING:  # the leaderboard reads recipes, and imports no torch
     from ncbench.contracts.method import Method, Stage
 
 
+OF_EPOCHS = frozenset(
+    {
+        *("epochs", "optimizer", "lr", "weight_decay", "momentum", "schedule", "schedule_every", "schedule_factor"),
+        *("augmentation", "evaluate_every", "measure_points"),
+    }
+)
+"""Keys without effect where nothing is trained by epochs."""
+
+
 class Recipe(Parameters):
     """How a method is trained; the same keys in manifests, in ``--set recipe.KEY=VALUE`` and in records."""
 

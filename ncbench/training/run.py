@@ -187,11 +187,13 @@ def _prepare(
     Where the backbone is frozen, its features take the place of the images.
     """
     if configuration.synthetic:
-        epochs = configuration.recipe.epochs
-        shorter = "; --set recipe.epochs=1 makes it short" if epochs > 1 else ""
+        epochs, recipe_holds = configuration.recipe.epochs, ""
+        if configuration.method.registered.card.trains:
+            shorter = "; --set recipe.epochs=1 makes it short" if epochs > 1 else ""
+            recipe_holds = f" The recipe holds all the same: {counted(epochs, 'epoch')}{shorter}."
         warn(
             f"The synthetic twin of {configuration.dataset.name} is generated data, and its figures say nothing of "
-            f"the real data's. The recipe holds all the same: {counted(epochs, 'epoch')}{shorter}."
+            f"the real data's.{recipe_holds}"
         )
     store = prepare(
         configuration.dataset.registered.card,

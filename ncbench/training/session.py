@@ -160,7 +160,9 @@ class Session:
         return self.end("completed", fitted=fitted)
 
     def _warn_of_small_groups(self) -> None:
-        if self.smallest_group is None or not find_criterion(self.configuration.recipe.selection).of_groups:
+        trains = self.configuration.method.registered.card.trains  # else there are no epochs to choose from
+        criterion = find_criterion(self.configuration.recipe.selection)
+        if self.smallest_group is None or not trains or not criterion.of_groups:
             return
         target, bias, count = self.smallest_group
         if count < FEW_IMAGES:

@@ -77,15 +77,13 @@ def test_every_method_of_a_search_gets_as_many_trials_and_the_same_recipes(tmp_p
 
 
 def test_a_search_by_default_takes_each_methods_own_space_without_what_the_suite_sets(tmp_path: Path) -> None:
-    path = written(
-        tmp_path,
-        methods=["erm", "focal", "focal:gamma=3", "ncm"],
-        seeds=[0, 1],
-        settings={"recipe.weight_decay": 0.0},
-        grid={"recipe.batch_size": [32, 64]},
-        search={"trials": 4, "space": "default", "select": "val_accuracy", "seeds": [0, 7]},
-    )
-    suite = load_suite(path)
+    of_all = {
+        "seeds": [0, 1],
+        "grid": {"recipe.batch_size": [32, 64]},
+        "search": {"trials": 4, "space": "default", "select": "val_accuracy", "seeds": [0, 7]},
+    }
+    methods = ["erm", "focal", "focal:gamma=3"]
+    suite = load_suite(written(tmp_path, methods=methods, settings={"recipe.weight_decay": 0.0}, **of_all))
     searched = {(tuning.pair.method, tuning.point["recipe.batch_size"]): tuning for tuning in suite.tunings()}
     assert searched.keys() == {(method, size) for method in ("erm", "focal", "focal:gamma=3") for size in (32, 64)}
     for (method, size), tuning in searched.items():
@@ -96,6 +94,8 @@ def test_a_search_by_default_takes_each_methods_own_space_without_what_the_suite
             for member in trial.members:
                 recipe = member.configuration.recipe
                 assert (recipe.batch_size, recipe.weight_decay) == (size, 0)
+    suite = load_suite(written(tmp_path, methods=["ncm"], **of_all))  # which has nothing to search
+    assert suite.tunings() == []
     own = [member for member in suite.members() if member.configuration.method.name == "ncm"]
     assert [(member.job.seed, member.job.search) for member in own] == [(0, "")] * 2 + [(1, "")] * 2
 

@@ -10,6 +10,7 @@ import pytest
 import ncbench
 from ncbench import ConfigurationError, DataError, NcbenchError
 from ncbench.discovery.registry import registry
+from ncbench.launch.suite import Suite
 from ncbench.training.configuration import refuse_unfit, resolve
 
 
@@ -97,3 +98,68 @@ def test_what_is_no_seed_is_refused_before_what_is_there_is_touched(tmp_path: Pa
 
 def test_the_largest_seed_is_one() -> None:
     assert resolve("erm", "colored_digits", None, 2**63 - 1, {}, synthetic=False).seed == 2**63 - 1
+
+
+@pytest.mark.parametrize("method", ["dfr", "tau_norm", "ncm", "crm"])
+@pytest.mark.parametrize(("key", "value"), [("epochs", 1), ("lr", 0.5), ("optimizer", "adamw"), ("measure_points", 3)])
+def test_what_sets_up_training_by_epochs_is_refused_where_there_is_none(method: str, key: str, value: Any) -> None:
+    data = "cifar100" if method == "crm" else "colored_digits:val=0.1"
+    with pytest.raises(ConfigurationError) as refusal:
+        resolve(method, data, None, 0, {f"recipe.{key}": value}, synthetic=False)
+    assert str(refusal.value) == (
+        f"{method} trains nothing by epochs, so that recipe.{key} has no effect. That of the erm it builds on is set "
+        f"by base.recipe.{key}."
+    )
+    based = resolve(method, data, None, 0, {f"base.recipe.{key}": value}, synthetic=False)
+    assert based.base is not None
+    assert getattr(based.base.recipe, key) == value
+
+
+def test_what_has_an_effect_all_the_same_and_all_that_a_record_says_are_accepted() -> None:
+    data, settings = "colored_digits:val=0.1", {"recipe.batch_size": 7, "recipe.selection": "val_accuracy"}
+    first = resolve("ncm", data, None, 0, settings, synthetic=False)
+    said = {f"recipe.{key}": value for key, value in first.recipe.as_dict().items()}
+    assert resolve("ncm", data, None, 0, said, synthetic=False).run_id == first.run_id
+    assert resolve("crt", data, None, 0, {"recipe.epochs": 3}, synthetic=False).recipe.epochs == 3
+
+
+def test_it_is_refused_in_a_suite_too_and_before_anything_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NCBENCH_CACHE", str(tmp_path / "cache"))
+    block = {"methods": ["erm", "ncm"], "datasets": ["colored_digits"], "settings": {"recipe.epochs": 2}, "seeds": [0]}
+    suite = Suite.model_validate({"title": "t", "description": "d", "runs": [block]})
+    with pytest.raises(ConfigurationError, match=r"base\.recipe\.epochs"):
+        suite.members()
+    with pytest.raises(ConfigurationError, match=r"base\.recipe\.epochs"):
+        ncbench.run("ncm", set={"recipe.epochs": 2}, output=tmp_path / "runs")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("dataset", "complaint"),
+    [
+        ("bar", r"^dfr needs the bias attribute of the training images.*Where a dataset is given its bias.*run crt"),
+        ("colored_digits", r"^dfr needs the bias attribute of the validation images"),
+        (
+            "colored_digits:val=0.1",
+            r"^dfr:data=train needs validation images of every group, and there are none of",
+        ),
+    ],
+)
+def test_dfr_on_training_images_says_what_it_lacks(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, dataset: str, complaint: str
+) -> None:
+    monkeypatch.setenv("NCBENCH_CACHE", str(cache))
+    with pytest.raises(ConfigurationError, match=complaint):
+        ncbench.run("dfr:data=train", dataset, synthetic=dataset == "bar", output=tmp_path, warn=lambda line: None)
+
+
+def test_a_method_without_epochs_does_not_warn_of_how_one_is_chosen(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NCBENCH_CACHE", str(cache))
+    said: list[str] = []
+    settings = {"base.recipe.epochs": 1, "recipe.selection": "val_worst_group_accuracy"}
+    ncbench.run("ncm", "colored_digits:val=0.1", set=settings, output=tmp_path, warn=said.append)
+    assert not [line for line in said if "chance" in line]

@@ -64,7 +64,10 @@ class DFR(LastLayer):
     """
 
     Parameters = DFRParameters
-    alternative = "Hold images out, as in colored_digits:val=0.1,val_bias=uniform, or run crt, which needs none."
+    alternative = (
+        "Where a dataset is given its bias, hold images out, as in colored_digits:val=0.1,val_bias=uniform; else run "
+        "crt, which needs none."
+    )
 
     @classmethod
     def supervision(cls, params: DFRParameters, declared: Supervision) -> Supervision:
@@ -78,7 +81,7 @@ class DFR(LastLayer):
             ConfigurationError: A group has no validation image.
         """
         super().build()
-        refuse_absent_groups(self.task, "dfr", self.alternative)
+        refuse_absent_groups(self.task, str(self.params.spec("dfr")), self.alternative)
 
     @torch.no_grad()
     def finish(self, train: SplitView, val: SplitView | None) -> None:

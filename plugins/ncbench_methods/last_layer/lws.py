@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,8 @@ class LWS(LastLayer):
 
     Supervision: none.
     """
+
+    search_space: ClassVar = Method.search_space
 
     def build(self) -> None:
         """Create the network and the scales."""
