@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 
@@ -54,6 +55,16 @@ class Interrupts:
         """Listen while the context is open; outside the main thread, which alone gets signals, do nothing."""
         with _handled([*TERMINATING, signal.SIGINT], self._hear):  # a job in the background ignores Ctrl-C
             yield
+
+    def raised_by(self, kind: type, error: KeyboardInterrupt) -> bool:
+        """Whether an object of this kind has raised it on its own account, since no signal has come.
+
+        Outside the main thread, which alone gets signals, that cannot be told, and is not claimed.
+        """
+        if self.noted or threading.current_thread() is not threading.main_thread():
+            return False
+        frames = traceback.walk_tb(error.__traceback__)
+        return any(isinstance(frame.f_locals.get("self"), kind) for frame, _ in frames)
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         if self.over or (self.noted and number != signal.SIGINT):

@@ -16,6 +16,7 @@ import torch
 
 from ncbench.contracts.errors import ConfigurationError, DataError, NcbenchError, counted, described, lacking
 from ncbench.contracts.groups import ATTRIBUTE
+from ncbench.contracts.method import Method
 from ncbench.data.files import clear_temporaries, from_home, locked
 from ncbench.data.store.open import Store
 from ncbench.data.store.prepare import prepare
@@ -221,7 +222,9 @@ def _train(
         return session.train(resume, checkpoint_seconds, reporter, interrupts)
     except DivergedError as error:
         return session.end("diverged", str(error))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        if interrupts.raised_by(Method, error):
+            raise _failed(session, error) from error
         interrupts.over = True
         session.end("interrupted", "interrupted by the user")
         raise KeyboardInterrupt(_how_to_go_on(folder / CHECKPOINTS, interrupts.unsaved)) from None
@@ -231,16 +234,22 @@ def _train(
     except BaseException as error:  # a plugin may raise anything, SystemExit too, which must not look like success
         if isinstance(error, OSError) and error.errno in NOT_WRITABLE:
             raise
-        reason = f"{described(error):.500}"
-        session.end("failed", reason)
-        if isinstance(error, NcbenchError):
+        failure = _failed(session, error)
+        if failure is error:
             raise
-        epoch = newest_epoch(folder / CHECKPOINTS)
-        goes_on = "" if epoch is None else f" and --resume goes on after epoch {epoch}"
-        said = lacking(error) or f"{session.configuration.method.name} failed with {reason}."
-        raise NcbenchError(
-            f"{said} The record is {folder / RESULT_FILE}; --debug shows the traceback{goes_on}."
-        ) from error
+        raise failure from error
+
+
+def _failed(session: Session, error: BaseException) -> NcbenchError:
+    """Write the record of a run that failed, and return what is to be said of it."""
+    reason = f"{described(error):.500}"
+    session.end("failed", reason)
+    if isinstance(error, NcbenchError):
+        return error
+    epoch = newest_epoch(session.folder / CHECKPOINTS)
+    goes_on = "" if epoch is None else f" and --resume goes on after epoch {epoch}"
+    said = lacking(error) or f"{session.configuration.method.name} failed with {reason}."
+    return NcbenchError(f"{said} The record is {session.folder / RESULT_FILE}; --debug shows the traceback{goes_on}.")
 
 
 def _how_to_go_on(checkpoints: Path, unsaved: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -120,6 +122,31 @@ def test_compare_counts_no_run_twice(cli: Cli, runs: list[RunResult], tmp_path: 
     _, out, _ = cli("compare", folder, again)
     assert "2 runs of 1 seed, completed" in out
     assert "±: standard deviation over the runs." in out
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value", "said"),
+    [
+        (("metrics", "test"), "accuracy", 0.999, r"metrics\.test\.accuracy: it is 0\.999, but the counts give 0\.\d+"),
+        (("groups", "test", 0), "correct", 0, r"metrics\.test\.\w+: it is [\d.]+, but the counts give"),
+        (("recipe",), "epochs", 50, "run_id: it is .*, but the configuration and the seed give"),
+        ((), "seed", 7, "run_id: it is .*, but the configuration and the seed give"),
+    ],
+)
+def test_compare_says_which_record_was_edited(
+    cli: Cli, runs: list[RunResult], tmp_path: Path, part: tuple[Any, ...], key: str, value: Any, said: str
+) -> None:
+    assert "as a run wrote it" not in cli("compare", *(run.folder for run in runs))[2]
+    record = json.loads(runs[0].path.read_text())
+    place = record
+    for step in part:
+        place = place[step]
+    place[key] = value
+    (tmp_path / "result.json").write_text(json.dumps(record))
+    code, _, err = cli("compare", tmp_path, runs[1].folder)
+    assert code == 0
+    (line,) = err.splitlines()
+    assert re.fullmatch(rf"{re.escape(str(tmp_path / 'result.json'))} is not as a run wrote it: {said}.*\.", line)
 
 
 def test_compare_takes_a_folder_of_run_folders(cli: Cli, runs: list[RunResult]) -> None:

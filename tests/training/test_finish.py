@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -84,13 +85,22 @@ class Diverges(LastLayer):
 
 
 class Stops(LastLayer):
-    """Trains nothing, and is interrupted."""
+    """Trains nothing, and raises what Ctrl-C does."""
 
     def finish(self, train: Any, val: Any) -> None:
         raise KeyboardInterrupt
 
 
-METHODS = {kind.__name__.lower(): kind for kind in (Bends, Looks, Peeks, Keeps, Counts, Fails, Diverges, Stops)}
+class Stopped(LastLayer):
+    """Trains nothing, and is interrupted."""
+
+    def finish(self, train: Any, val: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+
+METHODS = {
+    kind.__name__.lower(): kind for kind in (Bends, Looks, Peeks, Keeps, Counts, Fails, Diverges, Stops, Stopped)
+}
 
 
 @pytest.fixture(autouse=True)
@@ -118,9 +128,9 @@ def test_metrics_of_images_that_a_method_was_fitted_on_are_marked(
     chosen = bends.selection["val_accuracy"]
     assert chosen.metrics == {split: bends.metrics[split] for split in ("val", "test")}
     assert chosen.metrics["val"] != bends.history[chosen.epoch - 1].metrics["val"]
-    print_result(RunResult(bends, tmp_path), [])
+    print_result(RunResult(bends, tmp_path))
     assert "val (fitted)" in capsys.readouterr().out
-    print_result(RunResult(plain, tmp_path), [])
+    print_result(RunResult(plain, tmp_path))
     assert "(fitted)" not in capsys.readouterr().out
 
 
@@ -154,7 +164,12 @@ def test_what_was_read_before_a_run_was_cut_off_counts_too(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("method", "status", "error"),
-    [("fails", "failed", NcbenchError), ("diverges", "diverged", None), ("stops", "interrupted", KeyboardInterrupt)],
+    [
+        ("fails", "failed", NcbenchError),
+        ("diverges", "diverged", None),
+        ("stops", "failed", NcbenchError),
+        ("stopped", "interrupted", KeyboardInterrupt),
+    ],
 )
 def test_a_method_that_trains_nothing_and_comes_to_no_end_leaves_a_record_that_says_why(
     tmp_path: Path, method: str, status: str, error: type[BaseException] | None

@@ -61,7 +61,8 @@ def test_what_a_dataset_declares_is_enough_to_refuse(
 @pytest.mark.parametrize("method", registry().names("methods"))
 def test_what_only_the_data_say_is_not_decided_early(method: str) -> None:
     # Without data: the classes and their tree are in the package, and whoever asks for more has to wait.
-    dataset = {"haframe": "cifar100", "dfr": "colored_mnist:val=0.1"}.get(method, "colored_mnist")
+    supervision = registry().find("methods", method).card.supervision
+    dataset = "cifar100" if supervision.hierarchy else "colored_mnist:val=0.1"
     configuration = resolve(method, dataset, None, 0, {}, synthetic=False)
     refuse_unfit(configuration, configuration.dataset.factory(configuration.dataset.params.own, None))
 

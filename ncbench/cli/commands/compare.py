@@ -27,11 +27,20 @@ def compare(runs: tuple[Path, ...], limits: tuple[str, ...]) -> int:
     differences are to the first configuration on the same data.
     """
     from ncbench.cli.tables.comparison import print_comparison
+    from ncbench.discovery.registry import registry
+    from ncbench.leaderboard.intake.problems import RefusedError
+    from ncbench.leaderboard.intake.soundness import check_unedited
     from ncbench.records.archive import load_results
     from ncbench.records.comparison import parse_limit, shortfalls
 
     parsed = [parse_limit(limit) for limit in limits]
     results = load_results(runs, tell)
+    from_counts = {name for name, measure in registry().measures().items() if measure.from_counts}
+    for result in results:
+        try:
+            check_unedited(result.record, from_counts)
+        except RefusedError as error:
+            tell(f"{result.path} is not as a run wrote it: {error}.")
     found = shortfalls(results, parsed)
     print_comparison(results)
     for line in found:

@@ -22,7 +22,7 @@ from ncbench.leaderboard.intake.catalogue import BUILT_IN
 from ncbench.leaderboard.intake.claim import read_claim
 from ncbench.leaderboard.intake.files import is_folder_name
 from ncbench.leaderboard.intake.problems import RefusedError
-from ncbench.leaderboard.intake.recompute import TOLERANCE
+from ncbench.leaderboard.intake.recompute import TOLERANCE, read_cells, recomputed_accuracies
 from ncbench.records.identity import id_of, run_id
 from ncbench.records.record import BasePart, Record
 from ncbench.training.recipe import Recipe
@@ -62,6 +62,23 @@ def check_alone(record: Record, criteria: Mapping[str, Criterion]) -> None:
     _check_base(record, criteria)
     _check_groups(record)
     _check_run_id(record, recipe)
+
+
+def check_unedited(record: Record, recomputed: Set[str]) -> None:
+    """Check what an edit by hand most likely leaves as it was: the counts behind the metrics, and the id of settings.
+
+    Every run's own record passes, whatever its plugins are, also one that has no place on a board.
+
+    Args:
+        record: As it lies in a run's folder.
+        recomputed: The metrics that follow from counts.
+
+    Raises:
+        RefusedError: They do not fit.
+    """
+    counted = {split: groups for split, groups in record.groups.items() if any(group.count for group in groups)}
+    recomputed_accuracies(record, {split: read_cells(groups, split) for split, groups in counted.items()}, recomputed)
+    _check_run_id(record, _read_recipe(record.recipe))
 
 
 def check_chosen_metrics(record: Record, recomputed: Set[str]) -> None:
