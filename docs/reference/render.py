@@ -16,7 +16,7 @@ from ncbench.cli.main import CONTEXT, built_in_commands, cli
 from ncbench.conformance.kit import KINDS
 from ncbench.contracts.cards import Card
 from ncbench.contracts.dataset import DatasetParameters
-from ncbench.discovery.registry import registry
+from ncbench.discovery.registry import plural, registry
 from ncbench.training.recipe import Recipe
 
 WIDTH = 100
@@ -44,7 +44,7 @@ def checks() -> str:
         "whose `ok` is false if nothing was checked, and `conformance.checks(NAME)` the\nchecks themselves.\n"
     ]
     for kind in KINDS:
-        rows = importlib.import_module(f"ncbench.conformance.{kind}s").CHECKS
+        rows = importlib.import_module(f"ncbench.conformance.{plural(kind)}").CHECKS
         lines = ["| check | what must hold |", "|---|---|"]
         lines += [f"| `{row.__name__}` | {_text(row)} |" for row in rows]
         parts.append(f"## Of a {kind}\n\n" + "\n".join(lines) + "\n")

@@ -18,18 +18,24 @@ from torch import Tensor
 from ncbench.conformance.subject import ConformanceError, Property, Skipped, Subject, require
 from ncbench.contracts.dataset import Dataset
 from ncbench.contracts.errors import ConfigurationError, PluginError
-from ncbench.contracts.method import Backbone, Method
+from ncbench.contracts.method import Backbone, GroupInference, Method
 from ncbench.contracts.metric import Metric
 from ncbench.contracts.parameters import Parameters
 from ncbench.contracts.specs import Spec
 from ncbench.discovery.registry import registry
 
-BASES: Mapping[str, type] = {"method": Method, "dataset": Dataset, "metric": Metric, "backbone": Backbone}
-_CITED = ("method", "dataset")
+BASES: Mapping[str, type] = {
+    "method": Method,
+    "groups": GroupInference,
+    "dataset": Dataset,
+    "metric": Metric,
+    "backbone": Backbone,
+}
+_CITED = ("method", "groups", "dataset")
 
 
 def card_is_truthful(subject: Subject) -> None:
-    """The card names a documented class of its kind and, for methods and datasets, the source."""
+    """The card names a documented class of its kind and, for methods, groups and datasets, the source."""
     try:
         factory = subject.card.load()
     except PluginError as error:

@@ -27,7 +27,7 @@ from ncbench.training.seeding import seed_global_generators
 def same_seed_same_result(subject: Subject) -> None:
     """Two runs with the same seed end in the same state, bit for bit."""
     problem = make_problem()
-    different = _differences(train(subject, problem), train(subject, problem), problem)
+    different = differences(train(subject, problem), train(subject, problem), problem)
     require(not different, f"two runs with the same seed differ in {different}: draw from the generators you are given")
 
 
@@ -37,7 +37,7 @@ def resumes_exactly(subject: Subject) -> None:
     problem = make_problem()
     whole = train(subject, problem)
     with saying("resumed after every epoch"):
-        different = _differences(whole, train(subject, problem, cut_off=True), problem)
+        different = differences(whole, train(subject, problem, cut_off=True), problem)
         require(not different, f"it differs in {different}: what training changes belongs in state_dict")
 
 
@@ -67,7 +67,7 @@ def reads_only_declared_labels(subject: Subject) -> None:
     }
     hierarchy = problem.hierarchy if used.hierarchy else make_hierarchy(len(problem.class_names), branches=3)
     other = replace(problem, splits=splits, hierarchy=hierarchy)
-    different = _differences(_train_exposed(subject, problem), _train_exposed(subject, other), problem)
+    different = differences(_train_exposed(subject, problem), _train_exposed(subject, other), problem)
     require(not different, f"labels that it does not declare change {different}")
 
 
@@ -183,7 +183,7 @@ def _train_exposed(subject: Subject, problem: Store) -> Method:
     return train(subject, problem, task=task, shown=view)
 
 
-def _differences(first: Method, second: Method, problem: Store) -> str:
+def differences(first: Method, second: Method, problem: Store) -> str:
     """Return the names of what differs between two trained methods, or an empty string."""
     one, other = first.state_dict(), second.state_dict()
     different = [

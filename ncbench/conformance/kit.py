@@ -20,7 +20,7 @@ from ncbench.discovery.scaffold import STARTS
 if TYPE_CHECKING:
     import pytest
 
-KINDS: Mapping[str, type[Card]] = MappingProxyType({kind: discovery.KINDS[f"{kind}s"] for kind in STARTS})
+KINDS: Mapping[str, type[Card]] = MappingProxyType({kind: discovery.KINDS[discovery.plural(kind)] for kind in STARTS})
 """The kinds that have checks: those that can be written."""
 
 NONE_EXPECTED: Mapping[str, str] = MappingProxyType({})
@@ -91,7 +91,7 @@ def checks(plugin: str | Card, kind: str | None = None) -> list[Check]:
 
     Args:
         plugin: Its name, or a spec such as ``"resample:by=class"``; or a card that need not be installed.
-        kind: ``"method"``, ``"dataset"``, ``"metric"`` or ``"backbone"``, for a name that several kinds have.
+        kind: ``"method"``, ``"groups"``, ``"dataset"``, ``"metric"`` or ``"backbone"``, where several have the name.
 
     Raises:
         ConfigurationError: There is no such plugin or kind, several kinds have the name, or the spec is not valid.
@@ -159,7 +159,7 @@ def outcomes(checks: Iterable[Check], expected_failures: Mapping[str, str] = NON
 
 def _find(plugin: str | Card, kind: str | None, expected_failures: Mapping[str, str]) -> list[Check]:
     subject = _subject(plugin, kind)
-    properties = importlib.import_module(f"ncbench.conformance.{subject.kind}s").CHECKS
+    properties = importlib.import_module(f"ncbench.conformance.{discovery.plural(subject.kind)}").CHECKS
     names = [each.__name__ for each in properties]
     for name in expected_failures:
         if name not in names:
@@ -178,20 +178,20 @@ def _subject(plugin: str | Card, kind: str | None) -> Subject:
     if kind is not None and kind not in KINDS:
         raise unknown_name("kind of plugin that has checks", kind, KINDS)
     if isinstance(plugin, Card):
-        kinds = [name for name, card_type in KINDS.items() if isinstance(plugin, card_type) and kind in (None, name)]
+        kinds = [name for name, card_type in KINDS.items() if type(plugin) is card_type and kind in (None, name)]
         if not kinds:
             raise ConfigurationError(f"There are no checks for a {type(plugin).__name__} as a {kind or 'plugin'}.")
         return Subject(kinds[0], plugin, Spec(plugin.name))
     spec, found = Spec.parse(plugin), discovery.registry()
-    kinds = [name for name in KINDS if spec.name in found.cards[f"{name}s"] and kind in (None, name)]
+    kinds = [name for name in KINDS if spec.name in found.cards[discovery.plural(name)] and kind in (None, name)]
     if not kinds:
-        names = {name for each in KINDS if kind in (None, each) for name in found.cards[f"{each}s"]}
+        names = {name for each in KINDS if kind in (None, each) for name in found.cards[discovery.plural(each)]}
         error = unknown_name(kind or "plugin", spec.name, names)
         skipped = "".join(f" {broken}" for broken in found.broken)  # the one that is looked for may be among them
         raise ConfigurationError(f"{error}{skipped}")
     if len(kinds) > 1:
         raise ConfigurationError(f"{spec.name!r} names a {' and a '.join(kinds)}; say which kind is meant (--kind).")
-    registered = found.find(f"{kinds[0]}s", spec.name)
+    registered = found.find(discovery.plural(kinds[0]), spec.name)
     if spec.parameters:  # an invalid spec is the caller's mistake, not the plugin's
         if kinds == ["metric"]:
             raise ConfigurationError(f"Metrics take no parameters: give {spec.name!r} alone.")

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ncbench.conformance import exactness
 from ncbench.conformance.common import (
@@ -17,8 +16,8 @@ from ncbench.conformance.common import (
     require_backbone,
     variants,
 )
-from ncbench.conformance.problem import make_problem, without_bias, without_val
-from ncbench.conformance.subject import Property, Subject, builds_on, require, saying
+from ncbench.conformance.problem import absent_groups, make_problem, without_bias, without_val
+from ncbench.conformance.subject import Property, Skipped, Subject, builds_on, require, saying
 from ncbench.conformance.training import RECIPE, build, supervision, train
 from ncbench.contracts.cards import Published, Supervision
 from ncbench.contracts.errors import ConfigurationError
@@ -26,6 +25,7 @@ from ncbench.contracts.method import Stage
 from ncbench.contracts.parameters import draws
 from ncbench.contracts.soundness import sound_search_space
 from ncbench.contracts.specs import Spec
+from ncbench.contracts.task import Groups
 from ncbench.data.store.open import Store
 from ncbench.training.recipe import Recipe
 
@@ -123,12 +123,27 @@ def trains_with_any_number_of_attribute_values(subject: Subject) -> None:
 
 def trains_with_absent_groups(subject: Subject) -> None:
     """Groups (target, attribute) without training images work, and so does a value that never occurs in training."""
+    _trains(subject, make_problem(num_bias=4, per_group=4, absent=absent_groups), "with absent groups")
 
-    def absent(target: Tensor, bias: Tensor) -> Tensor:
-        """Leave each class one value, but class 0 three; no class the last value."""
-        return ((bias != target % 2) & (target > 0)) | (bias == 3)
 
-    _trains(subject, make_problem(num_bias=4, per_group=4, absent=absent), "with absent groups")
+def trains_on_inferred_groups(subject: Subject) -> None:
+    """A method that trains on groups takes inferred ones: a single one, and more than classes of which most are empty.
+
+    On the attribute, given as if it had been inferred, it trains as on the attribute itself, bit for bit.
+    """
+    used = supervision(subject)
+    if not (subject.factory.consumes_groups and used.train == "bias"):
+        raise Skipped("it trains on no inferred groups")
+    problem = make_problem()
+    bias, of_val = (torch.as_tensor(problem.splits[name].bias) for name in ("train", "val"))
+    as_groups = train(subject, problem, groups=Groups(bias, 2, of_val))
+    different = exactness.differences(train(subject, problem), as_groups, problem)
+    require(not different, f"given the attribute as groups, it differs in {different}")
+    target = torch.tensor(problem.splits["train"].target)
+    with saying("with one group"):
+        train(subject, problem, groups=Groups(torch.zeros_like(bias), 1, torch.zeros_like(of_val)))
+    with saying("with 13 groups, one of a class"):
+        train(subject, problem, groups=Groups(12 - target % 3, 13, torch.zeros_like(of_val)))
 
 
 def trains_with_the_attribute_unknown(subject: Subject) -> None:
@@ -210,6 +225,7 @@ CHECKS: Sequence[Property] = (
             trains_on_images_of_any_shape,
             trains_with_any_number_of_attribute_values,
             trains_with_absent_groups,
+            trains_on_inferred_groups,
             trains_with_the_attribute_unknown,
             trains_without_a_hierarchy,
             trains_without_validation_images,

@@ -21,6 +21,11 @@ def _nothing(target: Tensor, bias: Tensor) -> Tensor:
     return torch.zeros_like(target, dtype=torch.bool)
 
 
+def absent_groups(target: Tensor, bias: Tensor) -> Tensor:
+    """Leave each class one of four attribute values, but class 0 three; no class the last value."""
+    return ((bias != target % 2) & (target > 0)) | (bias == 3)
+
+
 def make_problem(
     num_classes: int = 10,
     num_bias: int = 2,

@@ -65,7 +65,7 @@ class Subject:
     """The plugin that is checked.
 
     Args:
-        kind: ``"method"``, ``"dataset"``, ``"metric"`` or ``"backbone"``.
+        kind: ``"method"``, ``"groups"``, ``"dataset"``, ``"metric"`` or ``"backbone"``.
         card: Its card.
         spec: Its name, with the parameters to check it under.
         plugin: Where the card came from; None for a card that no installed plugin brought.

@@ -18,12 +18,12 @@ from ncbench.contracts.errors import PluginError
 from ncbench.contracts.method import Backbone, Method, Stage
 from ncbench.contracts.soundness import sound_order
 from ncbench.contracts.specs import Spec
-from ncbench.contracts.task import SplitView, Task
+from ncbench.contracts.task import Groups, SplitView, Task
 from ncbench.data.store.open import Store
 from ncbench.discovery.registry import registry
 from ncbench.training.evaluation import DivergedError, Evaluator
 from ncbench.training.interrupts import Interrupts
-from ncbench.training.loop import RunState, Silent, fit, make_method
+from ncbench.training.loop import Fitted, RunState, Silent, fit, make_method
 from ncbench.training.recipe import Recipe
 from ncbench.training.splits import LoadedSplit, load_splits, task_of
 
@@ -76,7 +76,12 @@ def build(subject: Subject, problem: Store, task: Task | None = None, order: Ord
     return make_method(Shortened, subject.spec.name, subject.params, task, make_backbone)
 
 
-def train(
+def train(subject: Subject, problem: Store, **options: Any) -> Method:
+    """Train a method through all its stages; return it finished, in evaluation mode. Options are those of `run`."""
+    return run(subject, problem, **options).method
+
+
+def run(
     subject: Subject,
     problem: Store,
     *,
@@ -85,8 +90,9 @@ def train(
     cut_off: bool = False,
     task: Callable[[Task], Task] = lambda task: task,
     shown: Callable[[SplitView], SplitView] = lambda view: view,
-) -> Method:
-    """Train a method through all its stages; return it finished, in evaluation mode.
+    groups: Groups | None = None,
+) -> Fitted:
+    """Train a method through all its stages, and infer the groups if it infers any.
 
     Args:
         subject: The method.
@@ -96,19 +102,20 @@ def train(
         cut_off: Whether the run is interrupted after every epoch, and resumed from its checkpoint by a new object.
         task: Makes of the task what the method is given.
         shown: Makes of the view of a split what the method is given.
+        groups: Inferred groups that the method is given in the attribute's place.
 
     Raises:
         ConformanceError: The loss is not finite, or the method breaks its contract in another way that the runner sees.
     """
-    given, base = task(task_of(problem, 0, supervision(subject))), _trained_base(subject, problem)
+    given, base = task(task_of(problem, 0, supervision(subject), groups)), _trained_base(subject, problem)
     with temporary_folder() as folder:
         while True:
             method = build(subject, problem, given, order)
-            loaded = load_splits(problem, recipe, (), (), torch.device("cpu"), torch.contiguous_format)
+            loaded = load_splits(problem, recipe, (), (), torch.device("cpu"), torch.contiguous_format, groups)
             interrupts = Interrupts(lambda message: None)
             interrupts.noted = cut_off  # the run ends after its next epoch, with a checkpoint
             try:
-                fit(
+                fitted = fit(
                     method,
                     {name: _Shown(**vars(split), shown=shown) for name, split in loaded.items()},
                     recipe,
@@ -128,7 +135,7 @@ def train(
                 raise ConformanceError(str(error)) from error
             else:
                 logits(method, images_of(problem))
-                return method
+                return fitted
 
 
 def _trained_base(subject: Subject, problem: Store) -> Method | None:

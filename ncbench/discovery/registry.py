@@ -55,6 +55,11 @@ def singular(kind: str) -> str:
     return kind if kind == "groups" else kind.removesuffix("s")
 
 
+def plural(kind: str) -> str:
+    """Return the kind of which one is called so: the other way round."""
+    return kind if kind == "groups" else f"{kind}s"
+
+
 @dataclass(frozen=True)
 class Plugin:
     """An entry point and the distribution it comes from."""

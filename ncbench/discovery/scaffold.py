@@ -14,7 +14,7 @@ from string import Template
 
 import ncbench
 from ncbench.contracts.errors import ConfigurationError
-from ncbench.discovery.registry import registry
+from ncbench.discovery.registry import plural, registry
 
 LONGEST_NAME = 64  # what the leaderboard's folders take
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
@@ -37,6 +37,10 @@ class Start:
 
 STARTS: Mapping[str, Start] = {
     "method": Start('"pydantic>=2.7", "torch>=2.6"', "ncbench run --method $name --dataset colored_digits"),
+    "groups": Start(
+        '"pydantic>=2.7", "torch>=2.6"',
+        "ncbench run --method group_dro --groups $name --dataset colored_digits",
+    ),
     "dataset": Start(
         '"numpy>=1.26"', "ncbench run --dataset $name --synthetic", {"src/$module/$name.yaml": "manifest.yaml"}
     ),
@@ -76,6 +80,7 @@ def new_package(name: str, kind: str, output: Path) -> Path:
     values = {
         "name": name,
         "kind": kind,
+        "what": "way to infer groups" if kind == "groups" else kind,
         "module": module,
         "distribution": module.replace("_", "-"),
         "class_name": class_name,
@@ -111,7 +116,7 @@ def _check_name(name: str, kind: str, module: str, class_name: str) -> None:
             f"{name!r} cannot be a plugin's name: it takes lower-case letters and digits in words joined by "
             f"underscores, beginning with a letter, {LONGEST_NAME} characters at most, and no word of Python's own."
         )
-    if taken := registry().cards[f"{kind}s"].get(name):
+    if taken := registry().cards[plural(kind)].get(name):
         raise ConfigurationError(f"The {kind} {name!r} exists already, brought by {taken[0].plugin}; choose another.")
     if importlib.util.find_spec(module) is not None:
         raise ConfigurationError(f"A package {module!r} is installed already; choose another name than {name!r}.")

@@ -42,7 +42,8 @@ class EIIL(Reference):
     under each other's name.
 
     For K = 2, g = p_k (z_k - z_y) with k the other class: group 1 are exactly the images that are misclassified, which
-    is what `errors` gives. For more classes an image that is right can have g > 0.
+    is what `errors` gives. For more classes it is a part of them: an image that is right has g <= 0, and so has one
+    that is wrong but whose class lies above what the model expects of it on average.
 
     `solver=adam` takes the published way: sigma is the sigmoid of weights that start normal, and Adam at 1e-3 climbs
     for 10,000 steps. Images whose g is too small for it to move stay where they began.

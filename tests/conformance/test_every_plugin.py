@@ -8,7 +8,7 @@ import pytest
 
 from ncbench import conformance
 from ncbench.conformance.common import CHECKS_OF_CARDS, CHECKS_OF_PARAMETERS
-from ncbench.discovery.registry import registry
+from ncbench.discovery.registry import plural, registry
 
 # With parameters that take another path through the method than the defaults do.
 VARIANTS = (
@@ -26,7 +26,7 @@ OF_THE_CARD = {check.__name__ for check in (*CHECKS_OF_CARDS, *CHECKS_OF_PARAMET
 
 
 def built_in(kind: str) -> list[str]:
-    found = registry().cards[f"{kind}s"]
+    found = registry().cards[plural(kind)]
     return sorted(name for name, (registered, *_) in found.items() if registered.plugin.distribution == "ncbench")
 
 
@@ -42,6 +42,11 @@ def test_methods(name: str) -> None:
 @pytest.mark.parametrize("name", whole("dataset"))
 def test_datasets(name: str) -> None:
     assert (report := conformance.check(name, "dataset")).ok, str(report)
+
+
+@pytest.mark.parametrize("name", [*built_in("groups"), "errors:val=true", "clusters:k=2"])
+def test_groups(name: str) -> None:
+    assert (report := conformance.check(name, "groups")).ok, str(report)
 
 
 @pytest.mark.parametrize("name", built_in("metric"))

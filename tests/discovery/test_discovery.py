@@ -13,6 +13,7 @@ import pytest
 
 from ncbench import PluginError
 from ncbench.discovery import isolation
+from ncbench.discovery.registry import plural
 from tests import served
 
 METHOD = """
@@ -294,7 +295,7 @@ def test_a_plugin_may_bring_any_kind_of_card(tmp_path: Path) -> None:
     """
     install(tmp_path, "brings-all", "1.0", code)
     for kind in ("dataset", "groups", "metric", "backbone", "launcher"):
-        result = ncbench(tmp_path, "list", kind if kind == "groups" else f"{kind}s")
+        result = ncbench(tmp_path, "list", plural(kind))
         (line,) = (line for line in result.stdout.splitlines() if line.startswith(f"their_{kind} "))
         assert "Of a third party." in line
         assert line.endswith("[brings-all]")

@@ -15,6 +15,7 @@ from tests import served
 
 CALLED = {
     "method": "mine",
+    "groups": "high_loss",
     "dataset": "my_own_data_2",
     "metric": "tensor",
     "backbone": "wide_2",
