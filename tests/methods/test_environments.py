@@ -10,9 +10,16 @@ import torch
 import torch.nn.functional as F
 
 from ncbench import Progress, Supervision
+from ncbench_methods.erm import ERM
+from ncbench_methods.invariance.badd import BAdd
+from ncbench_methods.invariance.dann import DANN
+from ncbench_methods.invariance.domain_independent import DomainIndependent
+from ncbench_methods.invariance.end import EnD
 from ncbench_methods.invariance.environments import Environments, scale_gradients, squared_distances
 from ncbench_methods.invariance.feature_matching import CORAL, MMD
 from ncbench_methods.invariance.fishr import Fishr
+from ncbench_methods.invariance.flac import FLAC
+from ncbench_methods.invariance.pgi import PGI
 from ncbench_methods.invariance.risks import IRM, VREx
 
 BIAS = Supervision(train="bias")
@@ -234,3 +241,26 @@ def test_without_weight_it_is_cross_entropy_and_with_it_the_features_learn_other
     weighted = make(method_class, toy, BIAS)
     gradients = torch.autograd.grad(weighted.loss(batch)["discrepancy"], list(weighted.backbone.parameters()))
     assert any(gradient.abs().max() > 1e-6 for gradient in gradients)
+
+
+@pytest.mark.parametrize(
+    ("method_class", "values"),
+    [
+        *((IRM, {}), (VREx, {}), (MMD, {}), (CORAL, {}), (Fishr, {"anneal_steps": 0}), (DANN, {"warm_up": False})),
+        *((PGI, {"ramp_epochs": 0}), (EnD, {}), (BAdd, {}), (FLAC, {}), (DomainIndependent, {})),
+    ],
+)
+def test_the_network_learns_otherwise_than_erms_from_the_same_batches(method_class, values, toy, make):
+    trained = []
+    for method in (make(method_class, toy, BIAS, norm=False, **values), make(ERM, toy, norm=False)):
+        method.progress = Progress("train", epoch=0, epochs=1, step=0, steps=3)
+        method.train()
+        optimizer = torch.optim.SGD(method.parameter_groups(), lr=0.1)
+        for index in torch.arange(24).split(12):
+            terms = method.loss(toy.batch(index))
+            loss = terms if isinstance(terms, torch.Tensor) else total(terms)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        trained.append(torch.cat([parameter.flatten() for parameter in method.backbone.parameters()]).detach())
+    assert (trained[0] - trained[1]).abs().max() > 1e-6
