@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ncbench import Batch, Method, Parameters, Published, SplitView
 from ncbench_methods.balancing.cells import balanced_draws
+from ncbench_methods.precision import at_least_float32
 from ncbench_methods.published_recipes import RESNET50
 
 _SOURCE = "Zhang et al. (ICML 2022), appendix and the published code; the sampling of batches is another one"
@@ -83,7 +84,7 @@ def contrastive_losses(features: Tensor, target: Tensor, group: Tensor, temperat
         group: (N,) int64.
         temperature: tau.
     """
-    features = features if features.dtype == torch.float64 else features.float()
+    features = at_least_float32(features)
     with torch.autocast(features.device.type, enabled=False):
         unit = F.normalize(features, dim=1)
         similarity = unit @ unit.T / temperature  # (N, N)

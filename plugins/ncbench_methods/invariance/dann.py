@@ -10,7 +10,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ncbench import Batch, LogUniform, Method
-from ncbench_methods.invariance.environments import ComparesEnvironments, EnvironmentParameters, Environments, in_full
+from ncbench_methods.invariance.environments import ComparesEnvironments, EnvironmentParameters, Environments
+from ncbench_methods.precision import at_least_float32
 
 
 class DANNParameters(EnvironmentParameters):
@@ -69,7 +70,7 @@ class DANN(ComparesEnvironments):
         seen = reversed_gradient(features, self.adversary_weight())
         if self.class_embedding is not None:
             seen = seen + self.class_embedding(batch.target)
-        losses = F.cross_entropy(in_full(self.discriminator(seen)), batch.bias, reduction="none")
+        losses = F.cross_entropy(at_least_float32(self.discriminator(seen)), batch.bias, reduction="none")
         classes = Environments.of(batch.target, self.task.num_classes)
         return {
             "cross_entropy": F.cross_entropy(self.classify(features), batch.target),

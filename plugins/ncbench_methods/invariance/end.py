@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ncbench import Batch, LogUniform, Method, Parameters
-from ncbench_methods.invariance.environments import in_full
+from ncbench_methods.precision import at_least_float32
 
 
 class EnDParameters(Parameters):
@@ -49,7 +49,7 @@ class EnD(Method):
         """Return the mean cross-entropy and the two weighted terms."""
         features = self.features(batch.images)
         with torch.autocast(features.device.type, enabled=False):
-            disentangle, entangle = end_terms(in_full(features), batch.target, batch.bias, self.task.num_bias)
+            disentangle, entangle = end_terms(at_least_float32(features), batch.target, batch.bias, self.task.num_bias)
         return {
             "cross_entropy": F.cross_entropy(self.classify(features), batch.target),
             "disentangle": self.params.alpha * disentangle,

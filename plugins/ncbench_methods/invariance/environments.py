@@ -89,11 +89,6 @@ class Environments:
         return Environments(odd, odd.sum(dim=0)), Environments(even, even.sum(dim=0))
 
 
-def in_full(values: Tensor) -> Tensor:
-    """Return values in float32 where autocast made them in half precision, and as they are otherwise."""
-    return values if values.dtype == torch.float64 else values.float()
-
-
 def scale_gradients(logits: Tensor, target: Tensor) -> Tensor:
     """Return d/ds CE(s z, y) at s = 1 of each image, which is sum_k p_k z_k - z_y.
 

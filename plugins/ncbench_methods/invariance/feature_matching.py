@@ -15,9 +15,9 @@ from ncbench_methods.invariance.environments import (
     ComparesEnvironments,
     EnvironmentParameters,
     Environments,
-    in_full,
     squared_distances,
 )
+from ncbench_methods.precision import at_least_float32
 
 _SHARPNESS = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0, 1000.0)
 
@@ -45,7 +45,7 @@ class _MatchesFeatures(ComparesEnvironments):
         features = self.features(batch.images)
         cross_entropy = F.cross_entropy(self.classify(features), batch.target)
         with torch.autocast(features.device.type, enabled=False):
-            discrepancy = self.discrepancy(in_full(features), self.environments(batch))
+            discrepancy = self.discrepancy(at_least_float32(features), self.environments(batch))
         return {"cross_entropy": cross_entropy, "discrepancy": self.params.weight * discrepancy}
 
     @abstractmethod

@@ -10,7 +10,8 @@ from pydantic import Field
 from torch import Tensor
 
 from ncbench import Batch, LogUniform, Method, Uniform
-from ncbench_methods.invariance.environments import ComparesEnvironments, EnvironmentParameters, Environments, in_full
+from ncbench_methods.invariance.environments import ComparesEnvironments, EnvironmentParameters, Environments
+from ncbench_methods.precision import at_least_float32
 
 
 class FishrParameters(EnvironmentParameters):
@@ -56,9 +57,9 @@ class Fishr(ComparesEnvironments):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the mean cross-entropy and, after the first steps, the weighted penalty."""
         features = self.features(batch.images)
-        logits = in_full(self.classify(features))
+        logits = at_least_float32(self.classify(features))
         with torch.autocast(features.device.type, enabled=False):
-            penalty = self.penalty(in_full(features), logits, batch.target, self.environments(batch))
+            penalty = self.penalty(at_least_float32(features), logits, batch.target, self.environments(batch))
         weight = self.params.weight if self.after(self.params.anneal_steps) else 0.0
         return {"cross_entropy": F.cross_entropy(logits, batch.target), "penalty": weight * penalty}
 

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from ncbench import Batch, LogUniform, Method
 from ncbench_methods.invariance.attribute_network import AttributeNetworkParameters, BesideAttributeNetwork
-from ncbench_methods.invariance.environments import in_full, squared_distances
+from ncbench_methods.invariance.environments import squared_distances
+from ncbench_methods.precision import at_least_float32
 
 
 class FLACParameters(AttributeNetworkParameters):
@@ -48,7 +49,8 @@ class FLAC(BesideAttributeNetwork):
         """Return the mean cross-entropy and the weighted divergence."""
         features = self.features(batch.images)
         with torch.autocast(features.device.type, enabled=False):
-            divergence = flac_divergence(in_full(features), in_full(of_attribute), batch.target, self.params.power)
+            compared = (at_least_float32(each) for each in (features, of_attribute))
+            divergence = flac_divergence(*compared, batch.target, self.params.power)
         return {
             "cross_entropy": F.cross_entropy(self.classify(features), batch.target),
             "divergence": self.params.weight * divergence,

@@ -10,7 +10,8 @@ from pydantic import Field
 from torch import Tensor
 
 from ncbench import Batch, LogUniform, Method
-from ncbench_methods.invariance.environments import ComparesEnvironments, EnvironmentParameters, Environments, in_full
+from ncbench_methods.invariance.environments import ComparesEnvironments, EnvironmentParameters, Environments
+from ncbench_methods.precision import at_least_float32
 
 
 class PGIParameters(EnvironmentParameters):
@@ -41,7 +42,7 @@ class PGI(ComparesEnvironments):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the environments' mean risk and the weighted divergence of their predictions."""
-        logits, environments = in_full(self(batch.images)), self.environments(batch)
+        logits, environments = at_least_float32(self(batch.images)), self.environments(batch)
         losses = F.cross_entropy(logits, batch.target, reduction="none")
         cells = (self.task.num_classes, self.task.num_bias)
         cell = Environments.of(batch.target * cells[1] + batch.bias, cells[0] * cells[1])

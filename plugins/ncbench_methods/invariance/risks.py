@@ -12,9 +12,9 @@ from ncbench import Batch, LogUniform, Method
 from ncbench_methods.invariance.environments import (
     ComparesEnvironments,
     EnvironmentParameters,
-    in_full,
     scale_gradients,
 )
+from ncbench_methods.precision import at_least_float32
 
 _SEARCH_SPACE = {
     **Method.search_space,
@@ -57,7 +57,7 @@ class IRM(ComparesEnvironments):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the environments' mean risk and the weighted penalty."""
-        logits, environments = in_full(self(batch.images)), self.environments(batch)
+        logits, environments = at_least_float32(self(batch.images)), self.environments(batch)
         losses = F.cross_entropy(logits, batch.target, reduction="none")
         gradients = scale_gradients(logits, batch.target)
         odd, even = (half.means(gradients) for half in environments.halves())
@@ -95,7 +95,8 @@ class VREx(ComparesEnvironments):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Return the environments' mean risk and the weighted variance of their risks."""
         environments = self.environments(batch)
-        risks = environments.means(F.cross_entropy(in_full(self(batch.images)), batch.target, reduction="none"))  # (E,)
+        logits = at_least_float32(self(batch.images))
+        risks = environments.means(F.cross_entropy(logits, batch.target, reduction="none"))  # (E,)
         mean = environments.average(risks)
         weight = self.params.weight if self.after(self.params.anneal_steps) else 1.0
         return {"risk": mean, "variance": weight * environments.average((risks - mean).square())}

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ncbench import Batch, Method, Parameters, Published, SplitView, Stage
-from ncbench_methods.two_networks.networks import at_least_float32
+from ncbench_methods.precision import at_least_float32
 
 
 class DeNetDMParameters(Parameters):

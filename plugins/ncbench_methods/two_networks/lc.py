@@ -15,8 +15,9 @@ from ncbench import Batch, Method, Parameters, Published
 from ncbench_methods.augmentation.mixing import draw_partners, draws_of_step, mix
 from ncbench_methods.conditional_prior import prior_adjusted_cross_entropy
 from ncbench_methods.generalized_cross_entropy import generalized_cross_entropy
+from ncbench_methods.precision import at_least_float32
 from ncbench_methods.published_recipes import RESNET50
-from ncbench_methods.two_networks.networks import at_least_float32, make_network
+from ncbench_methods.two_networks.networks import make_network
 
 _LEAST = 1e-4  # of the prior of a class that the batch does not show with an attribute value
 

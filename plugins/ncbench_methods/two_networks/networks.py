@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ncbench import Method
+from ncbench_methods.precision import at_least_float32
 
 
 def make_network(method: Method, spec: str | None = None) -> nn.Sequential:
@@ -25,8 +26,3 @@ def make_network(method: Method, spec: str | None = None) -> nn.Sequential:
 def probability_of_target(logits: Tensor, target: Tensor, temperature: float = 1.0) -> Tensor:
     """Return p_y of each image, constant: logits (N, K) and target (N,) int64 -> (N,), never in half precision."""
     return (at_least_float32(logits) / temperature).softmax(dim=1).gather(1, target[:, None]).squeeze(1)
-
-
-def at_least_float32(values: Tensor) -> Tensor:
-    """Return values that autocast left in half precision as float32, and any others as they are."""
-    return values.to(torch.promote_types(values.dtype, torch.float32))

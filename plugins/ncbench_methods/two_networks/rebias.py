@@ -11,7 +11,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ncbench import Batch, LogUniform, Method, Parameters
-from ncbench_methods.two_networks.networks import at_least_float32, make_network
+from ncbench_methods.precision import at_least_float32
+from ncbench_methods.two_networks.networks import make_network
 
 _LEAST = 4  # images that an unbiased estimate needs
 _WIDTHS = (16, 32, 64, 128)  # of the 1 x 1 convolutions

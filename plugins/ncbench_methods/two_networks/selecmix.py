@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from ncbench import Batch, LogUniform, Method, Published
 from ncbench_methods.augmentation.mixing import draws_of_step, mix
+from ncbench_methods.precision import at_least_float32
 from ncbench_methods.two_networks.lff import LfF, LfFParameters
-from ncbench_methods.two_networks.networks import at_least_float32
 
 _WIDTH = 128  # of the contrasted features
 
