@@ -14,7 +14,7 @@ from ncbench.discovery.registry import plural, registry
 VARIANTS = (
     *("shortcut_prime:bias=pseudo", "resample:by=class", "fixed_etf:loss=dot_regression", "ldam:deferred=0.5"),
     *("crt:by=group", "tau_norm:tau=1", "dfr:data=train"),
-    *("self_llr:score=loss", "evals:choose=environment"),
+    *("self_llr:score=loss", "evals:choose=environment", "bias_contrastive:balanced=true"),
 )
 # The whole kit takes these several seconds each; without the slow tests, cards and parameters alone are checked.
 LARGE = {

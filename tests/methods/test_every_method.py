@@ -32,7 +32,7 @@ each_method_without_a_base = pytest.mark.parametrize(
 ON_THE_TOY = {
     **{"jtt": {"upweight": 2}, "mmd": {"weight": 0.1}, "flac": {"weight": 10.0}, "subsample": {"redraw": True}},
     **{"lc": {"mix_epochs": 60}},
-    **{"afr": {"penalty": 10.0}},
+    **{"afr": {"penalty": 10.0}, "bias_contrastive": {"ce_weight": 1.0}},
 }
 # Each head saw a third of the images, and the others outvote it; an erm saw four fifths.
 LEARNED = {"domain_independent": 0.6, "afr": 0.7}
@@ -133,6 +133,7 @@ USES = {
         *("dann", "pgi", "fishr", "end", "badd", "flac"),
         *("crt",),
         *("cnc",),
+        *("bias_contrastive",),
         *("lisa",),
     },
     Supervision(train="bias", val="bias"): {"dfr"},
@@ -148,7 +149,7 @@ def test_supervision_is_what_the_literature_says():
     assert all(CARDS[name].supervision == Supervision() for name in others)
     assert others >= {
         *("erm", "fixed_etf", "fixed_seli", "lff", "jtt", "tau_norm", "ncm"),
-        *("lws", "afr", "self_llr"),
+        *("lws", "afr", "self_llr", "softcon"),
         *("logit_adjustment", "balanced_softmax", "vs_loss", "ldam", "focal", "cb_loss"),
         *("cvar_dro", "chi2_dro", "spectral_decoupling", "mixup"),
         *(

@@ -8,7 +8,7 @@ from ncbench import MethodCard, Published, Supervision
 
 _BERTINETTO = (
     "Bertinetto, Mueller, Tertikas, Samangooei, Lord. Making Better Mistakes: Leveraging Class Hierarchies with Deep "
-    "Networks. CVPR 2020."
+    "Networks. CVPR 2020. https://arxiv.org/abs/1912.09393"
 )
 _SHORTENED = Published(
     source="the suite cifar100_hierarchy of ncbench",
@@ -48,7 +48,7 @@ CARDS = [
         summary="The class that is expected to be nearest in the hierarchy, by an erm's probabilities",
         factory="ncbench_methods.hierarchy.crm:CRM",
         citation="Karthik, Prabhu, Dokania, Gandhi. No Cost Likelihood Manipulation at Test Time for Making Better "
-        "Mistakes in Deep Networks. ICLR 2021.",
+        "Mistakes in Deep Networks. ICLR 2021. https://arxiv.org/abs/2104.00795",
         supervision=Supervision(hierarchy=True),
         family="hierarchy",
         builds_on="erm",
@@ -58,7 +58,8 @@ CARDS = [
         name="hier_cos",
         summary="A direction for every node of the hierarchy, and for every class the subspace of its path",
         factory="ncbench_methods.hierarchy.hier_cos:HierCOS",
-        citation="Sani, Anand. Learning and Evaluating Hierarchical Feature Representations. CVPR 2026.",
+        citation="Sani, Anand. Learning and Evaluating Hierarchical Feature Representations. CVPR 2026. "
+        "https://arxiv.org/abs/2503.07853",
         supervision=Supervision(hierarchy=True),
         family="hierarchy",
     ),

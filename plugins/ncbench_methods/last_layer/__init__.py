@@ -64,7 +64,7 @@ CARDS = [
         summary="Last layer refitted on held-out training images, weighted by how hard the erm finds them",
         factory="ncbench_methods.last_layer.afr:AFR",
         citation="Qiu, Potapczynski, Izmailov, Wilson. Simple and Fast Group Robustness by Automatic Feature "
-        "Reweighting. ICML 2023.",
+        "Reweighting. ICML 2023. https://arxiv.org/abs/2306.11074",
         supervision=Supervision(),
         family="last layer",
     ),
@@ -73,7 +73,7 @@ CARDS = [
         summary="Last layer finetuned on held-out images on which an early model and the last one disagree (SELF)",
         factory="ncbench_methods.last_layer.self_llr:SELF",
         citation="LaBonte, Muthukumar, Kumar. Towards Last-layer Retraining for Group Robustness with Fewer "
-        "Annotations. NeurIPS 2023.",
+        "Annotations. NeurIPS 2023. https://arxiv.org/abs/2309.08534",
         supervision=Supervision(),
         family="last layer",
     ),
@@ -82,7 +82,8 @@ CARDS = [
         summary="Ensemble of prototype heads on an erm's features, each kept from the directions of those before",
         factory="ncbench_methods.last_layer.dpe:DPE",
         citation="To, Wilson, Nguyen, Harmanani, Cooper, Fooladgar, Abolmaesumi, Mousavi, Krishnan. Diverse "
-        "Prototypical Ensembles Improve Robustness to Subpopulation Shift. ICML 2025.",
+        "Prototypical Ensembles Improve Robustness to Subpopulation Shift. ICML 2025. "
+        "https://github.com/minhto2802/dpe4subpop",
         supervision=Supervision(val="bias"),
         family="last layer",
         builds_on="erm",
@@ -93,7 +94,7 @@ CARDS = [
         summary="Last layer of an erm fitted on images mixed with images of balanced groups",
         factory="ncbench_methods.last_layer.dispel:DISPEL",
         citation="Xue, Payani, Yang, Mirzasoleiman. Eliminating Spurious Correlations from Pre-trained Models via Data "
-        "Mixing. arXiv:2305.14521, version 1, 2023.",
+        "Mixing. 2023. https://arxiv.org/abs/2305.14521v1",
         supervision=Supervision(val="bias"),
         family="last layer",
         builds_on="erm",
@@ -105,7 +106,7 @@ CARDS = [
         factory="ncbench_methods.last_layer.evals:EVaLS",
         citation="Ghaznavi, Asadollahzadeh, Hosseini Noohdani, Vafaie Tabar, Hasani, Akbari Alvanagh, Rohban, "
         "Soleymani Baghshah. Trained Models Tell Us How to Make Them Robust to Spurious Correlation without Group "
-        "Annotation. arXiv:2410.05345, 2024.",
+        "Annotation. 2024. https://arxiv.org/abs/2410.05345",
         supervision=Supervision(val="bias"),
         family="last layer",
         builds_on="erm",
