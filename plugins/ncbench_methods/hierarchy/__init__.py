@@ -48,7 +48,7 @@ CARDS = [
         summary="The class that is expected to be nearest in the hierarchy, by an erm's probabilities",
         factory="ncbench_methods.hierarchy.crm:CRM",
         citation="Karthik, Prabhu, Dokania, Gandhi. No Cost Likelihood Manipulation at Test Time for Making Better "
-        "Mistakes in Deep Networks. ICLR 2021. https://arxiv.org/abs/2104.00795",
+        "Mistakes in Deep Networks. ICLR 2021. https://openreview.net/forum?id=193sEnKY1ij",
         supervision=Supervision(hierarchy=True),
         family="hierarchy",
         builds_on="erm",

@@ -6,7 +6,7 @@ from ncbench import MethodCard, Supervision
 
 _KANG = (
     "Kang, Xie, Rohrbach, Yan, Gordo, Feng, Kalantidis. Decoupling Representation and Classifier for Long-Tailed "
-    "Recognition. ICLR 2020."
+    "Recognition. ICLR 2020. https://arxiv.org/abs/1910.09217"
 )
 
 CARDS = [
@@ -73,7 +73,7 @@ CARDS = [
         summary="Last layer finetuned on held-out images on which an early model and the last one disagree (SELF)",
         factory="ncbench_methods.last_layer.self_llr:SELF",
         citation="LaBonte, Muthukumar, Kumar. Towards Last-layer Retraining for Group Robustness with Fewer "
-        "Annotations. NeurIPS 2023. https://arxiv.org/abs/2309.08534",
+        "Annotations. NeurIPS 2023. https://openreview.net/forum?id=ZpqzAd263O",
         supervision=Supervision(),
         family="last layer",
     ),
