@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ncbench import Batch, Method, Parameters, SplitView
-from ncbench_methods.invariance.environments import in_full
+from ncbench_methods.precision import at_least_float32
 
 
 def masked_supcon(features: Tensor, mask: Tensor, temperature: float) -> Tensor:
@@ -82,7 +82,7 @@ class Contrastive(Method):
         losses = F.cross_entropy(logits, batch.target.repeat(views), reduction="none")
         rarity = self.draw_weight.mean() / self.draw_weight[batch.index]  # (N,)
         with torch.autocast(features.device.type, enabled=False):
-            contrast = masked_supcon(in_full(features), mask.repeat(views, views), self.params.temperature)
+            contrast = masked_supcon(at_least_float32(features), mask.repeat(views, views), self.params.temperature)
         return {
             "cross_entropy": self.params.ce_weight * (rarity.to(losses).repeat(views) * losses).mean(),
             "contrast": contrast,
