@@ -153,6 +153,13 @@ CALIBRATION: Mapping[str, Measure] = {
         ("ece", "ECE", "lower", 1, "Expected calibration error: |accuracy - confidence|, averaged over 15 bins."),
         ("brier", "Brier score", "lower", 2, "Squared distance of the probabilities to the one-hot target, 0 to 2."),
         (
+            "loss",
+            "cross-entropy",
+            "lower",
+            math.inf,
+            "-log of the target's probability, whatever the method minimises.",
+        ),
+        (
             "auroc",
             "AUROC",
             "higher",
@@ -346,7 +353,7 @@ def ncbench_metrics() -> Iterable[MetricCard]:
         ),
         MetricCard(
             name="calibration",
-            summary="Expected calibration error (15 bins), Brier score, and AUROC for two classes",
+            summary="Expected calibration error (15 bins), Brier score, cross-entropy, and AUROC for two classes",
             factory="ncbench_metrics.calibration:CalibrationMetrics",
             citation="Guo, Pleiss, Sun, Weinberger. On Calibration of Modern Neural Networks. ICML 2017.",
             metrics=CALIBRATION,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ncbench import Evaluation, Metric
@@ -23,6 +24,7 @@ class CalibrationMetrics(Metric):
       |accuracy - mean confidence|. In [0, 1].
     - `brier`: mean over images of sum_c (p_c - [y = c])^2 (Brier, 1950). In [0, 2]: for two classes twice the
       one-sided score.
+    - `loss`: mean over images of -log p_y, the cross-entropy in nats, whatever the method's own loss is.
     - `auroc`: two classes only: the probability that an image of class 1 has a larger p_1 than one of class 0, ties
       counted as a half. Left out where one of the two classes has no images.
 
@@ -40,16 +42,20 @@ class CalibrationMetrics(Metric):
             return {}
         confidence = torch.empty(len(target), dtype=torch.float64, device=logits.device)
         brier = torch.zeros((), dtype=torch.float64, device=logits.device)
+        loss = torch.zeros((), dtype=torch.float64, device=logits.device)
         rows = max(1, _ENTRIES // evaluation.num_classes)
         for start in range(0, len(target), rows):
             part = slice(start, start + rows)
-            p = logits[part].double().softmax(dim=1)  # (rows, K)
+            of_part = logits[part].double()  # (rows, K)
+            loss += F.cross_entropy(of_part, target[part], reduction="sum")  # of the logits: p may be 0
+            p = of_part.softmax(dim=1)  # (rows, K)
             confidence[part] = p.amax(dim=1)
             p[torch.arange(len(p), device=p.device), target[part]] -= 1
             brier += p.square_().sum()
         metrics = {
             "ece": expected_calibration_error(confidence, evaluation.predicted == target),
             "brier": brier.item() / len(target),
+            "loss": loss.item() / len(target),
         }
         if evaluation.num_classes == 2 and 0 < int(target.sum()) < len(target):
             # The order of p_1 is that of the difference of the logits, which does not saturate.

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import brier_score_loss, roc_auc_score
+from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
 from ncbench_metrics.calibration import (
     BINS,
@@ -64,6 +64,13 @@ def test_brier_is_the_squared_distance_to_the_truth(evaluation):
     assert evaluate(evaluation, logits, target.tolist())["brier"] == pytest.approx(expected, rel=1e-9)
 
 
+def test_loss_is_scikit_learns_and_has_no_smallest_probability(evaluation):
+    logits, target = random_case(5)
+    p = torch.tensor(logits).double().softmax(1).numpy()
+    assert evaluate(evaluation, logits, target.tolist())["loss"] == pytest.approx(log_loss(target, p), rel=1e-9)
+    assert evaluate(evaluation, [[0.0, 2000.0]], [0])["loss"] == 2000
+
+
 def test_binary_brier_is_twice_scikit_learns_and_auroc_is_scikit_learns(evaluation):
     logits, target = random_case(2)
     metrics = evaluate(evaluation, logits, target.tolist())
@@ -88,7 +95,7 @@ def test_auroc_does_not_saturate_where_probabilities_do(evaluation):
 
 def test_auroc_is_left_out_where_it_is_not_defined(evaluation):
     logits, target = random_case(3)
-    assert evaluate(evaluation, logits, target.tolist()).keys() == {"ece", "brier"}
+    assert evaluate(evaluation, logits, target.tolist()).keys() == {"ece", "brier", "loss"}
     for only in (0, 1):
         assert "auroc" not in evaluate(evaluation, random_case(2, n=4)[0], [only] * 4)
 
