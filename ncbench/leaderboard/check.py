@@ -134,11 +134,12 @@ def _rows(board: Board) -> Iterator[tuple[tuple[str, str, str, str], str]]:
     for table in board.datasets:
         for section in table.sections:
             labels = f"train={section.train}, val={section.val}{', hierarchy' if section.hierarchy else ''}"
+            rules = ", ".join(filter(None, (labels, section.selection, section.searched)))
             for row in section.rows:
                 estimate = row.metrics.get(table.primary_metric)
                 if estimate is None or table.primary_metric not in wording.measures:
                     continue  # not a board that was built here
                 number = wording.estimate(estimate, table.primary_metric)
                 text = f"{number} ({estimate.seeds} seeds), rank {row.rank or '-'}"
-                key = table.heading, row.label, f"{labels}, {section.selection}", row.id
+                key = table.heading, row.label, rules, row.id
                 yield (plain(key[0]), plain(key[1]), plain(key[2]), key[3]), text

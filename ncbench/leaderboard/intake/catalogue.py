@@ -139,8 +139,7 @@ def check_against_card(record: Record, catalogue: Catalogue) -> str:
     if _uses_val_bias(record, catalogue):
         allowed = replace(allowed, val="bias")
         if stated.val != "bias":
-            rule = record.recipe["selection"]
-            how = f"{'fitting' if rule == 'last' else rule} on {record.dataset.spec}"
+            how = f"{' or '.join(set(_rules(record)) - {'last'}) or 'fitting'} on {record.dataset.spec}"
             raise RefusedError("method.supervision.val", f"{how} uses bias labels, so it must be 'bias'")
     if record.base is not None and record.base.supervision is not None:
         of_base = Supervision(**record.base.supervision.model_dump())
@@ -174,7 +173,12 @@ def _uses_val_bias(record: Record, catalogue: Catalogue) -> bool:
         kind, parameters = _load_dataset(registered, record)
         return kind.val_uses_bias(parameters.own)
 
-    return catalogue.criteria[str(record.recipe["selection"])].uses_bias("val" in record.fitted, made_by_bias)
+    return any(catalogue.criteria[rule].uses_bias("val" in record.fitted, made_by_bias) for rule in _rules(record))
+
+
+def _rules(record: Record) -> list[str]:
+    """Return the criteria by which something was chosen: the epoch, and settings if they were searched."""
+    return [str(record.recipe["selection"]), *([] if record.search is None else [record.search.criterion])]
 
 
 def _load_dataset(registered: Registered, record: Record) -> tuple[type[Dataset], DatasetParameters]:

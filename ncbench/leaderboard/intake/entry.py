@@ -23,7 +23,7 @@ from ncbench.leaderboard.intake.files import record_path
 from ncbench.leaderboard.intake.problems import Problem, RefusedError, plain
 from ncbench.leaderboard.intake.recompute import read_cells, recomputed_accuracies
 from ncbench.leaderboard.intake.soundness import SUPERSEDES, check_alone, check_chosen_metrics
-from ncbench.leaderboard.intake.stated import check_ranges, stated_numbers
+from ncbench.leaderboard.intake.stated import check_ranges, check_search, stated_numbers
 from ncbench.leaderboard.tables.curves import History, read_history
 from ncbench.leaderboard.tables.tuning import tuned_on_test
 from ncbench.records.record import Record, Selected
@@ -90,6 +90,12 @@ class Entry:
         return str(self.record.recipe["selection"])
 
     @property
+    def searched(self) -> str:
+        """By how many trials and what its settings were chosen; empty if they were given by hand."""
+        search = self.record.search
+        return "" if search is None else str(search)
+
+    @property
     def epochs(self) -> int:
         """Epochs of the recipe."""
         epochs: Any = self.record.recipe["epochs"]
@@ -114,6 +120,7 @@ def inspect(data: bytes, catalogue: Catalogue) -> Entry:
     record = parse_record(data)
     check_alone(record, catalogue.criteria)
     check_ranges(record, catalogue.bounds)
+    check_search(record, catalogue.criteria)
     digest = content_hash(data)
     path = record_path(record.dataset.name, record.method.name, digest)
     cells = {str(split): read_cells(groups, split) for split, groups in record.groups.items()}
@@ -205,6 +212,8 @@ def _exclusion(record: Record, accuracies: Mapping[str, float], catalogue: Catal
         if selection not in catalogue.criteria:
             reason = f"{selection!r} is not a rule of ncbench; an epoch chosen on test data never ranks"
             return f"{prefix}recipe.selection", reason
+    if record.search is not None and record.search.criterion not in catalogue.criteria:
+        return "search.criterion", f"{record.search.criterion!r} is not a rule of ncbench"
     for split in ("train", "test"):
         if split not in record.groups:
             return f"groups.{split}", "there are no counts to recompute the accuracies from"
@@ -229,6 +238,7 @@ def _configuration(record: Record, data: str) -> str:
     bases = [
         [base.method, base.recipe, *(["groups"] if base.kind == "groups" else [])] for base in record.bases.values()
     ]
+    searched = [] if record.search is None else [record.search.model_dump(mode="json")]
     return content_hash(
-        canonical([*parts, data, record.dataset.synthetic, record.dataset.mismatch, record.recipe, *bases])
+        canonical([*parts, data, record.dataset.synthetic, record.dataset.mismatch, record.recipe, *bases, *searched])
     )

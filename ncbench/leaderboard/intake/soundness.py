@@ -133,6 +133,7 @@ def _check_free_values(record: Record) -> None:
         "backbone.parameters": record.backbone.parameters,
         "recipe": record.recipe,
         "base": record.base and record.base.model_dump(),
+        "search": record.search and record.search.model_dump(mode="json"),
         "environment": record.environment,
         "": record.model_extra,
     }
@@ -294,7 +295,13 @@ def _check_groups(record: Record) -> None:
 
 
 def _run_ids(
-    record: Record, kind: str, method: str, recipe: Recipe, selection: str, base: BasePart | None
+    record: Record,
+    kind: str,
+    method: str,
+    recipe: Recipe,
+    selection: str,
+    base: BasePart | None,
+    search: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """Return the ids that a run with the dataset, the backbone and the seed of a record may have."""
     return [
@@ -308,6 +315,7 @@ def _run_ids(
             allow_mismatch=allow_mismatch,
             base=None if base is None else base.run_id,
             infers=kind == "groups",
+            search=search,
         )
         for allow_mismatch in ((True,) if record.dataset.mismatch else (False, True))
     ]
@@ -315,10 +323,11 @@ def _run_ids(
 
 def _check_run_id(record: Record, recipe: Recipe) -> None:
     """Check that the id is what the configuration and the seed give, by the rule of today or the first one."""
+    search = None if record.search is None else record.search.model_dump(mode="json")
     expected = _run_ids(
-        record, record.method.kind, record.method.spec, recipe, str(record.recipe["selection"]), record.base
+        record, record.method.kind, record.method.spec, recipe, str(record.recipe["selection"]), record.base, search
     )
-    if record.run_id not in expected and record.run_id != _first_run_id(record):
+    if record.run_id not in expected and (record.search is not None or record.run_id != _first_run_id(record)):
         raise RefusedError(
             "run_id", f"it is {record.run_id!r}, but the configuration and the seed give {expected[0]!r}"
         )

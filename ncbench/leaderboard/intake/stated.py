@@ -1,7 +1,7 @@
 """What a record states and cannot be recomputed: it counts the images that are right, and holds nothing of the others.
 
 What can be told all the same is checked: every number's range, by the metrics' cards, and one identity that ties the
-heights of mistakes in a class hierarchy to the counts.
+heights of mistakes in a class hierarchy to the counts. Of a search, its draws can be made again.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from ncbench.leaderboard.intake.files import is_folder_name
 from ncbench.leaderboard.intake.problems import RefusedError
 from ncbench.leaderboard.intake.recompute import TOLERANCE
 from ncbench.records.record import Record
+from ncbench.training.selection import Criterion
 
 SEVERITY = "mistake_severity"
 DISTANCE = "hierarchical_distance_at_1"
@@ -52,6 +53,28 @@ def check_ranges(record: Record, bounds: Mapping[str, tuple[float, float]]) -> N
         _check({name: loss for name, loss in entry.losses.items() if loss is not None}, f"{place}.losses", {})
         for split, numbers in entry.metrics.items():
             _check(numbers, f"{place}.metrics.{split}", bounds)
+
+
+def check_search(record: Record, criteria: Mapping[str, Criterion]) -> None:
+    """Check what a record says of the search that chose settings, if one did: its trials are not in it.
+
+    Raises:
+        RefusedError: It contradicts itself or the run, or went by labels or images that the run does not say.
+    """
+    search = record.search
+    if search is None:
+        return
+    criterion = criteria.get(search.criterion)
+    if not search.criterion.isprintable() or search.criterion == "last":
+        raise RefusedError("search.criterion", "it is no metric of the validation split")
+    if criterion is not None and criterion.needs_bias and record.method.supervision.val != "bias":
+        raise RefusedError("method.supervision.val", f"a search by {search.criterion} uses bias labels; it is 'bias'")
+    if "val" in record.fitted:
+        raise RefusedError("search.criterion", "what is fitted on validation images cannot be chosen by them")
+    if criterion is not None and record.status == "completed" and criterion.metric not in record.metrics.get("val", {}):
+        raise RefusedError("search.criterion", f"the run itself has no {search.criterion}")
+    if (wrong := search.contradiction(record.method.parameters, record.settings)) is not None:
+        raise RefusedError(f"search.{wrong[0]}", wrong[1])
 
 
 def _check(

@@ -30,12 +30,13 @@ integer counts in its record. The suites that make most of these runs are in [`s
 - Test accuracies in per cent: mean over seeds ± half the 95% interval of Student's t, which is not the standard
   deviation that papers often give. Below {MIN_SEEDS} seeds there is neither an interval nor a rank.
 - Rows are ranked by the dataset's primary metric (bold), and only against rows that used the same labels and chose
-  their epoch by the same rule. A rule that looks at test data never ranks, and neither do settings that were chosen by
-  looking at test results: their rows say "tuned on test".
+  their epoch, and their settings where they were searched, by the same rule and with as many trials. A rule that looks
+  at test data never ranks, and neither do settings that were chosen by looking at test results: their rows say "tuned
+  on test".
 - "(stated)" is what the records state and cannot be recomputed from counts; ↓: lower is better. With a class hierarchy
   that is mistake severity and distance@k: mean heights of the lowest common ancestor (LCA) of true and predicted class.
 - "vs erm": mean difference in points on the seeds both have run, with its 95% interval. It is given where erm was run
-  with the same backbone and selection rule; of several, the recipe closest to the row's own.
+  with the same backbone, selection rule and search; of several, the recipe closest to the row's own.
 - The numbers under "runs" are seeds, and lead to the records.
 - "reproduced": how many of the seeds somebody else than the submitter has run again from the record alone
   (`ncbench leaderboard rerun METHOD/DATASET`), with a number within the spread of the row's seeds; "own" are the

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.resources
 import json
+import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -147,11 +148,12 @@ def _labels_key(group: Comparable | None) -> str:
     if group is None:
         return ""
     used = [split for split in ("train", "val") if getattr(group, split) == "bias"]
-    return "-".join([*(used or ["targets"]), *(["hierarchy"] if group.hierarchy else []), group.selection])
+    searched = [re.sub(r"\W+", "-", group.searched)] if group.searched else []
+    return "-".join([*(used or ["targets"]), *(["hierarchy"] if group.hierarchy else []), group.selection, *searched])
 
 
 def _groups(board: Board) -> list[tuple[str, str]]:
-    """Return (key, text) of every combination of labels used and selection rule."""
+    """Return (key, text) of every combination of labels used, selection rule and search."""
     found = {
         _labels_key(section): f"{labels_used(section)}; {section.selection}"
         for table in board.datasets

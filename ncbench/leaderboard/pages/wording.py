@@ -82,10 +82,11 @@ class Wording:
 
 
 def labels_used(group: Comparable) -> str:
-    """Return which labels beyond the target a group of rows used, as the beginning of a sentence."""
+    """Return which labels beyond the target a group of rows used, and what chose settings, to begin a sentence."""
     used = [f"bias labels of {split} images" for split in ("train", "val") if getattr(group, split) == "bias"]
     used += ["the class hierarchy"] if group.hierarchy else []
-    return f"Using {' and '.join(used)}" if used else "Using targets alone"
+    said = f"Using {' and '.join(used)}" if used else "Using targets alone"
+    return f"{said}; settings {group.searched}" if group.searched else said
 
 
 def data_version(version: str | None, todays: str | None) -> str:

@@ -115,16 +115,21 @@ class Row(Part):
 
 
 class Comparable(Part):
-    """The labels that rows used and the rule that chose their epoch; ranks compare nothing across these."""
+    """The labels that rows used and what chose their epoch and settings; ranks compare nothing across these."""
 
     train: Literal["none", "bias"]
     val: Literal["none", "bias"]
     hierarchy: bool
     selection: str
+    searched: str = Field(
+        "",
+        description="by how many trials, and by which validation metric of theirs, settings were chosen; empty if no "
+        "search chose any",
+    )
 
 
 class Section(Comparable):
-    """Rows that used the same labels and chose their epoch by the same rule."""
+    """Rows that used the same labels and chose their epoch and their settings by the same rules."""
 
     rows: list[Row]
 

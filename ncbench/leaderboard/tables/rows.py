@@ -37,8 +37,9 @@ def dataset_table(entries: Sequence[Entry], heading: str, measures: Sequence[str
         of_section = grouped(by_labels[labels], lambda entry: entry.configuration)
         rows = [_row(runs, _baseline(runs[0], configurations), measures, reruns) for runs in of_section.values()]
         rows = _distinguished(_ranked(rows, first.record.primary_metric))
-        (train, val, hierarchy), selection = labels
-        sections.append(Section(train=train, val=val, hierarchy=hierarchy, selection=selection, rows=rows))
+        (train, val, hierarchy), selection, searched = labels
+        group = {"train": train, "val": val, "hierarchy": hierarchy, "selection": selection, "searched": searched}
+        sections.append(Section.model_validate({**group, "rows": rows}))
     return DatasetTable(
         heading=heading,
         dataset=_plugin([entry.record.dataset for entry in entries]),
@@ -51,9 +52,9 @@ def dataset_table(entries: Sequence[Entry], heading: str, measures: Sequence[str
     )
 
 
-def _labels(entry: Entry) -> tuple[tuple[LabelUse, LabelUse, bool], str]:
+def _labels(entry: Entry) -> tuple[tuple[LabelUse, LabelUse, bool], str, str]:
     used = entry.record.method.supervision
-    return (used.train, used.val, used.hierarchy), entry.selection
+    return (used.train, used.val, used.hierarchy), entry.selection, entry.searched
 
 
 def _row(runs: Sequence[Entry], baseline: Sequence[Entry] | None, measures: Sequence[str], reruns: Reruns) -> Row:
@@ -117,7 +118,7 @@ def _plugin(parts: Sequence[MethodPart | DatasetPart | BackbonePart]) -> Plugin:
 
 
 def _baseline(entry: Entry, configurations: Mapping[str, Sequence[Entry]]) -> Sequence[Entry] | None:
-    """Return the runs of erm to compare with: same selection rule and backbone, else they tell nothing.
+    """Return the runs of erm to compare with: same selection rule, search and backbone, else they tell nothing.
 
     Of several, those of the same epochs, then of the recipe that differs least from the row's own, then of most seeds,
     then of the smallest id.
@@ -128,7 +129,8 @@ def _baseline(entry: Entry, configurations: Mapping[str, Sequence[Entry]]) -> Se
         runs
         for runs in configurations.values()
         if (runs[0].record.method.name, runs[0].record.method.plugin.distribution) == (BASELINE, BUILT_IN)
-        and (runs[0].selection, runs[0].record.backbone.spec) == (entry.selection, entry.record.backbone.spec)
+        and (runs[0].selection, runs[0].searched) == (entry.selection, entry.searched)
+        and runs[0].record.backbone.spec == entry.record.backbone.spec
     ]
 
     def distance(runs: Sequence[Entry]) -> tuple[bool, int, int, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 from ncbench.contracts.cards import MethodCard
@@ -24,12 +24,14 @@ def tuned_on_test(
         manifest: The dataset's; None if it is not known here.
         bases: Those of the methods of the runs that it builds on, by the place of each, as ``"base."``.
     """
-    runs = [("", card, record.method.parameters, record.recipe)] + [
+    searched = {} if record.search is None else record.search.chosen  # by validation, whatever they come to be
+    runs = [("", card, _without(record.method.parameters, "method.", searched), record.recipe)] + [
         (prefix, (bases or {}).get(prefix), base.parameters or {}, base.recipe or {})
         for prefix, base in record.bases.items()
     ]
     found = []
-    for prefix, of, parameters, recipe in runs:
+    for prefix, of, parameters, stated in runs:
+        recipe = _without(stated, f"{prefix}recipe.", searched)
         for published in () if of is None else of.tuned_on_test.get(record.dataset.name, ()):
             beyond = f"{prefix}recipe." if prefix else ""
             kept = [*_kept(published.parameters, parameters, prefix), *_kept(published.recipe, recipe, beyond)]
@@ -39,6 +41,11 @@ def tuned_on_test(
             kept = [*_kept(tuned, recipe, f"{prefix}recipe." if prefix else "")]
             found += [f"{', '.join(kept)} {manifest.tuned_on_test.reason}"] if kept else []
     return "; ".join(found)
+
+
+def _without(values: Mapping[str, Any], prefix: str, names: Container[str]) -> dict[str, Any]:
+    """Return the values whose names, with a prefix, are none of these."""
+    return {key: value for key, value in values.items() if f"{prefix}{key}" not in names}
 
 
 def _kept(tuned: Mapping[str, Any], values: Mapping[str, Any], prefix: str) -> Iterator[str]:
