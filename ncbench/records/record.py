@@ -150,6 +150,17 @@ class GroupsFromPart(InferredPart):
     base: Name
 
 
+class SettingsFromPart(Part):
+    """Where settings that were not given come from, and which ones differ from that: by hand, or by a search.
+
+    `source` is ``"published"`` if the method publishes settings for the dataset, of which what they leave open is
+    default. `changed` names ``"method.KEY"``, ``"recipe.KEY"``, ``"base.recipe.KEY"`` or ``"backbone"``.
+    """
+
+    source: Literal["published", "default"]
+    changed: Annotated[Members[Name], Field(max_length=1000)]
+
+
 class SearchPart(Part):
     """The search that chose some of the run's settings by validation metrics of other runs, its trials.
 
@@ -267,6 +278,9 @@ class Record(BaseModel):
     )
     base: BasePart | None = None
     search: SearchPart | None = Field(None, description="what chose settings; null where they were given by hand")
+    settings_from: SettingsFromPart | None = Field(
+        None, description="which settings are the pair's own; missing in the records written before it was there"
+    )
     seed: int
     recipe: dict[str, JsonValue]
     primary_metric: Name

@@ -16,6 +16,7 @@ import torch
 
 from ncbench.contracts.cards import Supervision
 from ncbench.contracts.errors import DataError, NcbenchError, counted
+from ncbench.contracts.groups import ATTRIBUTE
 from ncbench.contracts.task import Groups
 from ncbench.data.files import write_atomically
 from ncbench.data.store.open import Store
@@ -29,7 +30,7 @@ from ncbench.records.environment import environment, timing
 from ncbench.records.folder import CHECKPOINTS, LOG_FILE, MODEL_FILE, PREDICTIONS_FILE
 from ncbench.records.record import FEW_IMAGES, Record
 from ncbench.training.checkpoints import newest_epoch
-from ncbench.training.configuration import Configuration, is_frozen
+from ncbench.training.configuration import Configuration, is_frozen, resolve
 from ncbench.training.evaluation import Evaluator, load_metrics
 from ncbench.training.interrupts import Interrupts
 from ncbench.training.loop import Fitted, Reporter, RunState, fit
@@ -101,6 +102,7 @@ class Session:
                 "backbone": configuration.backbone.describe(),
                 "groups_from": groups_from,
                 "base": of_base,
+                "settings_from": _settings_from(configuration),
                 "search": None if configuration.search is None else configuration.search.model_dump(mode="json"),
                 "seed": configuration.seed,
                 "recipe": configuration.recipe.as_dict(),
@@ -277,6 +279,32 @@ class _Logging:
             logs=copy.deepcopy(entry),
         )
         self.reporter.epoch(entry)
+
+
+def _settings_from(configuration: Configuration) -> dict[str, Any]:
+    """Return what the record says of where settings come from: what the method and the dataset have by themselves."""
+    inference, method = configuration.inference, configuration.method
+    own = resolve(
+        method.name,
+        configuration.dataset.spec,
+        None,
+        configuration.seed,
+        {},
+        configuration.synthetic,
+        configuration.allow_mismatch,
+        ATTRIBUTE if inference is None else inference.method.spec,
+        kind="groups" if configuration.infers else "methods",
+    )
+    here, there = (
+        {
+            **{f"method.{key}": value for key, value in each.method.params.as_dict().items()},
+            **each.settings,
+            "backbone": each.backbone.spec,
+        }
+        for each in (configuration, own)
+    )
+    source = "published" if configuration.dataset.name in method.factory.published else "default"
+    return {"source": source, "changed": sorted(key for key, value in here.items() if there.get(key, value) != value)}
 
 
 def refuse_unfit_task(configuration: Configuration, store: Store) -> None:

@@ -193,3 +193,30 @@ def test_a_value_that_a_search_came_to_is_not_tuned_on_test() -> None:
     left = tuned_on_test(Record.model_validate(record | {"search": search}), card, None)
     assert "identify_epochs" in left
     assert "upweight" not in left
+
+
+def test_rows_say_where_settings_come_from(board: Path, tmp_path: Path, made: dict[str, list[RunResult]]) -> None:
+    published = ncbench.run("erm", "ufm:classes=3,per_class=5", set={"recipe.epochs": 1}, output=tmp_path, **QUIET)
+    default = ncbench.run("erm", DATASET, 7, output=tmp_path, set={"recipe.epochs": 1}, **QUIET)
+    bare = ncbench.run("erm:classifier_bias=true", "colored_digits:per_class=5", output=tmp_path, **QUIET)
+    of = [result.record.settings_from for result in (published, default, bare, made["erm"][0])]
+    assert [each and (each.source, each.changed) for each in of] == [
+        ("published", ["recipe.epochs"]),
+        ("default", ["recipe.epochs"]),
+        ("default", []),
+        ("default", ["recipe.epochs", "recipe.lr", "recipe.weight_decay"]),
+    ]
+    submit(board, [result.path for results in made.values() for result in results])
+    flags = {
+        (section.searched, row.method.name): row.flags for section in build(board).datasets[0].sections
+        for row in section.rows
+    }  # fmt: skip
+    assert "settings default, but by hand epochs, lr, weight_decay" in flags["", "erm"]
+    assert f"settings {SEARCHED}, but by hand epochs, weight_decay" in flags[SEARCHED, "erm"]
+
+    changed = content(made["erm"][0])
+    changed["settings_from"]["changed"] = ["recipe.luck"]
+    with pytest.raises(RefusedError, match=r"settings_from\.changed"):
+        inspected(changed)
+    del changed["settings_from"]
+    assert inspected(changed).exclusion is None

@@ -23,7 +23,7 @@ from ncbench.leaderboard.intake.files import record_path
 from ncbench.leaderboard.intake.problems import Problem, RefusedError, plain
 from ncbench.leaderboard.intake.recompute import read_cells, recomputed_accuracies
 from ncbench.leaderboard.intake.soundness import SUPERSEDES, check_alone, check_chosen_metrics
-from ncbench.leaderboard.intake.stated import check_ranges, check_search, stated_numbers
+from ncbench.leaderboard.intake.stated import check_ranges, check_settings, stated_numbers
 from ncbench.leaderboard.tables.curves import History, read_history
 from ncbench.leaderboard.tables.tuning import tuned_on_test
 from ncbench.records.record import Record, Selected
@@ -120,7 +120,7 @@ def inspect(data: bytes, catalogue: Catalogue) -> Entry:
     record = parse_record(data)
     check_alone(record, catalogue.criteria)
     check_ranges(record, catalogue.bounds)
-    check_search(record, catalogue.criteria)
+    check_settings(record, catalogue.criteria)
     digest = content_hash(data)
     path = record_path(record.dataset.name, record.method.name, digest)
     cells = {str(split): read_cells(groups, split) for split, groups in record.groups.items()}

@@ -55,12 +55,16 @@ def check_ranges(record: Record, bounds: Mapping[str, tuple[float, float]]) -> N
             _check(numbers, f"{place}.metrics.{split}", bounds)
 
 
-def check_search(record: Record, criteria: Mapping[str, Criterion]) -> None:
-    """Check what a record says of the search that chose settings, if one did: its trials are not in it.
+def check_settings(record: Record, criteria: Mapping[str, Criterion]) -> None:
+    """Check what a record says of where its settings come from, and of the search that chose some, if one did.
 
     Raises:
         RefusedError: It contradicts itself or the run, or went by labels or images that the run does not say.
     """
+    has = {*record.settings, *(f"method.{key}" for key in record.method.parameters), "backbone"}
+    unknown = set() if record.settings_from is None else {*record.settings_from.changed} - has
+    if unknown:
+        raise RefusedError("settings_from.changed", f"the run has no {min(unknown)!r}")
     search = record.search
     if search is None:
         return

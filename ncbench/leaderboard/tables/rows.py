@@ -15,9 +15,12 @@ from ncbench.leaderboard.tables.board import DIGITS, DatasetTable, Estimate, Pai
 from ncbench.leaderboard.tables.intervals import MIN_SEEDS, half_width
 from ncbench.leaderboard.tables.reruns import Reruns, describe, reproduced
 from ncbench.records.comparison import describe_choice
-from ncbench.records.record import BackbonePart, DatasetPart, MethodPart
+from ncbench.records.record import BackbonePart, DatasetPart, MethodPart, Record
 
 BASELINE = "erm"
+
+MOST_NAMED = 6
+"""Settings that the remarks name; all of them are in the row's recipe and its method's spec."""
 
 
 def dataset_table(entries: Sequence[Entry], heading: str, measures: Sequence[str], reruns: Reruns) -> DatasetTable:
@@ -160,6 +163,7 @@ def _flags(runs: Sequence[Entry]) -> list[str]:
         flags.append(f"{runs[0].epochs} of the dataset's {published} epochs")
     if runs[0].selection != "last":
         flags.append(f"metrics of {describe_choice([entry.record for entry in runs])}")
+    flags += [f"settings {text}" for text in sorted({_settings(entry.record) for entry in runs} - {""})]
     flags += sorted({entry.note for entry in runs} - {""})
     for kind, versions in (
         ("the method", {entry.record.method.plugin.version for entry in runs}),
@@ -169,6 +173,17 @@ def _flags(runs: Sequence[Entry]) -> list[str]:
         if len(versions) > 1:
             flags.append(f"seeds ran under {len(versions)} versions of {kind}")
     return flags
+
+
+def _settings(record: Record) -> str:
+    """Return where settings come from; empty if the record does not say."""
+    if record.settings_from is None:
+        return "" if record.search is None else str(record.search)
+    chosen = {} if record.search is None else record.search.chosen
+    others = [name.removeprefix("recipe.") for name in record.settings_from.changed if name not in chosen]
+    source = str(record.search) if record.search is not None else record.settings_from.source
+    named = ", ".join([*others[:MOST_NAMED], *([f"{len(others) - MOST_NAMED} more"] if others[MOST_NAMED:] else [])])
+    return plain(f"{source}, but by hand {named}" if others else source)
 
 
 def _tuned(runs: Sequence[Entry]) -> str:
