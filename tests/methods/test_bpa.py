@@ -49,7 +49,7 @@ def test_groups_of_equal_loss_weigh_by_inverse_frequency(toy, started):
 
 
 def test_the_weights_follow_the_groups_losses_of_the_epoch_before_and_are_remembered(toy, started):
-    method, half = started(momentum=0.3), [torch.arange(0, 24, 2), torch.arange(1, 24, 2)]
+    method, half = started(), [torch.arange(0, 24, 2), torch.arange(1, 24, 2)]
     rarity, group = inverse_frequency(toy), toy.target * 3 + toy.bias
     memory, latest = torch.ones(24).double(), torch.zeros(24).double()
     mean_loss = torch.ones(9).double()

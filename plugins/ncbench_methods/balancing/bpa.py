@@ -15,6 +15,7 @@ class BPAParameters(Parameters):
     """Parameters of :class:`BPA`."""
 
     momentum: float = Field(0.3, gt=0, le=1, description="share of the new weight in an image's running mean")
+    every: int = Field(10, ge=1, description="steps from one computation of the groups' mean losses to the next")
 
 
 class BPA(Method):
@@ -22,11 +23,13 @@ class BPA(Method):
 
     Seo et al. (CVPR 2022), who take for groups the clusters of each class in the features of an erm: that is
     `--groups clusters:k=8`, which clusters by Euclidean distance where the paper's k-means goes by the cosine. As in
-    the published code the mean loss of a group is that of its images' latest losses at the start of the epoch, and
+    the published code the mean loss of a group is that of its images' latest losses, computed every ten steps, and
     counts once every image has one. The weights of a batch, and again the running means v_i that they enter with
-    `momentum`, are scaled to mean 1. Where all groups have the same loss the weights are inverse frequencies.
+    `momentum`, are scaled to mean 1. (In that code the mean has no memory, since an image's new weight is stored in the
+    place of its old one before the two are averaged: that is momentum = 1 here, but that its default multiplies the
+    weight w by exp(0.05 w) besides.) Where all groups have the same loss the weights are inverse frequencies.
 
-    Published is little more than k = 8 and, for celeba, a ResNet-18 and a learning rate of 1e-4.
+    Published for celeba, besides k = 8: a ResNet-18 with ImageNet weights, and a learning rate of 1e-4.
 
     Supervision: the bias attribute of training images; with inferred groups, that of the inference.
     """
@@ -58,7 +61,7 @@ class BPA(Method):
         """Return the weighted mean of the losses, having updated the images' weights and latest losses."""
         losses = F.cross_entropy(self(batch.images), batch.target, reduction="none").to(self.latest)
         with torch.no_grad():
-            if self.progress.step == 0:
+            if self.progress.step % self.params.every == 0:
                 self._update_groups()
             group = self.group[batch.index]
             new = _scaled(self.rarity[group] * self.group_loss[group])
