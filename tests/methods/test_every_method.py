@@ -10,12 +10,12 @@ from torch import nn
 
 import ncbench_backbones
 import ncbench_methods
-from ncbench import Method, Supervision
+from ncbench import Method, SplitView, Supervision
 from ncbench.contracts.specs import Spec
 from ncbench.contracts.task import Progress
 from ncbench.training.recipe import Recipe
 
-from .conftest import ToyBackbone
+from .conftest import Toy, ToyBackbone
 
 CARDS = {card.name: card for card in ncbench_methods.ncbench_methods()}
 BACKBONES = {card.name: card for card in ncbench_backbones.ncbench_backbones()}
@@ -90,6 +90,38 @@ def test_it_trains_through_all_its_stages_and_learns_the_toy(name, toy, build):
         method.eval()
         method.finish(split, toy.split("val", bias=False))
     assert (method.eval()(toy.images).argmax(1) == toy.target).float().mean() > LEARNED.get(name, 0.8)
+
+
+def trained(method: Method, split: SplitView, toy: Toy) -> list[torch.Tensor]:
+    """Return the backbone's parameters after every stage, of two epochs, at one learning rate."""
+    generator = torch.Generator().manual_seed(0)
+    for stage in method.stages(2):
+        method.progress = Progress(stage.name, 0, 2)
+        method.eval()
+        method.start_stage(stage, split, None)
+        method.double().train()
+        optimizer = torch.optim.SGD(method.parameter_groups(), lr=0.1)
+        for epoch in range(2):
+            order = method.order(split, generator)
+            for step, index in enumerate(order.split(12) if isinstance(order, torch.Tensor) else order):
+                method.progress = Progress(stage.name, epoch, 2, step, 2)
+                terms = method.loss(toy.batch(index))
+                optimizer.zero_grad()
+                (terms if isinstance(terms, torch.Tensor) else torch.stack(list(terms.values())).sum()).backward()
+                optimizer.step()
+    return [parameter.detach().clone() for parameter in method.backbone.parameters()]
+
+
+@pytest.mark.parametrize("name", sorted(n for n, card in CARDS.items() if not card.builds_on and n != "erm"))
+def test_none_is_erm_in_disguise(name, toy_of, make):
+    # Uneven classes, and an attribute that goes along with them.
+    toy = toy_of()
+    toy.target[:] = torch.tensor([0] * 12 + [1] * 8 + [2] * 4)
+    toy.bias[:] = torch.where(torch.arange(24) % 4 == 0, (toy.target + 1) % 3, toy.target)
+    split = toy.split()
+    ours = trained(make(CARDS[name].load(), toy, CARDS[name].supervision, norm=False), split, toy)
+    erms = trained(make(CARDS["erm"].load(), toy, norm=False), split, toy)
+    assert any(not torch.allclose(one, other, rtol=1e-3, atol=1e-4) for one, other in zip(ours, erms, strict=False))
 
 
 @each_method

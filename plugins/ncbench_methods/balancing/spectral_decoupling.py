@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ncbench import Batch, LogUniform, Method, Parameters
+from ncbench_methods.precision import at_least_float32
 
 
 class SpectralDecouplingParameters(Parameters):
@@ -40,5 +41,5 @@ class SpectralDecoupling(Method):
         logits = self(batch.images)  # (N, K)
         return {
             "cross_entropy": F.cross_entropy(logits, batch.target),
-            "penalty": self.params.penalty / 2 * logits.float().square().sum(dim=1).mean(),
+            "penalty": self.params.penalty / 2 * at_least_float32(logits).square().sum(dim=1).mean(),
         }
