@@ -46,12 +46,24 @@ def cell_weights(task: Task, by: By, power: float = 1.0, to: To = "uniform") -> 
 
 
 def balanced_draws(train: SplitView, task: Task, by: By, generator: torch.Generator) -> Tensor:
-    """Draw N training images with replacement, each cell that has images equally often: (N,) int64.
+    """Draw N training images with replacement, each cell that has images equally often: (N,) int64."""
+    return equal_draws(cell_of(train, task, by).cpu(), generator)
+
+
+def equal_draws(cell: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw N images with replacement, each cell that has images equally often.
 
     Within a cell every image is equally likely: an image of cell c is drawn with probability 1 / (cells * n_c).
+
+    Args:
+        cell: (N,) int64, the cell of each image, on the CPU.
+        generator: What is drawn from.
+
+    Returns:
+        (N,) int64, positions of the images.
     """
-    weight = 1 / cell_counts(task, by)[cell_of(train, task, by).cpu()].double()  # (N,)
-    return torch.multinomial(weight, len(train), replacement=True, generator=generator)
+    weight = 1 / torch.bincount(cell)[cell].double()  # (N,)
+    return torch.multinomial(weight, len(cell), replacement=True, generator=generator)
 
 
 def drawn_subset(cell: Tensor, sizes: Tensor, generator: torch.Generator) -> Tensor:
