@@ -48,6 +48,11 @@ class Job:
     infers: bool = False
     search: str = ""
 
+    @property
+    def label(self) -> str:
+        """The method's spec, with that of what infers its groups: ``"group_dro+eiil"``."""
+        return self.method if self.groups == ATTRIBUTE else f"{self.method}+{self.groups}"
+
     def arguments(self, attempt: int = 0) -> list[str]:
         """Return the arguments of ``ncbench run`` that make this run, but for those that all jobs share.
 

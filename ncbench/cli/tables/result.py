@@ -9,11 +9,11 @@ from rich.table import Table
 
 from ncbench.cli.terminal import text_console
 from ncbench.contracts.cards import Measure
-from ncbench.contracts.errors import name_offenders, one_line
+from ncbench.contracts.errors import counted, name_offenders, one_line
 from ncbench.discovery.registry import registry
 from ncbench.records.archive import RunResult
 from ncbench.records.comparison import describe_choice
-from ncbench.records.record import Group, Record
+from ncbench.records.record import Group, InferredPart, Record
 
 
 def shown_measures() -> dict[str, Measure]:
@@ -64,9 +64,22 @@ def print_result(result: RunResult) -> None:
             f"Worst test group: target {worst.target}, bias {worst.bias}: "
             f"{worst.correct} of {worst.count} images correct."
         )
+    if (groups := record.groups_from or record.inferred) is not None:
+        console.print(describe_groups(groups))
     if record.timing.get("train_seconds"):
         console.print(f"Training took {record.timing['train_seconds']:.1f} s.")
     console.print(one_line(f"Record: {result.path}"), soft_wrap=True)
+
+
+def describe_groups(groups: InferredPart) -> str:
+    """Return how many groups were inferred, of how many images, and how good they are where that is known."""
+    sizes = groups.sizes
+    listed = f"{', '.join(map(str, sizes[:-1]))} and {sizes[-1]}" if 1 < len(sizes) <= 10 else f"up to {max(sizes)}"
+    said = [f"{counted(len(sizes), 'inferred group')}, of {listed} training images"]
+    for name, value in groups.agreement.items():
+        text = f"{value:.2f}" if name == "adjusted_rand_index" else f"{100 * value:.1f}%"
+        said.append(f"{name.replace('_', ' ').replace('rand', 'Rand')} {text}")
+    return f"{', '.join(said)}."
 
 
 def worst_group(record: Record) -> Group | None:

@@ -52,7 +52,7 @@ def _by_configuration(state: Sweep) -> dict[str, dict[str, list[Run]]]:
     datasets: dict[str, dict[str, list[Run]]] = {}
     for run in state.runs.values():
         job = run.member.job
-        configuration = ", ".join(part for part in (job.method, _settings(job, state)) if part)
+        configuration = ", ".join(part for part in (job.label, _settings(job, state)) if part)
         datasets.setdefault(job.dataset, {}).setdefault(configuration, []).append(run)
     return datasets
 
@@ -91,4 +91,4 @@ def _settings(job: Job, state: Sweep) -> str:
 def describe(job: Job, state: Sweep) -> str:
     """Return in a few words what tells a job from the others of its sweep."""
     settings = _settings(job, state)
-    return f"{job.method} on {job.dataset}, {f'{settings}, ' if settings else ''}seed {job.seed}"
+    return f"{job.label} on {job.dataset}, {f'{settings}, ' if settings else ''}seed {job.seed}"

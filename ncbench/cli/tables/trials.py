@@ -47,6 +47,7 @@ def as_dict(tuning: Tuning, trials: Sweep) -> dict[str, Any]:
     values = [tuning.value(trial, trials) for trial in tuning.trials]
     return {
         "method": tuning.pair.method,
+        "groups": tuning.pair.groups,
         "dataset": tuning.pair.dataset,
         "settings": dict(tuning.point),
         "criterion": tuning.rule,

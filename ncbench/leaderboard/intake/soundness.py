@@ -56,7 +56,8 @@ def check_alone(record: Record, criteria: Mapping[str, Criterion]) -> None:
         raise RefusedError(SUPERSEDES, "a rerun stands beside a record, and corrects none")
     criterion = _check_criterion(record, record.recipe, criteria)
     recipe = _read_recipe(record.recipe)
-    if record.status == "completed" and (record.history or record.base is None):
+    of_method = record.method.kind == "method"  # how long the model of an inference is trained is its own
+    if record.status == "completed" and of_method and (record.history or record.base is None):
         _check_epochs(record, recipe)
     _check_history(record, criterion)
     _check_base(record, criteria)
