@@ -16,6 +16,7 @@ from ncbench_methods.two_networks.lff import LfF, LfFParameters
 from ncbench_methods.two_networks.networks import probability_of_target
 
 _ENSEMBLE = "ensemble "
+_SOURCE = "Lee et al. (AAAI 2023), the published code with lff: 1,000 steps for each network, then 50,000"
 
 
 class BiasEnsembleParameters(LfFParameters):
@@ -48,8 +49,21 @@ class BiasEnsemble(LfF):
     votes: Tensor
     published: ClassVar[Mapping[str, Published]] = {
         "colored_mnist": Published(
-            source="Lee et al. (AAAI 2023), the published code, with lff: 50,000 steps",
+            source=_SOURCE,
+            parameters={"ensemble_epochs": 4},
             recipe={"epochs": 213, "batch_size": 256, "optimizer": "adam", "lr": 0.01, "weight_decay": 0.0},
+        ),
+        "bffhq": Published(
+            source=_SOURCE,
+            parameters={"ensemble_epochs": 3},
+            recipe={"epochs": 167, "batch_size": 64, "optimizer": "adam", "lr": 1e-4, "weight_decay": 0.0},
+            backbone="resnet18",
+        ),
+        "bar": Published(
+            source=_SOURCE,
+            parameters={"ensemble_epochs": 33},
+            recipe={"epochs": 1667, "batch_size": 64, "optimizer": "adam", "lr": 1e-5, "weight_decay": 0.0},
+            backbone="resnet18:weights=imagenet",
         ),
     }
 

@@ -26,7 +26,7 @@ class ECSGAParameters(Parameters):
 
 
 class ECSGA(Method):
-    """Effective bias-conflicting scoring, then gradient alignment (Zhao et al., IJCV 2023).
+    """Effective bias-conflicting scoring, then gradient alignment (Zhao et al., AAAI 2023).
 
     Scoring trains two networks at once. Each image's cross-entropy weighs 1 in both where *both* are sure of its class;
     where one alone is, -1e-4 in that one (from the second epoch on); else 0. A network is sure if the image's p_y, over
@@ -51,7 +51,7 @@ class ECSGA(Method):
     conflicting: Tensor
     published: ClassVar[Mapping[str, Published]] = {
         "colored_mnist": Published(
-            source="Zhao et al. (IJCV 2023), the published code",
+            source="Zhao et al. (AAAI 2023), the published code",
             parameters={"biased_epochs": 50, "sure": 0.5, "threshold": 0.8, "balance": 1.6},
             recipe={"epochs": 200, "batch_size": 256, "optimizer": "adam", "lr": 1e-3, "weight_decay": 0.0},
         ),
