@@ -98,7 +98,8 @@ def _import_for(arguments: list[str]) -> None:
     with contextlib.suppress(Exception):
         given = run.make_context("run", list(arguments)).params
         settings = parse_settings(list(given["settings"]))
-        resolve(given["method"], given["dataset"], given["backbone"], given["seed"], settings, synthetic=False)
+        names = (given["method"], given["dataset"], given["backbone"], given["seed"], settings)
+        resolve(*names, synthetic=False, groups=given["groups"])
         load_metrics()
 
 

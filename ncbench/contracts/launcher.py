@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from ncbench.contracts import parameters
 from ncbench.contracts.groups import ATTRIBUTE
 from ncbench.contracts.specs import Scalar, format_scalar
+
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+LAUNCH_FOLDER = ".launch"
+"""What launchers keep in an output folder."""
+_ASK_AGAIN_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -109,9 +118,16 @@ Event = Waiting | Started | Ended
 
 
 class JobQueue:
-    """The `jobs` that are still to be started, in their order, each once the runs that it builds on are completed."""
+    """The `jobs` that are still to be started, in their order, each once the runs that it builds on are completed.
 
-    def __init__(self, jobs: Sequence[Job]) -> None:
+    Args:
+        jobs: They.
+        output: Folder of the run folders, for sweeps that share it to share the work: a job is claimed when it is taken
+            out, by a lock that is held until it has ended, or this process; None if no other sweep makes these runs.
+    """
+
+    def __init__(self, jobs: Sequence[Job], output: Path | None = None) -> None:
+        self._claims = None if output is None else _Claims(output)
         self._waiting = {job.run_id: job for job in jobs}
         self._open = set(self._waiting)  # not ended with 0 yet
 
@@ -123,14 +139,17 @@ class JobQueue:
         return [job for job in self._waiting.values() if self._open.intersection(job.after)]
 
     def next(self) -> Job | None:
-        """Take out the first job that can start, if there is one."""
+        """Take out the first job that can start and no other sweep has claimed, if there is one now."""
         for job in self._waiting.values():
-            if not self._open.intersection(job.after):
-                return self._waiting.pop(job.run_id)
+            if not self._open.intersection(job.after) and (self._claims is None or self._claims.take(job)):
+                del self._waiting[job.run_id]
+                return job if self._claims is None else self._claims.as_it_stands(job)
         return None
 
     def ended(self, end: Ended) -> Iterator[Ended]:
         """Take note that a job is over; yield its end, and those of all jobs that cannot be made without it."""
+        if self._claims is not None:
+            self._claims.release(end.job)
         yield end
         if end.exit_code == 0:
             self._open.discard(end.job.run_id)
@@ -139,6 +158,44 @@ class JobQueue:
             if end.job.run_id in job.after and job.run_id in self._waiting:
                 del self._waiting[job.run_id]
                 yield from self.ended(Ended.without(job, end.job.run_id))
+
+
+class _Claims:
+    """Which jobs this sweep makes, of those in an output folder that several may make."""
+
+    def __init__(self, output: Path) -> None:
+        self._output = output
+        self._began = time.time()
+        self._held: dict[str, FileLock] = {}
+        self._refused: dict[str, float] = {}  # when each was last found to be another's
+
+    def take(self, job: Job) -> bool:
+        """Claim a job, unless another sweep makes it; one that does is asked again after a while."""
+        from filelock import FileLock, Timeout  # here, since no card of a launcher needs it
+
+        if time.monotonic() < self._refused.get(job.run_id, -math.inf) + _ASK_AGAIN_SECONDS:
+            return False
+        folder = self._output / LAUNCH_FOLDER
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / f"{job.run_id}.claim")
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            self._refused[job.run_id] = time.monotonic()
+            return False
+        self._held[job.run_id] = lock
+        return True
+
+    def as_it_stands(self, job: Job) -> Job:
+        """Return a job so that what another sweep has made of it in the meantime is not discarded."""
+        record = self._output / job.run_id / "result.json"
+        made = record.exists() and record.stat().st_mtime > self._began
+        return replace(job, anew=job.anew and not made)
+
+    def release(self, job: Job) -> None:
+        """Give up a claim, if there is one."""
+        if lock := self._held.pop(job.run_id, None):
+            lock.release()
 
 
 class Launcher:

@@ -113,7 +113,7 @@ def clear_temporaries(folder: Path, name: str | None = None) -> None:
             if not found or name not in (None, found["name"]):
                 continue
             own = found["host"] in (None, _host())  # earlier versions left out the host
-            if not _alive(int(found["process"])) if own else _abandoned(Path(entry.path)):
+            if not alive(int(found["process"])) if own else _abandoned(Path(entry.path)):
                 _remove(Path(entry.path))
 
 
@@ -142,7 +142,7 @@ def _abandoned(path: Path) -> bool:
     return False
 
 
-def _alive(process: int) -> bool:
+def alive(process: int) -> bool:
     """Whether there is such a process on this machine; on Windows, where an open file cannot be removed, say no."""
     if os.name == "nt" or process == os.getpid():
         return False

@@ -67,6 +67,14 @@ class Sweep:
             sweep._read(run)
         return sweep
 
+    def shard(self, number: int, of: int) -> Sweep:
+        """Return every `of`-th run from the one of this number on, counted from 1, and what these build on."""
+        chosen = {run.member.job.run_id for run in list(self.runs.values())[number - 1 :: of]}
+        for name, run in reversed(self.runs.items()):  # a run comes after those it builds on
+            if name in chosen:
+                chosen.update(run.member.job.after)
+        return Sweep(self.output, {name: run for name, run in self.runs.items() if name in chosen})
+
     @functools.cached_property
     def varying(self) -> list[str]:
         """The settings in which the runs differ."""

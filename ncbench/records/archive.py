@@ -100,7 +100,11 @@ def _run_folders(path: Path) -> list[Path]:
     """The folders in a folder of run folders, by name; anything else as it is."""
     if not path.is_dir() or (path / RESULT_FILE).exists() or not any(path.glob(f"*/{RESULT_FILE}")):
         return [path]
-    return sorted(folder for folder in path.iterdir() if folder.is_dir() and folder.name != TRIALS)
+    return sorted(
+        folder
+        for folder in path.iterdir()
+        if folder.is_dir() and folder.name != TRIALS and not folder.name.startswith(".")
+    )
 
 
 def write_result(result: RunResult) -> None:

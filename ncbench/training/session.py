@@ -7,6 +7,8 @@ import datetime
 import hashlib
 import io
 import json
+import os
+import platform
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -117,7 +119,8 @@ class Session:
             torch.cuda.init()  # type: ignore[no-untyped-call]  # before it, there are no statistics to reset
             torch.cuda.reset_peak_memory_stats(self.device)
         resumed = resume and newest_epoch(self.folder / CHECKPOINTS) is not None
-        self.log("resumed" if resumed else "started", run_id=self.configuration.run_id)
+        place = {"host": platform.node(), "process": os.getpid()}
+        self.log("resumed" if resumed else "started", run_id=self.configuration.run_id, **place)
         last_words.note(
             who=self.configuration.method.name,
             path=str((self.folder / RESULT_FILE).absolute()),
@@ -265,12 +268,16 @@ class _Logging:
 
     def __init__(self, session: Session, reporter: Reporter) -> None:
         self.session = session
-        self.plan = reporter.plan
         self.step = reporter.step
         self.reporter = reporter
+        self.epochs = 0
+
+    def plan(self, epochs: int, done: int) -> None:
+        self.epochs = epochs
+        self.reporter.plan(epochs, done)
 
     def epoch(self, entry: dict[str, Any]) -> None:
-        self.session.log("epoch", **entry)
+        self.session.log("epoch", **entry, epochs=self.epochs)
         registry().notify(
             "ncbench_epoch_finished",
             self.session.warn,

@@ -47,7 +47,7 @@ class Local(Launcher):
         workers = max(1, min(self.params.workers or self._fitting(cores), len(jobs)))
         environment = {"OMP_NUM_THREADS": str(max(1, cores // workers)), **os.environ}
         places = [KIND(self.devices[slot % len(self.devices)], environment) for slot in range(workers)]
-        queue, running, told = JobQueue(jobs), dict[Place, Job](), set[Place]()
+        queue, running, told = JobQueue(jobs, output), dict[Place, Job](), set[Place]()
         yield from (Waiting(job, "runs that others build on come first") for job in queue.blocked())
         try:
             while queue or running:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -16,6 +19,7 @@ import ncbench
 from ncbench import ConfigurationError, Ended, Job, JobQueue, LauncherCard, PluginError, Started
 from ncbench.discovery.registry import Plugin, Registered, registry
 from ncbench.launch.sweep import make_launcher
+from tests import served
 
 PAGE = Path(__file__).parents[2] / "docs" / "writing-a-plugin.md"
 
@@ -55,6 +59,52 @@ def test_the_documented_launcher_is_one(tmp_path: Path) -> None:
     assert [(event.job, event.exit_code) for event in ended] == [(base, 2), (after, 1)]
     assert "Did you mean 'erm'" in ended[0].message
     assert ended[1] == Ended.without(after, "base")
+
+
+def test_queues_that_share_a_folder_share_the_jobs(tmp_path: Path) -> None:
+    base = Job("base", "erm", "colored_digits", None, 0, {})
+    others = [Job(str(seed), "erm", "colored_digits", None, seed, {}, anew=True) for seed in range(3)]
+    jobs = [base, *others, Job("after", "erm", "colored_digits", None, 0, {}, after=("base",))]
+    one, other = JobQueue(jobs, tmp_path), JobQueue(jobs, tmp_path)
+    assert (one.next(), other.next(), one.next(), other.next()) == tuple(jobs[:4])
+    assert (one.next(), other.next()) == (None, None)
+    assert one
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "result.json").write_text("{}")
+    for queue, job in ((one, base), (other, others[0]), (one, others[1])):
+        assert [end.job for end in queue.ended(Ended(job, 0, ""))] == [job]
+    assert one.next() == jobs[4]
+    time.sleep(0.6)  # what another had claimed is asked for again after half a second
+    # What the other sweep has made is started once more, to find it finished, and not discarded.
+    assert other.next() == base
+    assert other.next() == replace(others[1], anew=False)
+    assert list(other.ended(Ended(base, 0, "")))
+    assert other.next() is None
+    assert list(one.ended(Ended(jobs[4], 130, "")))  # cut off there
+    time.sleep(0.6)
+    assert other.next() == jobs[4]
+
+
+def test_a_claim_ends_with_its_process(tmp_path: Path) -> None:
+    job = Job("run", "erm", "colored_digits", None, 0, {})
+    code = f"""
+import pathlib, time
+from ncbench import Job, JobQueue
+queue = JobQueue([Job("run", "erm", "colored_digits", None, 0, {{}})], pathlib.Path({str(tmp_path)!r}))
+assert queue.next()
+print("claimed", flush=True)
+time.sleep(600)
+"""
+    process = served.Process("-c", code)
+    while "claimed" not in process.stdout:
+        assert process.running
+        time.sleep(0.01)
+    queue = JobQueue([job], tmp_path)
+    assert queue.next() is None
+    process.send(signal.SIGKILL)
+    process.finish()
+    time.sleep(0.6)
+    assert queue.next() == job
 
 
 @given(

@@ -20,6 +20,7 @@ import pytest
 import yaml
 from rich.console import Console
 
+import ncbench
 from ncbench import Ended, Job, Launcher, Started, Waiting, load_result
 from ncbench.cli.tables.sweep import choices, table
 from ncbench.contracts.launcher import Event
@@ -208,6 +209,51 @@ def test_a_sweep_that_is_killed_leaves_no_run_behind(tmp_path: Path) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert load_result(folder).status == "interrupted"
+
+
+def test_shards_are_all_runs_each_once_and_what_they_build_on(tmp_path: Path) -> None:
+    path = suite(tmp_path, {"methods": ["erm", "focal"], "seeds": [0, 1, 2]})
+    members = load_suite(path).members()
+    ids = [member.job.run_id for member in members]
+    members[4] = replace(members[4], job=replace(members[4].job, after=(ids[1],)))
+    every = Sweep.of(members, tmp_path / "runs")
+    shards = [list(every.shard(number, 4).runs) for number in (1, 2, 3, 4)]
+    assert shards == [[ids[0], ids[1], ids[4]], [ids[1], ids[5]], [ids[2]], [ids[3]]]
+    assert list(every.shard(1, 1).runs) == ids
+
+
+@pytest.mark.parametrize("text", ["0/2", "3/2", "1", "a/b", "/", "1/2/3"])
+def test_a_shard_that_is_none_is_refused(tmp_path: Path, cli: Cli, text: str) -> None:
+    code, _, err = cli("sweep", suite(tmp_path, {"methods": ["erm"]}), "--shard", text)
+    assert code == 2
+    assert "is not I/N" in err
+
+
+def test_how_a_sweep_stands_is_told_by_any_process(tmp_path: Path, cli: Cli) -> None:
+    short = {"methods": ["erm"], "datasets": ["colored_digits:per_class=25"], "seeds": [0, 1]}
+    path = suite(tmp_path, short, {"methods": ["focal"], "settings": {"recipe.epochs": 4000}}, {"methods": ["ldam"]})
+    runs, command = tmp_path / "runs", ("sweep", path, "--output", tmp_path / "runs", "--status")
+    code, out, err = cli(*command)
+    assert (code, out, err) == (0, "4 runs: 4 missing\n", "")
+    assert not runs.exists()
+    settings = {"recipe.epochs": 1}
+    for seed in (0, 1):
+        made = ncbench.run("erm", short["datasets"][0], seed=seed, set=settings, output=runs)
+    fault = {"status": "failed", "reason": "power cut"}
+    made.path.write_text(json.dumps(json.loads(made.path.read_text()) | fault))
+    long = served.Process("-m", "ncbench", "run", "--method", "focal", "--set", "recipe.epochs=4000", "--output", runs)
+    while not list(runs.glob("focal-*/checkpoints/*.pt")):
+        assert long.running
+        time.sleep(0.01)
+    code, out, err = cli(*command)
+    counted, running, failed, left = out.splitlines()
+    assert counted == "4 runs: 1 completed, 1 failed, 1 missing, 1 running"
+    assert re.fullmatch(r"running  focal .*: epoch [1-9]\d* of 4000, process \d+ on \S+, heard of \d+ s ago", running)
+    assert re.fullmatch(r"failed   erm .* seed 1: power cut", failed)
+    assert re.fullmatch(r"About \d+ s left, 1 at a time\.", left)
+    long.send(signal.SIGKILL)
+    long.finish()
+    assert cli(*command)[1].splitlines()[0] == "4 runs: 1 completed, 1 failed, 2 missing"
 
 
 @pytest.mark.slow

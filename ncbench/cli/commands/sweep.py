@@ -24,6 +24,15 @@ if TYPE_CHECKING:
     from ncbench.launch.sweep import Sweep
 
 
+def _shard(context: click.Context, option: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    number, _, of = value.partition("/")
+    if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
+        raise click.BadParameter(f"{value!r} is not I/N with I from 1 to N, as in --shard 2/4.")
+    return int(number), int(of)
+
+
 @click.command()
 @click.argument("suite", type=options.PathOption())
 @options.folder_of_runs
@@ -39,6 +48,13 @@ if TYPE_CHECKING:
 @options.data_root
 @options.allow_mismatch
 @click.option("--dry-run", is_flag=True, help="Only say which runs are there and which would be made.")
+@click.option("--status", is_flag=True, help="Only say how it stands, whoever makes it: what runs where and how far.")
+@click.option(
+    "--shard",
+    callback=_shard,
+    metavar="I/N",
+    help="Make the I-th of N parts of the runs, for machines that share no folder.",
+)
 @click.option("--trials", "only_trials", is_flag=True, help="Only show the trials of searches, by validation metrics.")
 @options.as_json
 @options.debug
@@ -49,6 +65,8 @@ def sweep(
     data_root: Path | None,
     allow_mismatch: bool,
     dry_run: bool,
+    status: bool,
+    shard: tuple[int, int] | None,
     only_trials: bool,
     as_json: bool,
     **parameters: str | int | None,
@@ -61,9 +79,10 @@ def sweep(
     Where SUITE searches hyper-parameters, trials are made first, in OUTPUT/trials; validation metrics choose one for
     each method, whose runs follow.
     """
+    from ncbench.cli.tables.status import status_lines
     from ncbench.cli.tables.sweep import choices, describe, table
     from ncbench.cli.tables.trials import as_dict, outcome, progress, trials_table
-    from ncbench.contracts.errors import counted, name_offenders
+    from ncbench.contracts.errors import ConfigurationError, counted, name_offenders
     from ncbench.launch.search import in_turns
     from ncbench.launch.suite import load_suite
     from ncbench.launch.sweep import Sweep, make_launcher
@@ -77,6 +96,8 @@ def sweep(
     for tuning in tunings:
         tuning.refuse_unfit(data_root)
     trials = Sweep.of(in_turns(tunings), output / TRIALS)
+    if shard is not None and tunings:
+        raise ConfigurationError("--shard cuts a search into parts that cannot choose; let sweeps share one folder.")
     if only_trials:
         if as_json:
             click.echo(json.dumps([as_dict(tuning, trials) for tuning in tunings], indent=1))
@@ -88,12 +109,18 @@ def sweep(
     def others() -> Sweep:
         chosen = (member for tuning in tunings for member in tuning.members(trials))
         members = sorted([*plan.members(allow_mismatch), *chosen], key=lambda member: member.job.seed)
-        return Sweep.of(members, output)
+        every = Sweep.of(members, output)
+        return every if shard is None else every.shard(*shard)
 
     def open_tunings() -> list[Tuning]:
         return [tuning for tuning in tunings if tuning.chosen(trials) is None]
 
     state = others()
+    if status:
+        for each, what in ((trials, "trials"), (state, "runs")):
+            for line in status_lines(each, what) if each.runs else ():
+                show(line)
+        return 0
     to_come = sum(tuning.seeds for tuning in open_tunings())
     number, unfinished = len(state.runs) + to_come, len(state.unfinished) + to_come
     before = f"; before them {counted(len(trials.runs), 'trial')}, {len(trials.unfinished)} to make" if tunings else ""
