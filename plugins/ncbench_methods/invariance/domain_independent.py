@@ -14,25 +14,26 @@ class DomainIndependent(Method):
 
     The loss is CE(W_b h + c_b, y). At test time the attribute is not asked for: the logits are the heads' mean, which
     has the order of the paper's sum (section 4.3) and is one linear classifier. The heads of values without training
-    images stay out of it, as they are never trained. A head sees no images but those of its value, and
-    knows little of a class that these hardly have.
+    images stay out of it, as they are never trained. A head sees no images but those of its value, and knows little of
+    a class that these hardly have.
 
     Supervision: the bias attribute of training images.
     """
 
     consumes_groups = True
     alternative = "Use a method that needs none: lff or jtt."
-    trained: Tensor
+    share: Tensor
 
     def build(self) -> None:
         """Create the backbone and a head for each value of the attribute."""
         self.backbone = self.make_backbone()
         d, number = self.backbone.feature_dim, self.task.num_bias
-        self.heads = nn.ModuleList(nn.Linear(d, self.task.num_classes) for _ in range(number))
-        for head in self.heads:
-            assert isinstance(head, nn.Linear)
+        heads = [nn.Linear(d, self.task.num_classes) for _ in range(number)]
+        for head in heads:
             self.backbone.init_classifier(head)
-        self.register_buffer("trained", self.task.group_counts.sum(dim=0) > 0)  # (B,)
+        self.heads = nn.ModuleList(heads)
+        trained = self.task.group_counts.sum(dim=0) > 0
+        self.register_buffer("share", trained / trained.sum())  # (B,), of each head in the mean
 
     def loss(self, batch: Batch) -> Tensor:
         """Return the mean cross-entropy of each image's own head."""
@@ -46,8 +47,5 @@ class DomainIndependent(Method):
 
     def classifier_parameters(self) -> tuple[Tensor, Tensor]:
         """Return the mean of the heads' weights (K, d) and biases (K,)."""
-        trained = [head for head, counts in zip(self.heads, self.trained.tolist(), strict=True) if counts]
-        weight, bias = (
-            torch.stack([getattr(head, name) for head in trained]).mean(dim=0) for name in ("weight", "bias")
-        )
-        return weight, bias
+        weight, bias = (torch.stack([getattr(head, name) for head in self.heads]) for name in ("weight", "bias"))
+        return (self.share[:, None, None] * weight).sum(dim=0), (self.share[:, None] * bias).sum(dim=0)
