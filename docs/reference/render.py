@@ -47,7 +47,7 @@ def checks() -> str:
         rows = importlib.import_module(f"ncbench.conformance.{plural(kind)}").CHECKS
         lines = ["| check | what must hold |", "|---|---|"]
         lines += [f"| `{row.__name__}` | {_text(row)} |" for row in rows]
-        parts.append(f"## Of a {kind}\n\n" + "\n".join(lines) + "\n")
+        parts.append(f"## Of {kind if kind == 'groups' else f'a {kind}'}\n\n" + "\n".join(lines) + "\n")
     return "\n".join(parts)
 
 
@@ -58,7 +58,7 @@ def _text(function: Callable[..., object]) -> str:
 def parameters() -> str:
     """Return the page of the recipe's keys and of the parameters of every built-in plugin."""
     parts = [
-        "# Parameters\n\nA spec names a dataset, a method, a backbone or a launcher with its parameters: "
+        "# Parameters\n\nA spec names a dataset, a method, groups, a backbone or a launcher with its parameters: "
         "`NAME[:key=value,...]`.\nThe recipe is changed with `--set recipe.KEY=VALUE`; a dataset's manifest and a "
         "method's published settings give its\ndefaults for a pair of them.\n",
         f"## The recipe\n\n{_table(Recipe.describe())}",
@@ -67,7 +67,7 @@ def parameters() -> str:
     for family, cards in cards_by_family().items():
         parts.append(f"### {family.capitalize()}\n")
         parts += [_section(card, card.load().Parameters.describe(), "####") for card in cards]
-    for kind in ("datasets", "backbones", "launchers"):
+    for kind in ("groups", "datasets", "backbones", "launchers"):
         parts.append(f"## {kind.capitalize()}\n")
         for name in registry().names(kind):
             found = registry().find(kind, name)
