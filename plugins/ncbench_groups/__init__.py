@@ -11,7 +11,8 @@ _CARDS = (
         name="attribute",
         summary="The dataset's own bias attribute, the default: nothing is inferred",
         factory="ncbench_groups.attribute:Attribute",
-        citation="Sagawa, Koh, Hashimoto, Liang. Distributionally Robust Neural Networks for Group Shifts. ICLR 2020.",
+        citation="Sagawa, Koh, Hashimoto, Liang. Distributionally Robust Neural Networks for Group Shifts. ICLR 2020. "
+        "https://arxiv.org/abs/1911.08731",
         supervision=Supervision(train="bias"),
         trains=False,
     ),
@@ -20,14 +21,15 @@ _CARDS = (
         summary="What a reference model gets wrong, and the rest: the error set of just train twice",
         factory="ncbench_groups.errors:Errors",
         citation="Liu, Haghgoo, Chen, Raghunathan, Koh, Sagawa, Liang, Finn. Just Train Twice: Improving Group "
-        "Robustness without Training Group Information. ICML 2021.",
+        "Robustness without Training Group Information. ICML 2021. https://arxiv.org/abs/2107.09044",
         supervision=Supervision(),
     ),
     GroupsCard(
         name="eiil",
         summary="Two environments between which a reference model is the least invariant",
         factory="ncbench_groups.eiil:EIIL",
-        citation="Creager, Jacobsen, Zemel. Environment Inference for Invariant Learning. ICML 2021.",
+        citation="Creager, Jacobsen, Zemel. Environment Inference for Invariant Learning. ICML 2021. "
+        "https://arxiv.org/abs/2010.07249",
         supervision=Supervision(),
     ),
     GroupsCard(
@@ -42,7 +44,8 @@ _CARDS = (
         name="clusters",
         summary="Clusters of each class by k-means of a reference model's features",
         factory="ncbench_groups.clusters:Clusters",
-        citation="Seo, Lee, Han. Unsupervised Learning of Debiased Representations with Pseudo-Attributes. CVPR 2022.",
+        citation="Seo, Lee, Han. Unsupervised Learning of Debiased Representations with Pseudo-Attributes. CVPR 2022. "
+        "https://arxiv.org/abs/2108.02943",
         supervision=Supervision(),
     ),
 )

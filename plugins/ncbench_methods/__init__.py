@@ -21,7 +21,8 @@ _ERM = MethodCard(
     name="erm",
     summary="Cross-entropy on a linear classifier: the baseline",
     factory="ncbench_methods.erm:ERM",
-    citation="Vapnik. Principles of Risk Minimization for Learning Theory. NeurIPS 1991.",
+    citation="Vapnik. Principles of Risk Minimization for Learning Theory. NeurIPS 1991. "
+    "https://proceedings.neurips.cc/paper/1991/hash/ff4d5fbbafdf976cfdc032e3bde78de5-Abstract.html",
     supervision=Supervision(),
     family="baseline",
 )

@@ -6,7 +6,7 @@ from ncbench import MethodCard, Published, Supervision
 
 _IDRISSI = (
     "Idrissi, Arjovsky, Pezeshki, Lopez-Paz. Simple Data Balancing Achieves Competitive Worst-Group-Accuracy. "
-    "CLeaR 2022."
+    "CLeaR 2022. https://arxiv.org/abs/2110.14503"
 )
 _LEVY = (
     "Levy, Carmon, Duchi, Sidford. Large-Scale Methods for Distributionally Robust Optimization. NeurIPS 2020. "
@@ -24,7 +24,8 @@ CARDS = [
         name="group_dro",
         summary="Minimises the worst group's loss, with group weights learned by exponentiated ascent",
         factory="ncbench_methods.balancing.group_dro:GroupDRO",
-        citation="Sagawa, Koh, Hashimoto, Liang. Distributionally Robust Neural Networks for Group Shifts. ICLR 2020.",
+        citation="Sagawa, Koh, Hashimoto, Liang. Distributionally Robust Neural Networks for Group Shifts. ICLR 2020. "
+        "https://arxiv.org/abs/1911.08731",
         supervision=Supervision(train="bias"),
         family="balancing",
     ),
@@ -58,7 +59,7 @@ CARDS = [
         name="subsample",
         summary="Cross-entropy on as many images of every group (or class) as the smallest one has",
         factory="ncbench_methods.balancing.subsample:Subsample",
-        citation=f"{_IDRISSI} https://arxiv.org/abs/2110.14503",
+        citation=_IDRISSI,
         supervision=Supervision(train="bias"),
         family="balancing",
     ),
@@ -111,7 +112,7 @@ CARDS = [
         summary="Just train twice: retrain from scratch with the first model's errors up-weighted",
         factory="ncbench_methods.balancing.jtt:JTT",
         citation="Liu, Haghgoo, Chen, Raghunathan, Koh, Sagawa, Liang, Finn. Just Train Twice: Improving Group "
-        "Robustness without Training Group Information. ICML 2021.",
+        "Robustness without Training Group Information. ICML 2021. https://arxiv.org/abs/2107.09044",
         supervision=Supervision(),
         family="balancing",
         tuned_on_test={"colored_mnist": [JTT_ON_COLORED_MNIST]},

@@ -10,7 +10,7 @@ CARDS = [
         summary="Classifier frozen to a random simplex ETF; cross-entropy or dot regression",
         factory="ncbench_methods.frames.fixed_etf:FixedETF",
         citation="Yang, Chen, Li, Xie, Lin, Tao. Inducing Neural Collapse in Imbalanced Learning: Do We Really "
-        "Need a Learnable Classifier at the End of Deep Neural Network? NeurIPS 2022.",
+        "Need a Learnable Classifier at the End of Deep Neural Network? NeurIPS 2022. https://arxiv.org/abs/2203.09081",
         supervision=Supervision(),
         family="frames",
         frame="simplex ETF",
@@ -20,7 +20,7 @@ CARDS = [
         summary="ETF-Debias: fixed simplex-ETF primes stand in for the bias attribute while the classifier learns",
         factory="ncbench_methods.frames.shortcut_prime:ShortcutPrime",
         citation="Wang, Sun, Wang, Zhang, Yang. Navigate Beyond Shortcuts: Debiased Learning Through the Lens of "
-        "Neural Collapse. CVPR 2024.",
+        "Neural Collapse. CVPR 2024. https://arxiv.org/abs/2405.05587",
         supervision=Supervision(train="bias"),
         family="frames",
     ),
@@ -29,7 +29,7 @@ CARDS = [
         summary="Classifier frozen to SELI, the geometry of the training set's class counts",
         factory="ncbench_methods.frames.fixed_seli:FixedSELI",
         citation="Thrampoulidis, Kini, Vakilian, Behnia. Imbalance Trouble: Revisiting Neural-Collapse Geometry. "
-        "NeurIPS 2022.",
+        "NeurIPS 2022. https://arxiv.org/abs/2208.05512",
         supervision=Supervision(),
         family="frames",
         frame="SELI",

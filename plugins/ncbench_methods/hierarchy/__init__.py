@@ -21,7 +21,7 @@ CARDS = [
         summary="Classifier frozen to a frame whose cosines follow the class hierarchy",
         factory="ncbench_methods.hierarchy.haframe:HAFrame",
         citation="Liang, Davis. Inducing Neural Collapse to a Fixed Hierarchy-Aware Frame for Reducing Mistake "
-        "Severity. ICCV 2023.",
+        "Severity. ICCV 2023. https://arxiv.org/abs/2303.05689",
         supervision=Supervision(hierarchy=True),
         family="hierarchy",
         frame="hierarchy-aware frame",

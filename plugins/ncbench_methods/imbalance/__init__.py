@@ -9,7 +9,8 @@ CARDS = [
         name="logit_adjustment",
         summary="Cross-entropy of logits shifted by the logarithm of the class prior",
         factory="ncbench_methods.imbalance.logit_adjustment:LogitAdjustment",
-        citation="Menon, Jayasumana, Rawat, Jain, Veit, Kumar. Long-tail Learning via Logit Adjustment. ICLR 2021.",
+        citation="Menon, Jayasumana, Rawat, Jain, Veit, Kumar. Long-tail Learning via Logit Adjustment. ICLR 2021. "
+        "https://arxiv.org/abs/2007.07314",
         supervision=Supervision(),
         family="imbalance",
     ),
@@ -18,7 +19,7 @@ CARDS = [
         summary="Softmax in which each class weighs as many times as it has training images",
         factory="ncbench_methods.imbalance.balanced_softmax:BalancedSoftmax",
         citation="Ren, Yu, Sheng, Ma, Zhao, Yi, Li. Balanced Meta-Softmax for Long-Tailed Visual Recognition. "
-        "NeurIPS 2020.",
+        "NeurIPS 2020. https://arxiv.org/abs/2007.10740",
         supervision=Supervision(),
         family="imbalance",
     ),
@@ -36,7 +37,7 @@ CARDS = [
         summary="Cross-entropy of logits scaled and shifted by class frequency (vector scaling)",
         factory="ncbench_methods.imbalance.vs_loss:VSLoss",
         citation="Kini, Paraskevas, Oymak, Thrampoulidis. Label-Imbalanced and Group-Sensitive Classification "
-        "under Overparameterization. NeurIPS 2021.",
+        "under Overparameterization. NeurIPS 2021. https://arxiv.org/abs/2103.01550",
         supervision=Supervision(),
         family="imbalance",
     ),
@@ -45,7 +46,7 @@ CARDS = [
         summary="Margins that grow as classes get rarer, optionally with deferred re-weighting",
         factory="ncbench_methods.imbalance.ldam:LDAM",
         citation="Cao, Wei, Gaidon, Arechiga, Ma. Learning Imbalanced Datasets with Label-Distribution-Aware "
-        "Margin Loss. NeurIPS 2019.",
+        "Margin Loss. NeurIPS 2019. https://arxiv.org/abs/1906.07413",
         supervision=Supervision(),
         family="imbalance",
     ),
@@ -53,7 +54,8 @@ CARDS = [
         name="focal",
         summary="Cross-entropy that fades for images that are classified well",
         factory="ncbench_methods.imbalance.focal:Focal",
-        citation="Lin, Goyal, Girshick, He, Dollar. Focal Loss for Dense Object Detection. ICCV 2017.",
+        citation="Lin, Goyal, Girshick, He, Dollar. Focal Loss for Dense Object Detection. ICCV 2017. "
+        "https://arxiv.org/abs/1708.02002",
         supervision=Supervision(),
         family="imbalance",
     ),
@@ -61,7 +63,8 @@ CARDS = [
         name="cb_loss",
         summary="Cross-entropy weighted by the inverse effective number of each class's images",
         factory="ncbench_methods.imbalance.cb_loss:CBLoss",
-        citation="Cui, Jia, Lin, Song, Belongie. Class-Balanced Loss Based on Effective Number of Samples. CVPR 2019.",
+        citation="Cui, Jia, Lin, Song, Belongie. Class-Balanced Loss Based on Effective Number of Samples. CVPR 2019. "
+        "https://arxiv.org/abs/1901.05555",
         supervision=Supervision(),
         family="imbalance",
     ),

@@ -15,7 +15,7 @@ CARDS = [
         summary="Last layer of an erm fitted anew on images balanced over groups (deep feature reweighting)",
         factory="ncbench_methods.last_layer.dfr:DFR",
         citation="Kirichenko, Izmailov, Wilson. Last Layer Re-Training is Sufficient for Robustness to Spurious "
-        "Correlations. ICLR 2023.",
+        "Correlations. ICLR 2023. https://arxiv.org/abs/2204.02937",
         supervision=Supervision(train="bias", val="bias"),
         family="last layer",
         builds_on="erm",

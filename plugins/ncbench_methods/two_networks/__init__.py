@@ -10,7 +10,7 @@ CARDS = [
         summary="Learning from failure: images that a deliberately biased network finds hard weigh more",
         factory="ncbench_methods.two_networks.lff:LfF",
         citation="Nam, Cha, Ahn, Lee, Shin. Learning from Failure: Training Debiased Classifier from Biased "
-        "Classifier. NeurIPS 2020.",
+        "Classifier. NeurIPS 2020. https://arxiv.org/abs/2007.02561",
         supervision=Supervision(),
         family="two networks",
     ),
