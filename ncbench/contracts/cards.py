@@ -190,6 +190,8 @@ class MethodCard(Card):
             empty if the classifier is learned.
         builds_on: Name of the method on whose finished runs it builds; empty if it builds on none.
         trains: Whether it trains anything by epochs; False if its stages are none.
+        refits: Whether it does, and then fits something on in `finish`, so that the metrics of epochs are those of
+            another model than the one it ends with. The board reads it of ncbench's own methods.
         tuned_on_test: Dataset name -> settings that were chosen by looking at test results: its published ones that say
             so, and others that were ever used. The leaderboard reads them here, since importing the method would import
             torch.
@@ -203,6 +205,7 @@ class MethodCard(Card):
     frame: str = ""
     builds_on: str = ""
     trains: bool = True
+    refits: bool = False
     tuned_on_test: Mapping[str, Sequence[Published]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

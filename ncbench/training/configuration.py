@@ -322,14 +322,14 @@ def _refuse_without_effect(method: str, base: str | None, given: Mapping[str, An
     Args:
         method: Its name.
         base: The spec of the method that it builds on, if any.
-        given: Key of the recipe -> what the user gives. What the recipe has anyway changes nothing and is no mistake:
-            a rerun gives all that a record says.
+        given: Key of the recipe -> what is given. All keys together are those of a record, to make its run again, and
+            what the recipe has anyway changes nothing: neither is a mistake.
         values: Key -> what the dataset and the method give.
 
     Raises:
         ConfigurationError: There is some.
     """
-    for key in sorted(given.keys() & OF_EPOCHS):
+    for key in [] if given.keys() == Recipe.model_fields.keys() else sorted(given.keys() & OF_EPOCHS):
         if given[key] != values.get(key, Recipe.model_fields[key].get_default()):
             way = "Leave it out" if base is None else f"That of the {base} it builds on is set by {BASE}recipe.{key}"
             raise ConfigurationError(f"{method} trains nothing by epochs, so that recipe.{key} has no effect. {way}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,10 +13,13 @@ import pytest
 import torch
 
 import ncbench
-from ncbench import ConfigurationError, MethodCard, NcbenchError, Supervision, SupervisionError
+from ncbench import ConfigurationError, Method, MethodCard, NcbenchError, Supervision, SupervisionError
 from ncbench.cli.tables.result import print_result
 from ncbench.contracts.task import Task
 from ncbench.discovery.registry import Plugin, Registered, registry
+from ncbench.leaderboard.intake.catalogue import Catalogue
+from ncbench.leaderboard.intake.entry import inspect
+from ncbench.leaderboard.intake.problems import RefusedError
 from ncbench.leaderboard.intake.soundness import check_alone, check_chosen_metrics
 from ncbench.records.archive import RunResult
 from ncbench.records.comparison import describe_choice
@@ -261,3 +265,35 @@ def test_counts_of_validation_groups_are_for_those_who_declare_them() -> None:
         _ = task(Supervision(train="bias"), val=labels).val_group_counts
     with pytest.raises(SupervisionError, match="unknown for this dataset"):
         _ = task(Supervision(val="bias")).val_group_counts
+
+
+def test_the_cards_of_ncbenchs_own_methods_say_which_fit_something_on_after_their_epochs() -> None:
+    for name in registry().names("methods"):
+        card = registry().find("methods", name).card
+        if name not in METHODS:
+            assert card.refits == (card.trains and card.load().finish is not Method.finish), name
+
+
+@pytest.mark.parametrize("method", ["afr", "self_llr"])
+def test_records_of_methods_that_train_and_then_refit_are_sound(tmp_path: Path, method: str) -> None:
+    result = with_val(method, tmp_path, **{"recipe.epochs": 2})
+    assert len(result.record.history) == 2
+    assert result.metrics["test"] != result.record.history[-1].metrics["test"]
+    data = result.path.read_bytes()
+    entry = inspect(data, Catalogue.built_in())
+    assert entry.record.run_id == result.record.run_id
+    content = json.loads(data)
+    content["selection"]["last"]["metrics"]["test"]["ece"] /= 2
+    with pytest.raises(RefusedError, match=r"selection\.last\.metrics"):
+        inspect(json.dumps(content).encode(), Catalogue.built_in())
+
+
+def test_a_method_that_refits_nothing_cannot_claim_that_it_does(tmp_path: Path) -> None:
+    result = with_val("erm", tmp_path, **{"recipe.epochs": 2})
+    content = json.loads(result.path.read_bytes())
+    content["fitted"] = ["train"]
+    content["metrics"]["test"]["ece"] /= 2
+    content["selection"] = {"last": {**content["selection"]["last"], "metrics": dict(content["metrics"])}}
+    del content["selection"]["last"]["metrics"]["train"]
+    with pytest.raises(RefusedError, match=r"selection\.last\.metrics: they are not those of epoch 2"):
+        inspect(json.dumps(content).encode(), Catalogue.built_in())

@@ -121,6 +121,8 @@ def test_what_has_an_effect_all_the_same_and_all_that_a_record_says_are_accepted
     first = resolve("ncm", data, None, 0, settings, synthetic=False)
     said = {f"recipe.{key}": value for key, value in first.recipe.as_dict().items()}
     assert resolve("ncm", data, None, 0, said, synthetic=False).run_id == first.run_id
+    of_other_defaults = said | {"recipe.epochs": 123}
+    assert resolve("ncm", data, None, 0, of_other_defaults, synthetic=False).recipe.epochs == 123
     assert resolve("crt", data, None, 0, {"recipe.epochs": 3}, synthetic=False).recipe.epochs == 3
 
 

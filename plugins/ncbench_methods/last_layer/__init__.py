@@ -67,6 +67,7 @@ CARDS = [
         "Reweighting. ICML 2023. https://arxiv.org/abs/2306.11074",
         supervision=Supervision(),
         family="last layer",
+        refits=True,
     ),
     MethodCard(
         name="self_llr",
@@ -76,6 +77,7 @@ CARDS = [
         "Annotations. NeurIPS 2023. https://openreview.net/forum?id=ZpqzAd263O",
         supervision=Supervision(),
         family="last layer",
+        refits=True,
     ),
     MethodCard(
         name="dpe",
