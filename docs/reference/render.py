@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -16,6 +16,10 @@ from ncbench.cli.main import CONTEXT, built_in_commands, cli
 from ncbench.conformance.kit import KINDS
 from ncbench.contracts.cards import Card
 from ncbench.contracts.dataset import DatasetParameters
+from ncbench.contracts.method import Method
+from ncbench.contracts.parameters import LogUniform, Values
+from ncbench.contracts.soundness import sound_search_space
+from ncbench.contracts.specs import format_scalar
 from ncbench.discovery.registry import plural, registry
 from ncbench.training.recipe import Recipe
 
@@ -63,10 +67,15 @@ def parameters() -> str:
         "method's published settings give its\ndefaults for a pair of them.\n",
         f"## The recipe\n\n{_table(Recipe.describe())}",
     ]
-    parts.append("## Methods\n")
+    common = "; ".join(_tried(key, values) for key, values in sound_search_space(Method).items())
+    parts.append(
+        f"## Methods\n\nA search tries {common}; of a method whose space is another one, its section says so.\n"
+    )
     for family, cards in cards_by_family().items():
         parts.append(f"### {family.capitalize()}\n")
-        parts += [_section(card, card.load().Parameters.describe(), "####") for card in cards]
+        for card in cards:
+            section = _section(card, card.load().Parameters.describe(), "####")
+            parts.append(f"{section}{_searched(sound_search_space(card.load()))}")
     for kind in ("groups", "datasets", "backbones", "launchers"):
         parts.append(f"## {kind.capitalize()}\n")
         for name in registry().names(kind):
@@ -77,6 +86,23 @@ def parameters() -> str:
                 rows = DatasetParameters.describe(factory) if of_dataset else factory.Parameters.describe()
                 parts.append(_section(found.card, rows, "###"))
     return "\n".join(parts)
+
+
+def _searched(space: Mapping[str, Values]) -> str:
+    """Return what a search tries beside, or instead of, what it tries of every method; empty if that is all."""
+    common = sound_search_space(Method)
+    own = [_tried(key, values) for key, values in space.items() if common.get(key) != values]
+    left_out = not common.keys() <= space.keys()
+    if not own:
+        return "\nA search tries nothing.\n" if left_out else ""
+    return f"\nA search tries {'; '.join(own)}{'' if left_out else ', too'}.\n"
+
+
+def _tried(key: str, values: Values) -> str:
+    if isinstance(values, tuple):
+        return f"`{key}` {', '.join(map(format_scalar, values))}"
+    low, high = values.bounds
+    return f"`{key}` {low:g} to {high:g}{', evenly in the logarithm' if isinstance(values, LogUniform) else ''}"
 
 
 def _section(card: Card, rows: Sequence[tuple[str, str, str, str]], level: str) -> str:

@@ -181,6 +181,12 @@ class Tuning:
         score = self.score(trial, made)
         return score if isinstance(score, str) else self._criterion.sign * score[0]
 
+    def smallest_group(self, made: Sweep) -> int | None:
+        """Return how many validation images the smallest group has by which is chosen; None if no groups matter."""
+        results = (made.runs[run_id].result for trial in self.trials for run_id in trial.run_ids)
+        noted = (result.record.selection.get(self.rule) for result in results if result is not None)
+        return next((each.smallest_group for each in noted if each is not None), None)
+
     def chosen(self, made: Sweep) -> Trial | None:
         """Return the best trial, of equals the first drawn; None if some are still to be made, or none can be chosen.
 

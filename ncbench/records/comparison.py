@@ -49,7 +49,8 @@ def by_data(results: Sequence[RunResult]) -> list[dict[str, list[RunResult]]]:
 def _settings(result: RunResult) -> dict[str, Any]:
     """Return what a run's label does not say: its recipe, what it builds on, and which data it was on."""
     record = result.record
-    return {**record.recipe, **record.base_recipes, "fingerprint": record.dataset.fingerprint[:12]}
+    searched = {} if record.search is None else {"settings": str(record.search)}
+    return {**record.recipe, **record.base_recipes, **searched, "fingerprint": record.dataset.fingerprint[:12]}
 
 
 def describe_choice(records: Sequence[Record]) -> str:

@@ -17,6 +17,7 @@ from ncbench.contracts.errors import counted
 from ncbench.discovery.registry import registry
 from ncbench.launch.search import Trial, Tuning
 from ncbench.launch.sweep import Sweep
+from ncbench.records.record import FEW_IMAGES
 
 
 def progress(tunings: Sequence[Tuning], trials: Sweep) -> Table:
@@ -76,7 +77,10 @@ def outcome(tuning: Tuning, trials: Sweep) -> str:
     by = f"{tuning.rule} {_text(tuning, chosen, trials)}, trial {position} of {number}"
     best = tuning.value(chosen, trials)
     tied = sum(tuning.value(trial, trials) == best for trial in tuning.trials)
-    return f"Chosen for {tuning.name}: {chosen} ({by}{f', {tied} tied' if tied > 1 else ''})"
+    remarks = [f"{tied} tied"] if tied > 1 else []
+    if (fewest := tuning.smallest_group(trials)) is not None and fewest < FEW_IMAGES:
+        remarks.append(f"{counted(fewest, 'image')} in the smallest group, so that it is partly chance")
+    return f"Chosen for {tuning.name}: {chosen} ({', '.join([by, *remarks])})"
 
 
 def _table(*headings: str) -> Table:
