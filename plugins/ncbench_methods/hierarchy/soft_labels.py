@@ -27,9 +27,9 @@ class SoftLabels(Method):
 
         q_k = exp(-beta D(k, y) / D_max) / sum_j exp(-beta D(j, y) / D_max),
 
-    and the loss -sum_k q_k log p_k. With beta towards infinity it is cross-entropy; in a flat tree it is label
-    smoothing. Published are curves over beta = 4, 5, 10, 15, 20 and 30, and no value above the others; a search tries
-    these.
+    and the loss -sum_k q_k log p_k, averaged over images; the published code averages over classes as well, which
+    divides it by their number. With beta towards infinity it is cross-entropy; in a flat tree it is label smoothing.
+    Published are curves over beta = 4, 5, 10, 15, 20 and 30, and no value above the others; a search tries these.
 
     Supervision: the class hierarchy.
     """
