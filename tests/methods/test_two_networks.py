@@ -328,6 +328,20 @@ def test_denetdm_distils_the_shallow_network_as_the_first_stage_left_it(toy, mak
     }
 
 
+@pytest.mark.parametrize(("layer", "expected"), [(nn.Conv2d(3, 2, 1), "small_cnn"), (nn.Identity(), "mlp:depth=1")])
+def test_the_shallow_network_of_denetdm_is_of_the_deep_ones_kind(layer, expected, toy):
+    asked = []
+
+    def networks(spec=None):
+        asked.append(spec)
+        network = ToyBackbone(7)
+        network.extra = layer
+        return network
+
+    DeNetDM(toy.task(Supervision()), DeNetDM.Parameters(), networks)
+    assert asked == [None, None, expected]
+
+
 def test_denetdm_maps_a_shallow_network_of_other_dimensions_and_keeps_frozen_statistics(toy, make):
     method = make(DeNetDM, toy)
     assert isinstance(method.project, nn.Identity)

@@ -18,7 +18,9 @@ class DeNetDMParameters(Parameters):
     """Parameters of :class:`DeNetDM`."""
 
     shallow: str = Field(
-        "", description="spec of the shallow network; empty for small_cnn, or for vectors an mlp of one hidden layer"
+        "",
+        description="spec of the shallow network; empty for small_cnn beside a convolutional network, and for an mlp of "
+        "one hidden layer beside any other",
     )
     separate_epochs: int = Field(0, ge=0, description="epochs of the first stage; 0 for the recipe's number")
     distillation: float = Field(1.0, ge=0, description="weight of the distillation from the shallow network")
@@ -61,9 +63,9 @@ class DeNetDM(Method):
     def build(self) -> None:
         """Create the three networks, their classifier, and the copy of it that teaches."""
         super().build()  # the student and fc
-        vectors = len(self.task.input_shape) == 1
         self.deep = self.make_backbone()
-        self.shallow = self.make_backbone(self.params.shallow or ("mlp:depth=1" if vectors else "small_cnn"))
+        convolves = any(isinstance(module, nn.Conv2d) for module in self.deep.modules())
+        self.shallow = self.make_backbone(self.params.shallow or ("small_cnn" if convolves else "mlp:depth=1"))
         width, own = self.backbone.feature_dim, self.shallow.feature_dim
         self.project = nn.Identity() if own == width else nn.Linear(own, width, bias=False)
         self.teacher = nn.Linear(width, self.task.num_classes).requires_grad_(False)
