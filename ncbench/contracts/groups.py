@@ -16,9 +16,6 @@ import numpy as np
 AGREEMENT = ("adjusted_rand_index", "conflicting_recall", "conflicting_precision")
 """What :func:`agreement` tells of inferred groups."""
 
-ATTRIBUTE = "attribute"
-"""What `--groups` names where nothing is inferred: groups are those of the dataset's bias attribute."""
-
 
 def group_counts(target: np.ndarray, bias: np.ndarray | None, num_classes: int, num_bias: int) -> np.ndarray:
     """Return how many images each group (y, a) has: (K, B) int64, or (K, 1) where `bias` is None.

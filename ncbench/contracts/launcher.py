@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from ncbench.contracts import parameters
-from ncbench.contracts.groups import ATTRIBUTE
-from ncbench.contracts.specs import Scalar, format_scalar
+from ncbench.contracts.specs import ATTRIBUTE, Scalar, format_scalar
 
 if TYPE_CHECKING:
     from filelock import FileLock

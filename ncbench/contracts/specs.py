@@ -18,6 +18,9 @@ from ncbench.contracts.errors import ConfigurationError
 
 Scalar = bool | int | float | str | None
 
+ATTRIBUTE = "attribute"
+"""What `--groups` names where nothing is inferred: groups are those of the dataset's bias attribute."""
+
 OUTSIDE_QUOTES = re.compile(r",(?=(?:[^']*'[^']*')*[^']*$)")  # a comma inside '...' belongs to the value
 
 

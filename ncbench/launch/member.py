@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from ncbench.contracts.groups import ATTRIBUTE
 from ncbench.contracts.launcher import Job
-from ncbench.contracts.specs import Scalar, Spec
+from ncbench.contracts.specs import ATTRIBUTE, Scalar, Spec
 from ncbench.records.record import SearchPart
 from ncbench.training.configuration import Configuration, base_settings, resolve
 

@@ -13,9 +13,8 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, field_validator
 
 from ncbench.contracts.errors import ConfigurationError, DataError
-from ncbench.contracts.groups import ATTRIBUTE
 from ncbench.contracts.parameters import Values, draws
-from ncbench.contracts.specs import Scalar, format_scalar
+from ncbench.contracts.specs import ATTRIBUTE, Scalar, format_scalar
 from ncbench.data.files import Part
 from ncbench.data.store.prepare import locate
 from ncbench.launch.member import Member, Pair

@@ -11,10 +11,9 @@ import pydantic
 from pydantic import Field
 
 from ncbench.contracts.errors import ConfigurationError, name_offenders
-from ncbench.contracts.groups import ATTRIBUTE
 from ncbench.contracts.parameters import Values
 from ncbench.contracts.soundness import sound_search_space
-from ncbench.contracts.specs import Scalar, Spec, read_yaml
+from ncbench.contracts.specs import ATTRIBUTE, Scalar, Spec, read_yaml
 from ncbench.data.files import Part, faults
 from ncbench.discovery.registry import registry
 from ncbench.launch.member import Member, Pair

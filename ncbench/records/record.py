@@ -21,9 +21,8 @@ from pydantic import (
 )
 
 from ncbench.contracts.errors import ConfigurationError, counted
-from ncbench.contracts.groups import ATTRIBUTE
 from ncbench.contracts.parameters import Values, draws
-from ncbench.contracts.specs import Spec
+from ncbench.contracts.specs import ATTRIBUTE, Spec
 from ncbench.data.files import Part
 
 Status = Literal["completed", "diverged", "interrupted", "failed"]

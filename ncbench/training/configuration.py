@@ -9,10 +9,9 @@ from typing import Any, Literal
 from ncbench.contracts.cards import Supervision
 from ncbench.contracts.dataset import Dataset, DatasetParameters
 from ncbench.contracts.errors import ConfigurationError, NcbenchError, PluginError, unknown_name
-from ncbench.contracts.groups import ATTRIBUTE
 from ncbench.contracts.method import Backbone, GroupInference, Method, refuse_missing_labels
 from ncbench.contracts.parameters import Parameters
-from ncbench.contracts.specs import Spec
+from ncbench.contracts.specs import ATTRIBUTE, Spec
 from ncbench.data.sources.manifest import Manifest, load_manifest
 from ncbench.discovery.registry import Registered, registry, singular
 from ncbench.features.frozen import FrozenFeatures

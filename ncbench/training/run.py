@@ -15,8 +15,8 @@ from typing import Any
 import torch
 
 from ncbench.contracts.errors import ConfigurationError, DataError, NcbenchError, counted, described, lacking
-from ncbench.contracts.groups import ATTRIBUTE
 from ncbench.contracts.method import Method
+from ncbench.contracts.specs import ATTRIBUTE
 from ncbench.data.files import clear_temporaries, from_home, locked
 from ncbench.data.store.open import Store
 from ncbench.data.store.prepare import prepare

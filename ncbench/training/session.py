@@ -18,7 +18,7 @@ import torch
 
 from ncbench.contracts.cards import Supervision
 from ncbench.contracts.errors import DataError, NcbenchError, counted
-from ncbench.contracts.groups import ATTRIBUTE
+from ncbench.contracts.specs import ATTRIBUTE
 from ncbench.contracts.task import Groups
 from ncbench.data.files import write_atomically
 from ncbench.data.store.open import Store

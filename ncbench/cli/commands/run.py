@@ -10,7 +10,7 @@ import click
 
 from ncbench.cli import options
 from ncbench.cli.terminal import show, tell
-from ncbench.contracts.groups import ATTRIBUTE
+from ncbench.contracts.specs import ATTRIBUTE
 
 if TYPE_CHECKING:
     from ncbench.records.archive import RunResult
