@@ -19,8 +19,8 @@ class DeNetDMParameters(Parameters):
 
     shallow: str = Field(
         "",
-        description="spec of the shallow network; empty for small_cnn beside a convolutional network, and for an mlp of "
-        "one hidden layer beside any other",
+        description="spec of the shallow network; empty for small_cnn beside a convolutional network, and for an mlp "
+        "of one hidden layer beside any other",
     )
     separate_epochs: int = Field(0, ge=0, description="epochs of the first stage; 0 for the recipe's number")
     distillation: float = Field(1.0, ge=0, description="weight of the distillation from the shallow network")
