@@ -20,7 +20,7 @@ VARIANTS = (
 LARGE = {
     *("tiered_imagenet_h", "resnet34", "resnet50", "wide_resnet", "vgg13", "vgg16", "vgg19"),
     *("densenet121", "densenet169", "densenet201", "vit_b_16", "efficientnet_lite0", "timm"),
-    "dispel",  # which chooses among 28 fits
+    *("dispel", "dpe"),  # which fit 48 and 15 times
     "bias_ensemble",  # which trains six times
 }
 OF_THE_CARD = {check.__name__ for check in (*CHECKS_OF_CARDS, *CHECKS_OF_PARAMETERS)}

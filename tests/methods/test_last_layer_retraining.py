@@ -257,6 +257,17 @@ class TestDPE:
         (gradient,) = torch.autograd.grad(40 * similarity, start)
         torch.testing.assert_close(moved[1], moved[0] - 0.1 * gradient)
 
+    def test_the_weight_of_the_diversity_falls_from_the_third_head_on(self, toy_of, built, monkeypatch):
+        weights = []
+
+        def noted(method, features, target, head, diversity, generator):
+            weights.append(diversity)
+            yield torch.ones(3, 7).double(), torch.ones(()).double()
+
+        monkeypatch.setattr(DPE, "_epochs", noted)
+        self.fitted(built, toy_of(num_images=60, num_bias=2), heads=4, diversity=100.0)
+        assert weights == pytest.approx([100, 100, 100 / 1.05, 100 / 1.1])
+
     def test_equal_heads_are_one_head_and_their_order_is_irrelevant(self, toy_of, built):
         toy = toy_of(num_images=60, num_bias=2)
         method = self.fitted(built, toy, heads=3)
