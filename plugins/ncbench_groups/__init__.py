@@ -48,6 +48,22 @@ _CARDS = (
         "https://arxiv.org/abs/2108.02943",
         supervision=Supervision(),
     ),
+    GroupsCard(
+        name="spare",
+        summary="Clusters of each class by k-means of a network's outputs after its first epochs",
+        factory="ncbench_groups.spare:SPARE",
+        citation="Yang, Gan, Dziugaite, Mirzasoleiman. Identifying Spurious Biases Early in Training through the Lens "
+        "of Simplicity Bias. AISTATS 2024. https://arxiv.org/abs/2305.18761",
+        supervision=Supervision(),
+    ),
+    GroupsCard(
+        name="xrm",
+        summary="What either of two twins gets wrong that relabel each other's held-out images as they train",
+        factory="ncbench_groups.xrm:XRM",
+        citation="Pezeshki, Bouchacourt, Ibrahim, Ballas, Vincent, Lopez-Paz. Discovering Environments with XRM. "
+        "ICML 2024. https://arxiv.org/abs/2309.16748",
+        supervision=Supervision(),
+    ),
 )
 
 

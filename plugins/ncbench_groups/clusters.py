@@ -7,6 +7,7 @@ import torch
 from pydantic import Field
 from sklearn.cluster import KMeans
 from sklearn.metrics import silhouette_score
+from torch import Tensor
 
 from ncbench import Groups, SplitView
 from ncbench_groups.reference import Reference, ReferenceParameters
@@ -58,6 +59,10 @@ class Clusters(Reference):
         annotated = None if val is None or not self.params.val else torch.from_numpy(self._nearest(val, centres))
         return Groups(torch.from_numpy(group), max(map(len, centres.values())), annotated)
 
+    def embedding(self, view: SplitView) -> Tensor:
+        """Return what is clustered: (N, d)."""
+        return self.features_of(view)
+
     def _nearest(self, view: SplitView, centres: dict[int, np.ndarray]) -> np.ndarray:
         features, target = self._numbers(view)
         group = np.zeros(len(target), dtype=np.int64)
@@ -68,7 +73,7 @@ class Clusters(Reference):
         return group
 
     def _numbers(self, view: SplitView) -> tuple[np.ndarray, np.ndarray]:
-        return self.features_of(view).double().cpu().numpy(), view.target.cpu().numpy()
+        return self.embedding(view).double().cpu().numpy(), view.target.cpu().numpy()
 
 
 def find_clusters(features: np.ndarray, number: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,41 @@
+"""Clusters of each class in the outputs of a network early in training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from pydantic import Field
+from torch import Tensor
+
+from ncbench import Published, SplitView
+from ncbench_groups.clusters import Clusters, ClustersParameters
+
+
+class SPAREParameters(ClustersParameters):
+    """Parameters of :class:`SPARE`."""
+
+    epochs: int = Field(1, ge=1, description="epochs T of the network whose outputs are clustered")
+
+
+class SPARE(Clusters):
+    """Groups are the clusters that k-means finds among the logits of each class, after the first epochs.
+
+    What is easy to learn parts the outputs of a class before anything else does. Apart from what is clustered and when,
+    this is `clusters`. The paper then draws images with weight 1 / n of their cluster, each class equally often, which
+    is `resample` on these groups where classes have as many clusters; and with 1 / n^2 in a class whose silhouette is
+    below 0.9.
+
+    Published settings: `waterbirds` T = 1, 4 clusters, by the SpuCo package; the authors' repository is empty.
+
+    Supervision: none.
+    """
+
+    Parameters = SPAREParameters
+    published: ClassVar[Mapping[str, Published]] = {
+        "waterbirds": Published(source="the SpuCo package's example", parameters={"epochs": 1, "k": 4})
+    }
+
+    def embedding(self, view: SplitView) -> Tensor:
+        """Return the logits: (N, K)."""
+        return self.logits_of(view)
