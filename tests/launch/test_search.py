@@ -12,6 +12,7 @@ import yaml
 
 import ncbench
 from ncbench import Ended, Job, Launcher, NcbenchError, Started
+from ncbench.cli.tables.result import print_result
 from ncbench.cli.tables.trials import as_dict, outcome
 from ncbench.contracts.launcher import Event
 from ncbench.launch.search import Tuning, in_turns
@@ -79,7 +80,9 @@ def trials_of(tunings: Sequence[Tuning], output: Path) -> Sweep:
     return Sweep.of(in_turns(tunings), output / TRIALS)
 
 
-def test_an_interrupted_search_goes_on_and_chooses_by_validation_alone(tmp_path: Path) -> None:
+def test_an_interrupted_search_goes_on_and_chooses_by_validation_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     tunings = load_suite(suite(tmp_path, methods=["erm", "focal"], search=SEARCH)).tunings()
     cut_off = make(trials_of(tunings, tmp_path), most=4)
     assert [run.state for run in cut_off.runs.values()] == ["completed"] * 4 + ["missing"] * 2
@@ -112,6 +115,8 @@ def test_an_interrupted_search_goes_on_and_chooses_by_validation_alone(tmp_path:
             twin = made.runs[trial.run_ids[0]].result
             assert twin is not None
             assert (twin.record.search, twin.record.groups) == (None, record.groups)
+        print_result(run.result)
+        assert "Settings searched: 3 trials by val_worst_group_accuracy.\n" in capsys.readouterr().out
     assert not Sweep.of(members, tmp_path).unfinished
 
 

@@ -55,6 +55,8 @@ def print_result(result: RunResult) -> None:
     if dataset.caveat:
         differences = f" ({name_offenders(dataset.mismatch)})" if dataset.mismatch else ""
         console.print(f"Note: {dataset.caveat}{differences}.")
+    if record.search is not None:
+        console.print(f"Settings {record.search}.")
     if record.metrics:
         console.print(f"Metrics of {describe_choice([record])}:")
         console.print(_metrics_table(record))
