@@ -24,7 +24,6 @@ _CONTEXT.set_forkserver_preload(
         "ncbench.cli.main",
         "ncbench.training.run",
         "pytest",
-        "torch._dynamo",  # by the first optimizer
     ]
 )
 STREAMS = ("stdout", "stderr")

@@ -177,7 +177,8 @@ def _isolated() -> Iterator[None]:
     finally:
         torch.set_num_threads(threads)
         torch.set_default_dtype(dtype)
-        torch.use_deterministic_algorithms(deterministic)
+        if torch.are_deterministic_algorithms_enabled() != deterministic:  # setting it imports torch's compiler
+            torch.use_deterministic_algorithms(deterministic)
         random.setstate(before[0])
         np.random.set_state(before[1])
         torch.set_rng_state(before[2])

@@ -27,6 +27,7 @@ from ncbench.contracts.launcher import Event
 from ncbench.launch.suite import Member, load_suite
 from ncbench.launch.sweep import Sweep
 from tests import served
+from tests.training.conftest import without_times
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -254,6 +255,30 @@ def test_how_a_sweep_stands_is_told_by_any_process(tmp_path: Path, cli: Cli) -> 
     long.send(signal.SIGKILL)
     long.finish()
     assert cli(*command)[1].splitlines()[0] == "4 runs: 1 completed, 1 failed, 2 missing"
+
+
+@pytest.mark.slow
+def test_a_sweep_that_is_killed_again_and_again_ends_as_one_that_is_not(tmp_path: Path) -> None:
+    short = {"datasets": ["colored_digits:per_class=25"], "settings": {"recipe.epochs": 2, "recipe.measure_points": 1}}
+    path = suite(tmp_path, {"methods": ["erm", "focal"], "seeds": [0, 1, 2, 3, 4, 5], **short})
+    command = ("-m", "ncbench", "sweep", path, "--workers", "2", "--output")
+    assert served.python(*command, tmp_path / "whole").returncode == 0
+    cut = tmp_path / "cut"
+    for enough in (1, 4, 7):
+        sweep = served.Process(*command, cut)
+        while len(list(cut.glob("*/result.json"))) < enough:
+            assert sweep.running
+            time.sleep(0.01)
+        sweep.send(signal.SIGKILL)
+        assert sweep.finish().returncode == -signal.SIGKILL
+    assert served.python(*command, cut).returncode == 0
+    folders = [folder for folder in (tmp_path / "whole").iterdir() if folder.name != ".launch"]
+    assert len(folders) == 12
+    for folder in folders:
+        again = cut / folder.name
+        assert {entry.name for entry in again.iterdir()} == {entry.name for entry in folder.iterdir()}
+        one, other = (without_times(json.loads((each / "result.json").read_text())) for each in (folder, again))
+        assert one == other
 
 
 @pytest.mark.slow
