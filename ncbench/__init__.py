@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from ncbench.data.tables import names_of as names_of
     from ncbench.data.tables import read_table as read_table
     from ncbench.records.archive import load_result as load_result
+    from ncbench.records.results import load_results as load_results
     from ncbench.training.predictions import evaluate as evaluate
     from ncbench.training.run import find_device as find_device
     from ncbench.training.run import run as run
@@ -119,6 +120,7 @@ _HOME = {
     "hookimpl": "contracts.hookspecs",
     "load_model": "training.trained",
     "load_result": "records.archive",
+    "load_results": "records.results",
     "name_offenders": "contracts.errors",
     "require_bias_labels": "contracts.method",
     "read_table": "data.tables",

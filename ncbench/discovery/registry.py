@@ -145,6 +145,10 @@ class Registry:
         """Return what each number of the metric families is, by name, in the order in which they are shown."""
         return {name: measure for family in self.metric_families() for name, measure in family.card.metrics.items()}
 
+    def shown_measures(self) -> dict[str, Measure]:
+        """Return those of them that tables show."""
+        return {name: measure for name, measure in self.measures().items() if measure.shown_in != "record"}
+
     def conflicts(self) -> list[str]:
         """Return one line for each name that two plugins claim."""
         return [

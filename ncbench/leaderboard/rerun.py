@@ -20,9 +20,9 @@ from ncbench.leaderboard.intake.git_base import Provenance
 from ncbench.leaderboard.intake.problems import RefusedError, plain
 from ncbench.leaderboard.submit import place
 from ncbench.leaderboard.tables.board import Verdict
-from ncbench.leaderboard.tables.intervals import MIN_SEEDS
 from ncbench.leaderboard.tables.reruns import Reruns, diverged, judge, select_reruns, spread
 from ncbench.leaderboard.tables.rows import row_id
+from ncbench.records.intervals import MIN_SEEDS
 from ncbench.records.record import given
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ def describe(outcome: Outcome) -> list[str]:
     name = original.record.primary_metric
     measure = Catalogue.built_in().measures[name]
     unit = " points" if measure.unit == "%" else ""
-    what = f"{original.record.label} on {original.record.dataset.spec}, seed {original.record.seed}"
+    what = original.record.title
     if diverged(again):
         return [f"{what}: the rerun diverged ({again.record.reason}). The board will show that."]
     numbers = (

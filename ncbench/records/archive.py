@@ -6,7 +6,6 @@ import json
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,10 @@ from typing import Any
 import pydantic
 import pydantic_core
 
-from ncbench.contracts.errors import DataError
+from ncbench.contracts.errors import DataError, one_line
 from ncbench.data.files import from_home, write_atomically
+from ncbench.discovery.registry import registry
+from ncbench.records.markup import html_table
 from ncbench.records.record import Record, first_fault
 
 RESULT_FILE = "result.json"
@@ -28,7 +29,7 @@ MAX_ENTRIES = 200_000
 """Members of all objects and lists of a record, by its commas: what an error for each of them may cost."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RunResult:
     """A run's record and the folder it lies in."""
 
@@ -49,6 +50,19 @@ class RunResult:
     def metrics(self) -> dict[str, dict[str, float]]:
         """Split -> metric name -> number, at the primary criterion."""
         return {split: dict(numbers) for split, numbers in self.record.metrics.items()}
+
+    def __repr__(self) -> str:
+        numbers = self.metrics.get("test", {})
+        primary = self.record.primary_metric
+        value = f", test {primary} {numbers[primary]:.4g}" if primary in numbers else ""
+        return one_line(f"<RunResult {self.record.title}: {self.status}{value}; {self.folder}>")
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the numbers that tables show."""
+        metrics = self.metrics
+        names = [name for name in registry().shown_measures() if any(name in each for each in metrics.values())]
+        rows = [[name, *(f"{each[name]:.4g}" if name in each else "" for each in metrics.values())] for name in names]
+        return html_table(f"{self.record.title}: {self.status}; {self.folder}", ["metric", *metrics], rows)
 
 
 def load_result(path: str | Path) -> RunResult:
@@ -72,39 +86,6 @@ def load_result(path: str | Path) -> RunResult:
         raise DataError(f"{path} is not a valid record: {field or 'the whole'}: {message}.") from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not a valid record: {error}.") from error
-
-
-def load_results(paths: Sequence[Path], warn: Callable[[str], None]) -> list[RunResult]:
-    """Read several records, each once; a run folder without one, as of a run under way, is skipped with a warning.
-
-    Args:
-        paths: Records, run folders, or folders of run folders such as ``runs``.
-        warn: Told of what is skipped.
-
-    Raises:
-        DataError: None of the paths has a record, or one is damaged.
-    """
-    results = {}
-    for path in (found for given in paths for found in _run_folders(given)):
-        file = path / RESULT_FILE if path.is_dir() else path
-        if path.is_dir() and not file.exists():
-            warn(f"Skipped {path}: it has no {RESULT_FILE} yet.")
-        elif file.resolve() not in results:
-            results[file.resolve()] = load_result(path)
-    if not results:
-        raise DataError("None of these folders has a record yet.")
-    return list(results.values())
-
-
-def _run_folders(path: Path) -> list[Path]:
-    """The folders in a folder of run folders, by name; anything else as it is."""
-    if not path.is_dir() or (path / RESULT_FILE).exists() or not any(path.glob(f"*/{RESULT_FILE}")):
-        return [path]
-    return sorted(
-        folder
-        for folder in path.iterdir()
-        if folder.is_dir() and folder.name != TRIALS and not folder.name.startswith(".")
-    )
 
 
 def write_result(result: RunResult) -> None:

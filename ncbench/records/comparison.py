@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from ncbench.contracts.cards import Measure
 from ncbench.contracts.errors import ConfigurationError, counted, unknown_name
 from ncbench.discovery.registry import registry
 from ncbench.records.archive import RunResult
@@ -138,3 +139,23 @@ def shortfalls(results: Sequence[RunResult], limits: Sequence[tuple[str, float]]
 def values_of(members: Sequence[RunResult], name: str, split: str = "test") -> list[float]:
     """Return a metric of those of some runs that have it."""
     return [member.metrics[split][name] for member in members if name in member.metrics.get(split, {})]
+
+
+def compared_split(name: str, measure: Measure, configurations: Iterable[Sequence[RunResult]]) -> str | None:
+    """Return the split whose numbers are compared: the test split where they are of it, or else that which has any."""
+    members = [member for each in configurations for member in each]
+    splits = [split for split in ("test", "val", "train") if split in measure.splits]
+    return next((split for split in splits if values_of(members, name, split)), None)
+
+
+def chosen_measures(metrics: Sequence[str]) -> dict[str, Measure]:
+    """Return those metrics of these names, in this order.
+
+    Raises:
+        ConfigurationError: A name is not known.
+    """
+    known = registry().measures()
+    for name in metrics:
+        if name not in known:
+            raise unknown_name("metric", name, known, "ncbench list metrics")
+    return {name: known[name] for name in metrics}

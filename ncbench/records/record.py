@@ -317,6 +317,14 @@ class Record(BaseModel):
             base=self.base,
         )
 
+    def __repr__(self) -> str:  # every field of it would be tens of thousands of characters
+        return f"Record({self.run_id!r}, {self.status!r})"
+
+    @property
+    def title(self) -> str:
+        """What names it in a sentence: ``"group_dro+eiil on waterbirds, seed 0"``."""
+        return f"{self.label} on {self.dataset.spec}, seed {self.seed}"
+
     @property
     def settings(self) -> dict[str, JsonValue]:
         """Recipe and bases' recipes, as they are set: ``"recipe.KEY"`` and ``"base.recipe.KEY"`` -> value."""

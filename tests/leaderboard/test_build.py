@@ -26,7 +26,7 @@ from ncbench.leaderboard.intake.entry import inspect
 from ncbench.leaderboard.intake.problems import RefusedError
 from ncbench.leaderboard.intake.recompute import Cells, recomputed_accuracies
 from ncbench.leaderboard.tables.board import Board
-from ncbench.leaderboard.tables.intervals import half_width
+from ncbench.records.intervals import half_width
 from ncbench.records.record import Record
 from tests.leaderboard.records import SOMEBODY, make_record, place, place_all, seeds, settled
 

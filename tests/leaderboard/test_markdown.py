@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from ncbench.leaderboard.build import build
-from ncbench.leaderboard.pages.markdown import literal
+from ncbench.records.markup import literal
 from tests.leaderboard.records import SOMEBODY, make_record, named, place, place_all, seeds
 
 HTML = MarkdownIt("commonmark", {"html": True}).enable("table")

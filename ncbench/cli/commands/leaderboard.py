@@ -89,7 +89,7 @@ def submit(runs: tuple[Path, ...], folder: Path, supersedes: str | None) -> int:
     exit code is 1; the others are placed. One seed is enough for a row; a row ranks from three seeds on.
     """
     from ncbench.leaderboard.submit import submit as submit_runs
-    from ncbench.leaderboard.tables.intervals import MIN_SEEDS
+    from ncbench.records.intervals import MIN_SEEDS
 
     outcomes = submit_runs(folder, runs, supersedes.removesuffix(".json") if supersedes else None)
     for outcome in outcomes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,7 +47,7 @@ def plot(runs: tuple[Path, ...], kind: str, output: Path | None, each: bool, end
     RUN is a run folder, a folder of them, or a result.json. Several are drawn into one picture, in which those that
     differ in the seed alone share a colour.
     """
-    from ncbench.records.archive import load_results
+    from ncbench.records.results import load_results
 
     if each and output is not None:
         raise ConfigurationError("--each draws every run into its own folder; leave out --output.")
@@ -62,7 +63,7 @@ def plot(runs: tuple[Path, ...], kind: str, output: Path | None, each: bool, end
             tell(f"{result.folder}: {error}")
 
 
-def _plot_curves(results: list[RunResult], folder: Path, ending: str) -> None:
+def _plot_curves(results: Sequence[RunResult], folder: Path, ending: str) -> None:
     from ncbench.pictures.curves import plot_curves
 
     path = plot_curves(results, folder / f"curves.{ending}")
@@ -73,7 +74,7 @@ def _plot_curves(results: list[RunResult], folder: Path, ending: str) -> None:
     show(str(path))
 
 
-def _plot_geometry(results: list[RunResult], folder: Path, ending: str) -> None:
+def _plot_geometry(results: Sequence[RunResult], folder: Path, ending: str) -> None:
     """Draw what there is, and say in one line what there is not."""
     from ncbench.features.snapshot import read_snapshot
     from ncbench.pictures.curves import heading, plot_collapse

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.cells import cell_len
 from rich.table import Table
 
-from ncbench.cli.tables.result import mean_text, numbers_table, shown_measures
+from ncbench.cli.tables.result import mean_text, numbers_table
 from ncbench.cli.terminal import text_console
 from ncbench.contracts.cards import Measure
 from ncbench.contracts.errors import counted
+from ncbench.discovery.registry import registry
 from ncbench.records.archive import RunResult
-from ncbench.records.comparison import by_data, describe_choice, values_of
+from ncbench.records.comparison import by_data, chosen_measures, compared_split, describe_choice, values_of
 
 _GAP = 2  # cells between two columns
 
 
-def print_comparison(results: Sequence[RunResult]) -> None:
+def print_comparison(results: Sequence[RunResult], metrics: Sequence[str] = ()) -> None:
     """Print one column a configuration: mean and standard deviation over seeds, and differences to the first.
+
+    Of the metrics that are named, or of all that tables show.
 
     Configurations on different data have tables of their own, each with its own first configuration. A table that is
     wider than the terminal goes on below itself.
     """
     console = text_console()
+    measures = chosen_measures(metrics) or registry().shown_measures()
     data = by_data(results)
     numbers = itertools.count(1)
     for position, grouped in enumerate(data):
@@ -39,7 +43,7 @@ def print_comparison(results: Sequence[RunResult]) -> None:
             statuses = ", ".join(sorted({member.status for member in members}))
             choice = describe_choice([member.record for member in members])
             console.print(f"{heading} {text}: {', '.join([runs, statuses, *([choice] if choice else [])])}")
-        tables = _tables(headings, list(grouped.values()), console.width)
+        tables = _tables(measures, headings, list(grouped.values()), console.width)
         for table in tables:
             console.print(table)
         if not tables:
@@ -53,11 +57,16 @@ def print_comparison(results: Sequence[RunResult]) -> None:
         )
 
 
-def _tables(headings: Sequence[str], configurations: Sequence[Sequence[RunResult]], width: int) -> list[Table]:
+def _tables(
+    measures: Mapping[str, Measure],
+    headings: Sequence[str],
+    configurations: Sequence[Sequence[RunResult]],
+    width: int,
+) -> list[Table]:
     """Return the table of some configurations, in as many parts as the width asks for; none if none has metrics."""
     rows = [("metric", *headings)]
-    for name, measure in shown_measures().items():
-        split = _compared_split(name, measure, configurations)
+    for name, measure in measures.items():
+        split = compared_split(name, measure, configurations)
         if split is not None:
             first, *others = (values_of(members, name, split) for members in configurations)
             unit = " (%)" if measure.unit == "%" else ""
@@ -76,9 +85,3 @@ def _tables(headings: Sequence[str], configurations: Sequence[Sequence[RunResult
         parts[-1].append(column)
         room -= taken
     return [numbers_table(*zip(*part, strict=True)) for part in parts]
-
-
-def _compared_split(name: str, measure: Measure, configurations: Sequence[Sequence[RunResult]]) -> str | None:
-    """Return the split whose numbers are compared: the test split where they are of it, or else that which has any."""
-    splits = [split for split in ("test", "val", "train") if split in measure.splits]
-    return next((split for split in splits if any(values_of(each, name, split) for each in configurations)), None)

@@ -16,11 +16,6 @@ from ncbench.records.comparison import describe_choice
 from ncbench.records.record import Group, InferredPart, Record
 
 
-def shown_measures() -> dict[str, Measure]:
-    """Return the numbers that tables show, in their order."""
-    return {name: measure for name, measure in registry().measures().items() if measure.shown_in != "record"}
-
-
 def mean_text(measure: Measure, values: Sequence[float], reference: Sequence[float] = ()) -> str:
     """Return mean, standard deviation and difference to the mean of a reference, as far as there are any."""
     if not values:
@@ -51,7 +46,7 @@ def print_result(result: RunResult) -> None:
     """Print a run's metrics, its worst group, and where the record is."""
     console = text_console()
     record, dataset = result.record, result.record.dataset
-    console.print(f"\n{record.label} on {dataset.spec}, seed {record.seed}: {record.status}", style="bold")
+    console.print(f"\n{record.title}: {record.status}", style="bold")
     if dataset.caveat:
         differences = f" ({name_offenders(dataset.mismatch)})" if dataset.mismatch else ""
         console.print(f"Note: {dataset.caveat}{differences}.")
@@ -93,7 +88,7 @@ def worst_group(record: Record) -> Group | None:
 def _metrics_table(record: Record) -> Table:
     metrics = {split: record.metrics[split] for split in ("train", "val", "test") if split in record.metrics}
     rows = []
-    for name, measure in shown_measures().items():
+    for name, measure in registry().shown_measures().items():
         mark = " (primary)" if name == record.primary_metric else ""
         cells = [_cell(measure, numbers.get(name)) for numbers in metrics.values()]
         if any(cells):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from ncbench.leaderboard.intake.problems import Problem
@@ -16,9 +15,8 @@ from ncbench.leaderboard.pages.wording import (
     reruns_beside,
 )
 from ncbench.leaderboard.tables.board import Board, DatasetTable, Row, Section
-from ncbench.leaderboard.tables.intervals import MIN_SEEDS
-
-_HARMLESS = re.compile(r"[A-Za-z0-9_:=,.+/ -]+")
+from ncbench.records.intervals import MIN_SEEDS
+from ncbench.records.markup import literal
 
 HEADER = f"""# Leaderboard
 
@@ -57,22 +55,6 @@ def render(board: Board) -> str:
     if board.left_out:
         parts.append(_left_out(board.left_out))
     return "\n".join(parts)
-
-
-def literal(text: str) -> str:
-    """Return Markdown that shows a text as it is, in the font of code, inside a table or out of it.
-
-    A backtick, pipe or backslash cannot be had in every table cell's code span, so a text with any unusual character
-    is written in HTML's character references: they are text to every Markdown reader, never markup.
-    """
-    if not text:
-        return ""
-    if _HARMLESS.fullmatch(text) and text == text.strip():
-        return f"`{text}`"
-    escaped = "".join(
-        letter if letter.isascii() and (letter.isalnum() or letter == " ") else f"&#{ord(letter)};" for letter in text
-    )
-    return f"<code>{escaped}</code>"
 
 
 def _dataset(table: DatasetTable, wording: Wording) -> str:

@@ -30,7 +30,7 @@ from ncbench.leaderboard.pages.wording import (
 )
 from ncbench.leaderboard.tables.board import Board, Comparable, DatasetTable, Row, Section
 from ncbench.leaderboard.tables.curves import History
-from ncbench.leaderboard.tables.intervals import MIN_SEEDS
+from ncbench.records.intervals import MIN_SEEDS
 
 if TYPE_CHECKING:
     from jinja2 import Environment

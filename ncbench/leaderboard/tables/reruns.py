@@ -9,7 +9,7 @@ from typing import Any
 from ncbench.leaderboard.intake.entry import Entry
 from ncbench.leaderboard.intake.problems import Problem
 from ncbench.leaderboard.tables.board import DIGITS, Rerun, Verdict
-from ncbench.leaderboard.tables.intervals import MIN_SEEDS
+from ncbench.records.intervals import MIN_SEEDS
 
 TOLERANCE = 1e-9
 

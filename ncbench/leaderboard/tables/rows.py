@@ -12,9 +12,9 @@ from ncbench.leaderboard.intake.catalogue import BUILT_IN
 from ncbench.leaderboard.intake.entry import Entry, grouped
 from ncbench.leaderboard.intake.problems import plain
 from ncbench.leaderboard.tables.board import DIGITS, DatasetTable, Estimate, Paired, Plugin, Row, Section, Source
-from ncbench.leaderboard.tables.intervals import MIN_SEEDS, half_width
 from ncbench.leaderboard.tables.reruns import Reruns, describe, reproduced
 from ncbench.records.comparison import describe_choice
+from ncbench.records.intervals import MIN_SEEDS, half_width
 from ncbench.records.record import BackbonePart, DatasetPart, MethodPart, Record
 
 BASELINE = "erm"
