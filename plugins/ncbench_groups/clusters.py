@@ -13,7 +13,7 @@ from ncbench import Groups, SplitView
 from ncbench_groups.reference import Reference, ReferenceParameters
 
 STARTS = 10  # of k-means, of which the best is taken
-SILHOUETTE_IMAGES = 2000  # at most, since it looks at every pair
+CHOOSING_IMAGES = 2000  # at most, since a silhouette looks at every pair
 
 
 class ClustersParameters(ReferenceParameters):
@@ -29,7 +29,7 @@ class Clusters(Reference):
     k-means++ from ten starts. Within a class the largest cluster is group 0, the next one group 1, and so on: groups of
     different classes have nothing to do with one another, and a class with fewer clusters than another leaves groups
     empty. Where k is 0 each class has the number of clusters from 2 to `most` with the largest mean silhouette
-    (Rousseeuw, 1987) of up to 2,000 of its images.
+    (Rousseeuw, 1987), where up to 2,000 of its images are clustered.
 
     Nothing depends on the order of the images. Validation images, where asked for, are of the cluster of their class
     whose centre is nearest.
@@ -97,20 +97,14 @@ def find_clusters(features: np.ndarray, number: int, seed: int) -> tuple[np.ndar
 def choose_number(features: np.ndarray, most: int, seed: int) -> tuple[int, float | None]:
     """Return the number of clusters from 2 to `most` with the largest mean silhouette, and that.
 
-    One cluster, and None, where there are too few different images to compare.
+    One cluster, and None, where there are too few different images to compare. Of many images it looks at some.
     """
+    features = features[np.lexsort(features.T)]
+    features = features[np.random.default_rng(seed).permutation(len(features))[:CHOOSING_IMAGES]]
     best: tuple[int, float | None] = (1, None)
     for number in range(2, min(most, len(np.unique(features, axis=0)) - 1) + 1):
         group, _ = find_clusters(features, number, seed)
-        score = _silhouette(features, group, seed)
+        score = float(silhouette_score(features, group))
         if best[1] is None or score > best[1]:
             best = number, score
     return best
-
-
-def _silhouette(features: np.ndarray, group: np.ndarray, seed: int) -> float:
-    order = np.lexsort(features.T)
-    if len(order) > SILHOUETTE_IMAGES:
-        order = order[np.random.default_rng(seed).permutation(len(order))[:SILHOUETTE_IMAGES]]
-    features, group = features[order], group[order]
-    return float(silhouette_score(features, group)) if 1 < len(np.unique(group)) < len(group) else -1.0
