@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
-import tempfile
-import tomllib
 from collections.abc import Callable, Iterator
-from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -23,31 +19,6 @@ settings.load_profile("ncbench")
 os.environ["OMP_NUM_THREADS"] = "1"
 # What somebody has installed beside ncbench is not what is tested; tests of plugins name their own.
 os.environ["NCBENCH_PLUGINS"] = "ncbench"
-
-
-INSTALLED = pytest.StashKey[Path]()
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Let the entry points of this checkout be found where it was installed, in place, before it had all of them."""
-    project = tomllib.loads((config.rootpath / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    points: dict[str, str] = project["entry-points"]["ncbench"]
-    found = metadata.distribution("ncbench").entry_points.select(group="ncbench")
-    if {point.name: point.value for point in found} == points:
-        return
-    folder = config.stash[INSTALLED] = Path(tempfile.mkdtemp())
-    info = folder / f"ncbench-{project['version']}.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: ncbench\nVersion: {project['version']}\n")
-    (info / "entry_points.txt").write_text("\n".join(["[ncbench]", *(f"{k} = {v}" for k, v in points.items())]))
-    sys.path.insert(0, str(folder))
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
-
-
-def pytest_unconfigure(config: pytest.Config) -> None:
-    """Remove what was made of it."""
-    if INSTALLED in config.stash:
-        shutil.rmtree(config.stash[INSTALLED], ignore_errors=True)
 
 
 @pytest.fixture(scope="session", autouse=True)
