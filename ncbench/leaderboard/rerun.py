@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ncbench.contracts.errors import ConfigurationError, DataError, NcbenchError, name_offenders
+from ncbench.contracts.errors import ConfigurationError, NcbenchError
 from ncbench.leaderboard.build import read_archive
 from ncbench.leaderboard.intake.canonical import canonical
 from ncbench.leaderboard.intake.catalogue import Catalogue
@@ -23,7 +23,6 @@ from ncbench.leaderboard.tables.board import Verdict
 from ncbench.leaderboard.tables.reruns import Reruns, diverged, judge, select_reruns, spread
 from ncbench.leaderboard.tables.rows import row_id
 from ncbench.records.intervals import MIN_SEEDS
-from ncbench.records.record import given
 
 if TYPE_CHECKING:
     from ncbench.training.loop import Reporter
@@ -149,9 +148,20 @@ def rerun(
         NcbenchError: The run failed, or its record cannot be filed.
         KeyboardInterrupt: It was interrupted; nothing is filed.
     """
+    from ncbench.training.run import run_again  # here, since the board itself needs no torch
+
     rows = Rows.read(folder)
     original = rows.find(row, seed)
-    result = _make(original, output / original.digest[:12], device, data_root, force, reporter, warn)
+    result = run_again(
+        original.record,
+        output=output / original.digest[:12],
+        device=device,
+        data_root=data_root,
+        resume=not force,
+        force=force,
+        reporter=reporter,
+        warn=warn,
+    ).path
     provenance = Provenance(folder)
     placed, made = provenance.placed(original.path), provenance.here
     claim = Claim(of=original.digest, by=made and made.name, submitter=placed and placed.name)
@@ -199,83 +209,6 @@ def describe(outcome: Outcome) -> list[str]:
     else:
         counts = "It counts as reproduced." if outcome.verdict == "agrees" else ""
     return [f"{numbers}. {said}", *([counts] if counts else [])]
-
-
-def _make(
-    original: Entry,
-    output: Path,
-    device: str,
-    data_root: Path | None,
-    force: bool,
-    reporter: Reporter | None,
-    warn: Callable[[str], None],
-) -> Path:
-    """Return the record of the run, made again with everything that its record says."""
-    from ncbench.data.store.prepare import prepare
-    from ncbench.training.configuration import resolve
-    from ncbench.training.run import run
-
-    record = original.record
-    method, dataset, backbone = given(record.method), given(record.dataset), given(record.backbone)
-    settings = record.settings
-    groups = record.inference
-    here = f"{original.path} was made by ncbench {record.environment.get('ncbench')}"
-    try:
-        configuration = resolve(
-            method,
-            dataset,
-            backbone,
-            record.seed,
-            settings,
-            synthetic=False,
-            groups=groups,
-            search=record.search,
-        )
-    except ConfigurationError as error:
-        raise ConfigurationError(f"This run cannot be made here: {error} {here}.") from error
-    missing = [
-        f"{part.plugin.distribution} {part.plugin.version}"
-        for part, found in (
-            (record.method, configuration.method),
-            (record.dataset, configuration.dataset),
-            (record.backbone, configuration.backbone),
-        )
-        if found.registered.plugin.distribution != part.plugin.distribution
-    ]
-    if missing:
-        raise ConfigurationError(f"This run needs {name_offenders(missing)}, whose names others have here.")
-    base = configuration.base and configuration.base.run_id
-    if base != (record.base and record.base.run_id):
-        raise ConfigurationError(
-            f"This run builds on {record.base and record.base.run_id}, and what its settings give here is {base}. "
-            f"{here}."
-        )
-    store = prepare(
-        configuration.dataset.registered.card, configuration.dataset.params, data_root=data_root, report=warn
-    )
-    if store.fingerprint != record.dataset.fingerprint:
-        raise DataError(
-            f"The images or labels of {record.dataset.spec} are others here ({store.fingerprint[:12]}) than those of "
-            f"the record ({record.dataset.fingerprint[:12]}), so this would be no rerun. Here they are of version "
-            f"{configuration.manifest.version} of the dataset; {here}."
-        )
-    made = run(
-        method,
-        dataset,
-        record.seed,
-        backbone,
-        groups,
-        settings,
-        output,
-        search=None if record.search is None else record.search.model_dump(mode="json"),
-        device=device,
-        data_root=data_root,
-        resume=not force,
-        force=force,
-        reporter=reporter,
-        warn=warn,
-    )
-    return made.path
 
 
 def _name(runs: Sequence[Entry]) -> str:

@@ -14,7 +14,15 @@ from typing import Any
 
 import torch
 
-from ncbench.contracts.errors import ConfigurationError, DataError, NcbenchError, counted, described, lacking
+from ncbench.contracts.errors import (
+    ConfigurationError,
+    DataError,
+    NcbenchError,
+    counted,
+    described,
+    lacking,
+    name_offenders,
+)
 from ncbench.contracts.method import Method
 from ncbench.contracts.specs import ATTRIBUTE
 from ncbench.data.files import clear_temporaries, from_home, locked
@@ -32,13 +40,14 @@ from ncbench.records.folder import (
     remove_if_nothing_happened,
     writable_folder,
 )
-from ncbench.records.record import SearchPart
+from ncbench.records.record import Record, SearchPart
 from ncbench.training.checkpoints import newest_epoch
 from ncbench.training.configuration import Configuration, is_frozen, refuse_unfit, resolve
 from ncbench.training.evaluation import DivergedError
 from ncbench.training.interrupts import Interrupts
 from ncbench.training.loop import Reporter, Silent
 from ncbench.training.session import Session, refuse_unfit_task
+from ncbench.training.trained import configuration_of, store_of
 
 
 def run(
@@ -108,8 +117,69 @@ def run(
     else:
         claim = None if search is None else SearchPart.read(search)
         configuration = resolve(method, dataset, backbone, seed, set, synthetic, allow_mismatch, groups, search=claim)
-    if resume and force:
-        raise ConfigurationError("--resume goes on with a run and --force discards it; give one of them.")
+    runner = _Runner(from_home(output), find_device(device), data_root, checkpoint_seconds, reporter or Silent(), warn)
+    return runner.make(configuration, resume, force, wait)
+
+
+def run_again(
+    record: Record,
+    dataset: str | None = None,
+    output: str | Path = "runs",
+    *,
+    device: str = "auto",
+    data_root: str | Path | None = None,
+    resume: bool = False,
+    force: bool = False,
+    wait: bool = False,
+    checkpoint_seconds: float = 30.0,
+    reporter: Reporter | None = None,
+    warn: Callable[[str], None] = lambda message: print(message, file=sys.stderr),
+) -> RunResult:
+    """Make the run of a record again, with every parameter and setting that stands there, on the same data.
+
+    Args:
+        record: What to run.
+        dataset: Spec of its dataset, where the record has a digest in place of a path of yours.
+        output: See :func:`run`, as for the others.
+        device: Likewise.
+        data_root: Likewise.
+        resume: Likewise.
+        force: Likewise.
+        wait: Likewise.
+        checkpoint_seconds: Likewise.
+        reporter: Likewise.
+        warn: Likewise.
+
+    Raises:
+        ConfigurationError: It cannot be made here: a plugin is missing, or the installed version does not know a
+            setting of its.
+        DataError: The data are missing, or not those of the record.
+        NcbenchError: As :func:`run`.
+        KeyboardInterrupt: Likewise.
+    """
+    made_by = f"{record.run_id} was made by ncbench {record.environment.get('ncbench')}"
+    try:
+        configuration = configuration_of(record, dataset)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"This run cannot be made here: {error} {made_by}.") from error
+    missing = [
+        f"{part.plugin.distribution} {part.plugin.version}"
+        for part, found in (
+            (record.method, configuration.method),
+            (record.dataset, configuration.dataset),
+            (record.backbone, configuration.backbone),
+        )
+        if found.registered.plugin.distribution != part.plugin.distribution
+    ]
+    if missing:
+        raise ConfigurationError(f"This run needs {name_offenders(missing)}, whose names others have here.")
+    base = configuration.base and configuration.base.run_id
+    if base != (record.base and record.base.run_id):
+        raise ConfigurationError(
+            f"This run builds on {record.base and record.base.run_id}, and what its settings give here is {base}. "
+            f"{made_by}."
+        )
+    store_of(configuration, record, data_root, warn)
     runner = _Runner(from_home(output), find_device(device), data_root, checkpoint_seconds, reporter or Silent(), warn)
     return runner.make(configuration, resume, force, wait)
 
@@ -134,6 +204,8 @@ class _Runner:
             force: Discard what is there.
             wait: Whether to wait where another process makes the same run, instead of refusing.
         """
+        if resume and force:
+            raise ConfigurationError("--resume goes on with a run and --force discards it; give one of them.")
         waited: list[str] = []
 
         def waiting(line: str) -> None:

@@ -23,7 +23,7 @@ from ncbench.data.store.prepare import prepare
 from ncbench.features.inferred import read_groups
 from ncbench.records.archive import RunResult, load_result
 from ncbench.records.folder import MODEL_FILE
-from ncbench.records.record import given
+from ncbench.records.record import Record, given
 from ncbench.training.configuration import Configuration, is_frozen, resolve
 from ncbench.training.loop import make_method
 from ncbench.training.splits import memory_format, task_of
@@ -111,32 +111,8 @@ def load_model(
     record = result.record
     if record.status != "completed":
         raise DataError(f"The run in {result.folder} is {record.status}, so it left no model.")
-    method, backbone = given(record.method), given(record.backbone)
-    differ = bool(record.dataset.mismatch)
-    configuration = resolve(
-        method,
-        dataset or given(record.dataset),
-        backbone,
-        record.seed,
-        record.settings,
-        record.dataset.synthetic,
-        allow_mismatch=differ,
-        groups=record.inference,
-        kind="groups" if record.method.kind == "groups" else "methods",
-    )
-    store = prepare(
-        configuration.dataset.registered.card,
-        configuration.dataset.params,
-        data_root=None if data_root is None else from_home(data_root),
-        synthetic=configuration.synthetic,
-        allow_mismatch=differ,
-        report=warn,
-    )
-    if store.fingerprint != record.dataset.fingerprint:
-        raise DataError(
-            f"The images or labels of {record.dataset.spec} are others here ({store.fingerprint[:12]}) than those that "
-            f"{record.run_id} was trained on ({record.dataset.fingerprint[:12]})."
-        )
+    configuration = configuration_of(record, dataset)
+    store = store_of(configuration, record, data_root, warn)
     where, input_shape = torch.device(device), store.splits["train"].inputs.shape[1:]
     frozen: Backbone | None = None
     if is_frozen(configuration.backbone):
@@ -149,6 +125,56 @@ def load_model(
     manifest = configuration.manifest
     scaling = (configuration.recipe.input_scaling, manifest.channel_mean, manifest.channel_std)
     return TrainedModel(result, trained, store.class_names, frozen, scaling, input_shape)
+
+
+def configuration_of(record: Record, dataset: str | None = None) -> Configuration:
+    """Return the configuration that a record is of, every parameter and setting as it stands there.
+
+    Args:
+        record: The record.
+        dataset: Spec of its dataset, where the record has a digest in place of a path of yours.
+
+    Raises:
+        ConfigurationError: A plugin or a setting of the run is not known here.
+    """
+    return resolve(
+        given(record.method),
+        dataset or given(record.dataset),
+        given(record.backbone),
+        record.seed,
+        record.settings,
+        record.dataset.synthetic,
+        allow_mismatch=bool(record.dataset.mismatch),
+        groups=record.inference,
+        kind="groups" if record.method.kind == "groups" else "methods",
+        search=record.search,
+    )
+
+
+def store_of(
+    configuration: Configuration, record: Record, data_root: str | Path | None, warn: Callable[[str], None]
+) -> Store:
+    """Return the data that a record's run was trained on.
+
+    Raises:
+        DataError: They are not there, or others now.
+    """
+    store = prepare(
+        configuration.dataset.registered.card,
+        configuration.dataset.params,
+        data_root=None if data_root is None else from_home(data_root),
+        synthetic=configuration.synthetic,
+        allow_mismatch=configuration.allow_mismatch,
+        report=warn,
+    )
+    if store.fingerprint != record.dataset.fingerprint:
+        raise DataError(
+            f"The images or labels of {record.dataset.spec} are others here ({store.fingerprint[:12]}) than those of "
+            f"the record ({record.dataset.fingerprint[:12]}): here they are of version "
+            f"{configuration.manifest.version} of the dataset, and {record.run_id} was made by ncbench "
+            f"{record.environment.get('ncbench')}."
+        )
+    return store
 
 
 def _of_features(store: Store, dim: int) -> Store:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shlex
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from ncbench.cli import options
 from ncbench.cli.terminal import show, tell
+from ncbench.contracts.errors import ConfigurationError
 from ncbench.contracts.specs import ATTRIBUTE
 
 if TYPE_CHECKING:
@@ -41,6 +44,14 @@ if TYPE_CHECKING:
     metavar="JSON",
     help="What chose some of these settings, as sweep says it: for the record and the run's id.",
 )
+@click.option(
+    "--from",
+    "of_record",
+    type=options.PathOption(),
+    metavar="RECORD",
+    help="Make the run of this record (a result.json or its folder) again, with every setting that stands there. "
+    "--dataset then only says where data of your own lie.",
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ...")
 @options.folder_of_runs
 @options.data_root
@@ -58,31 +69,25 @@ if TYPE_CHECKING:
 )
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @options.debug
-def run(method: str, dataset: str, infer_only: bool, settings: tuple[str, ...], quiet: bool, **others: Any) -> int:
+@click.pass_context
+def run(context: click.Context, /, of_record: Path | None, quiet: bool, **arguments: Any) -> int:
     """Train a method on a dataset and write the record.
 
     A run's folder follows from its configuration and seed. A finished run is not run again: the same command points to
     its record.
     """
+    if of_record is not None:
+        _refuse_settings(context)
     from ncbench.training.interrupts import end_with_launcher
 
     end_with_launcher()  # before what takes seconds to import
 
     from ncbench.cli.progress import make_reporter
     from ncbench.cli.tables.result import print_result
-    from ncbench.contracts.specs import parse_settings
-    from ncbench.training.run import run as run_once
 
     with make_reporter(quiet) as reporter:
         try:
-            result = run_once(
-                None if infer_only else method,
-                dataset,
-                set=parse_settings(list(settings)),
-                reporter=reporter,
-                warn=(lambda message: None) if quiet else tell,
-                **others,
-            )
+            result = _make(of_record, context, **arguments, reporter=reporter, warn=_silent if quiet else tell)
         except KeyboardInterrupt as interrupt:
             click.echo(f"\n{interrupt}" if str(interrupt) else "\nInterrupted before training began.", err=True)
             sys.exit(130)
@@ -93,6 +98,45 @@ def run(method: str, dataset: str, infer_only: bool, settings: tuple[str, ...], 
         click.echo(f"Error: the run diverged: {result.record.reason}. Try a smaller recipe.lr.", err=True)
         return 4
     return 0
+
+
+_OF_THE_RECORD = frozenset(
+    {"method", "backbone", "groups", "infer_only", "seed", "settings", "search", "synthetic", "allow_mismatch"}
+)
+
+
+def _refuse_settings(context: click.Context) -> None:
+    """Refuse options that would make another run than the record's."""
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        if name in _OF_THE_RECORD and _is_given(context, name):
+            raise ConfigurationError(
+                f"--from makes a record's run again, as it was; leave out {parameter.opts[0]}, or leave out --from."
+            )
+
+
+def _is_given(context: click.Context, name: str) -> bool:
+    return context.get_parameter_source(name) is not ParameterSource.DEFAULT
+
+
+def _make(of_record: Path | None, context: click.Context, **arguments: Any) -> RunResult:
+    """Make the run that is named, or that of a record."""
+    from ncbench.contracts.specs import parse_settings
+    from ncbench.records.archive import load_result
+    from ncbench.training.run import run as run_once
+    from ncbench.training.run import run_again
+
+    if of_record is not None:
+        others = {name: value for name, value in arguments.items() if name not in _OF_THE_RECORD}
+        dataset = others.pop("dataset")
+        return run_again(load_result(of_record).record, dataset if _is_given(context, "dataset") else None, **others)
+    settings, infer_only = arguments.pop("settings"), arguments.pop("infer_only")
+    method = arguments.pop("method")
+    return run_once(None if infer_only else method, set=parse_settings(list(settings)), **arguments)
+
+
+def _silent(message: str) -> None:
+    pass
 
 
 def _show_curves(result: RunResult) -> None:
