@@ -20,7 +20,8 @@ from ncbench.discovery.registry import Plugin, Registered, registry
 from ncbench.leaderboard.intake.catalogue import Catalogue
 from ncbench.leaderboard.intake.entry import inspect
 from ncbench.leaderboard.intake.problems import RefusedError
-from ncbench.leaderboard.intake.soundness import check_alone, check_chosen_metrics
+from ncbench.leaderboard.intake.soundness import check_alone
+from ncbench.leaderboard.intake.stated import check_chosen_metrics
 from ncbench.records.archive import RunResult
 from ncbench.records.comparison import describe_choice
 from ncbench.training.loop import Silent

@@ -22,8 +22,8 @@ from ncbench.leaderboard.intake.claim import Claim, read_claim
 from ncbench.leaderboard.intake.files import record_path
 from ncbench.leaderboard.intake.problems import Problem, RefusedError, plain
 from ncbench.leaderboard.intake.recompute import read_cells, recomputed_accuracies
-from ncbench.leaderboard.intake.soundness import SUPERSEDES, check_alone, check_chosen_metrics
-from ncbench.leaderboard.intake.stated import check_ranges, check_settings, stated_numbers
+from ncbench.leaderboard.intake.soundness import SUPERSEDES, check_alone
+from ncbench.leaderboard.intake.stated import check_chosen_metrics, check_ranges, check_settings, stated_numbers
 from ncbench.leaderboard.tables.curves import History, read_history
 from ncbench.leaderboard.tables.tuning import tuned_on_test
 from ncbench.records.record import Record, Selected

@@ -1,7 +1,6 @@
 """What a record must be in itself, beyond the schema: names, specs and bounds; and all that follows from it alone.
 
-That is its id, the epochs and learning rates that its recipe gives, the epoch that its rule chooses, and the metrics of
-that epoch.
+That is its id, the epochs and learning rates that its recipe gives, and the epoch that its rule chooses.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from ncbench.leaderboard.intake.catalogue import BUILT_IN
 from ncbench.leaderboard.intake.claim import read_claim
 from ncbench.leaderboard.intake.files import is_folder_name
 from ncbench.leaderboard.intake.problems import RefusedError
-from ncbench.leaderboard.intake.recompute import TOLERANCE, read_cells, recomputed_accuracies
+from ncbench.leaderboard.intake.recompute import read_cells, recomputed_accuracies
 from ncbench.records.identity import id_of, run_id
 from ncbench.records.record import BasePart, Record
 from ncbench.training.recipe import Recipe
@@ -80,49 +79,6 @@ def check_unedited(record: Record, recomputed: Set[str]) -> None:
     counted = {split: groups for split, groups in record.groups.items() if any(group.count for group in groups)}
     recomputed_accuracies(record, {split: read_cells(groups, split) for split, groups in counted.items()}, recomputed)
     _check_run_id(record, _read_recipe(record.recipe))
-
-
-def check_chosen_metrics(record: Record, recomputed: Set[str], refits: bool = False) -> None:
-    """Check the metrics of every chosen epoch, and those of the model that a completed run reports, by the history.
-
-    Args:
-        record: What is claimed.
-        recomputed: The metrics that follow from counts, which are measured at every evaluation.
-        refits: Whether the method is known to fit something on after training; what others' plugins do is not known.
-
-    Raises:
-        RefusedError: They differ.
-    """
-    refits = refits or not record.history or record.method.plugin.distribution != BUILT_IN
-    if record.status != "completed":
-        return
-    for criterion, chosen in record.selection.items():
-        place = f"selection.{criterion}"
-        if "train" in record.fitted and refits:
-            if chosen.metrics != {split: numbers for split, numbers in record.metrics.items() if split != "train"}:
-                raise RefusedError(f"{place}.metrics", "they are not those of the model that was fitted then")
-            continue
-        if not 1 <= chosen.epoch <= len(record.history):
-            raise RefusedError(f"{place}.epoch", f"it is {chosen.epoch}, but the history has {len(record.history)}")
-        stood = record.history[chosen.epoch - 1].metrics
-        if chosen.metrics != {split: numbers for split, numbers in stood.items() if split != "train"}:
-            raise RefusedError(f"{place}.metrics", f"they are not those of epoch {chosen.epoch} in the history")
-        if criterion != record.recipe["selection"] or refits:
-            continue
-        for split, numbers in record.metrics.items():
-            then_stood = stood.get(split, {})
-            # After the last epoch every family of metrics is measured, at others those that are costly may not be.
-            measured = numbers.keys() if chosen.epoch == len(record.history) else numbers.keys() & recomputed
-            missing = measured - then_stood.keys() if split != "train" else set()
-            if missing:
-                raise RefusedError(f"metrics.{split}.{min(missing)}", f"epoch {chosen.epoch} of the history has none")
-            for name, then in then_stood.items():
-                stated = numbers.get(name)
-                if stated is None or not abs(stated - then) <= TOLERANCE * max(1, abs(then)):
-                    raise RefusedError(
-                        f"metrics.{split}.{name}",
-                        f"it is {stated!r}, but {then!r} at epoch {chosen.epoch}, which {criterion} chose",
-                    )
 
 
 def _check_free_values(record: Record) -> None:

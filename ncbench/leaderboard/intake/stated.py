@@ -1,14 +1,15 @@
 """What a record states and cannot be recomputed: it counts the images that are right, and holds nothing of the others.
 
-What can be told all the same is checked: every number's range, by the metrics' cards, and one identity that ties the
-heights of mistakes in a class hierarchy to the counts. Of a search, its draws can be made again.
+What can be told all the same is checked: every number's range, by the metrics' cards, those of chosen epochs, by the
+history, and one identity that ties the heights of mistakes in a class hierarchy to the counts. Of a search, its draws
+can be made again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
-from ncbench.leaderboard.intake.catalogue import Catalogue
+from ncbench.leaderboard.intake.catalogue import BUILT_IN, Catalogue
 from ncbench.leaderboard.intake.files import is_folder_name
 from ncbench.leaderboard.intake.problems import RefusedError
 from ncbench.leaderboard.intake.recompute import TOLERANCE
@@ -53,6 +54,49 @@ def check_ranges(record: Record, bounds: Mapping[str, tuple[float, float]]) -> N
         _check({name: loss for name, loss in entry.losses.items() if loss is not None}, f"{place}.losses", {})
         for split, numbers in entry.metrics.items():
             _check(numbers, f"{place}.metrics.{split}", bounds)
+
+
+def check_chosen_metrics(record: Record, recomputed: Set[str], refits: bool = False) -> None:
+    """Check the metrics of every chosen epoch, and those of the model that a completed run reports, by the history.
+
+    Args:
+        record: What is claimed.
+        recomputed: The metrics that follow from counts, which are measured at every evaluation.
+        refits: Whether the method is known to fit something on after training; what others' plugins do is not known.
+
+    Raises:
+        RefusedError: They differ.
+    """
+    refits = refits or not record.history or record.method.plugin.distribution != BUILT_IN
+    if record.status != "completed":
+        return
+    for criterion, chosen in record.selection.items():
+        place = f"selection.{criterion}"
+        if "train" in record.fitted and refits:
+            if chosen.metrics != {split: numbers for split, numbers in record.metrics.items() if split != "train"}:
+                raise RefusedError(f"{place}.metrics", "they are not those of the model that was fitted then")
+            continue
+        if not 1 <= chosen.epoch <= len(record.history):
+            raise RefusedError(f"{place}.epoch", f"it is {chosen.epoch}, but the history has {len(record.history)}")
+        stood = record.history[chosen.epoch - 1].metrics
+        if chosen.metrics != {split: numbers for split, numbers in stood.items() if split != "train"}:
+            raise RefusedError(f"{place}.metrics", f"they are not those of epoch {chosen.epoch} in the history")
+        if criterion != record.recipe["selection"] or refits:
+            continue
+        for split, numbers in record.metrics.items():
+            then_stood = stood.get(split, {})
+            # After the last epoch every family of metrics is measured, at others those that are costly may not be.
+            measured = numbers.keys() if chosen.epoch == len(record.history) else numbers.keys() & recomputed
+            missing = measured - then_stood.keys() if split != "train" else set()
+            if missing:
+                raise RefusedError(f"metrics.{split}.{min(missing)}", f"epoch {chosen.epoch} of the history has none")
+            for name, then in then_stood.items():
+                stated = numbers.get(name)
+                if stated is None or not abs(stated - then) <= TOLERANCE * max(1, abs(then)):
+                    raise RefusedError(
+                        f"metrics.{split}.{name}",
+                        f"it is {stated!r}, but {then!r} at epoch {chosen.epoch}, which {criterion} chose",
+                    )
 
 
 def check_settings(record: Record, criteria: Mapping[str, Criterion]) -> None:
