@@ -17,7 +17,7 @@ import ncbench
 from ncbench import ConfigurationError, DataError, Evaluation, conformance
 from ncbench.cli.tables.comparison import print_comparison
 from ncbench.cli.tables.result import print_result
-from ncbench.conformance.metrics import splits_of_every_kind
+from ncbench.conformance.properties.metrics import splits_of_every_kind
 from ncbench.contracts import hookspecs
 from ncbench.data.sources.manifest import (
     Extraction,

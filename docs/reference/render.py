@@ -48,7 +48,7 @@ def checks() -> str:
         "whose `ok` is false if nothing was checked, and `conformance.checks(NAME)` the\nchecks themselves.\n"
     ]
     for kind in KINDS:
-        rows = importlib.import_module(f"ncbench.conformance.{plural(kind)}").CHECKS
+        rows = importlib.import_module(f"ncbench.conformance.properties.{plural(kind)}").CHECKS
         lines = ["| check | what must hold |", "|---|---|"]
         lines += [f"| `{row.__name__}` | {_text(row)} |" for row in rows]
         parts.append(f"## Of {kind if kind == 'groups' else f'a {kind}'}\n\n" + "\n".join(lines) + "\n")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
-from ncbench.conformance.common import BASES, CHECKS_OF_CARDS
+from ncbench.conformance.properties.common import BASES, CHECKS_OF_CARDS
 from ncbench.conformance.subject import Check, ConformanceError, Skipped, Subject, located
 from ncbench.contracts.cards import Card
 from ncbench.contracts.errors import ConfigurationError, PluginError, unknown_name
@@ -159,7 +159,7 @@ def outcomes(checks: Iterable[Check], expected_failures: Mapping[str, str] = NON
 
 def _find(plugin: str | Card, kind: str | None, expected_failures: Mapping[str, str]) -> list[Check]:
     subject = _subject(plugin, kind)
-    properties = importlib.import_module(f"ncbench.conformance.{discovery.plural(subject.kind)}").CHECKS
+    properties = importlib.import_module(f"ncbench.conformance.properties.{discovery.plural(subject.kind)}").CHECKS
     names = [each.__name__ for each in properties]
     for name in expected_failures:
         if name not in names:

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ncbench.conformance.common import require_backbone
 from ncbench.conformance.problem import SmallBackbone, images_of
+from ncbench.conformance.properties.common import require_backbone
 from ncbench.conformance.subject import ConformanceError, Subject, require
 from ncbench.conformance.surroundings import temporary_folder
 from ncbench.contracts.cards import Supervision

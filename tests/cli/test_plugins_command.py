@@ -46,7 +46,7 @@ def test_check_prints_a_line_a_check_and_a_summary(cli: Command) -> None:
 
 
 def test_check_ends_with_1_if_a_check_fails(cli: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ncbench.conformance import metrics
+    from ncbench.conformance.properties import metrics
 
     def is_never_right(subject: object) -> None:
         raise conformance.ConformanceError("not today")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ncbench import conformance
-from ncbench.conformance.common import CHECKS_OF_CARDS, CHECKS_OF_PARAMETERS
+from ncbench.conformance.properties.common import CHECKS_OF_CARDS, CHECKS_OF_PARAMETERS
 from ncbench.discovery.registry import plural, registry
 
 # With parameters that take another path through the method than the defaults do.

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ncbench.conformance.common import require_same_in_any_batch
 from ncbench.conformance.problem import images_of, make_hierarchy, make_problem
+from ncbench.conformance.properties.common import require_same_in_any_batch
 from ncbench.conformance.subject import Skipped, Subject, builds_on, require, saying
 from ncbench.conformance.surroundings import no_files_left, require_unseeded
 from ncbench.conformance.training import build, logits, supervision, train

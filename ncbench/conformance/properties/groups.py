@@ -9,19 +9,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from ncbench.conformance.common import CHECKS_OF_CARDS, CHECKS_OF_PARAMETERS, variants
-from ncbench.conformance.exactness import (
+from ncbench.conformance.problem import absent_groups, make_problem, without_bias, without_val
+from ncbench.conformance.properties.common import CHECKS_OF_CARDS, CHECKS_OF_PARAMETERS, variants
+from ncbench.conformance.properties.exactness import (
     leaves_global_state_alone,
     leaves_its_inputs_alone,
     order_follows_its_generator,
     writes_no_files,
 )
-from ncbench.conformance.methods import (
+from ncbench.conformance.properties.methods import (
     card_says_what_it_builds_on,
     published_settings_are_valid,
     supervision_is_within_the_declared,
 )
-from ncbench.conformance.problem import absent_groups, make_problem, without_bias, without_val
 from ncbench.conformance.subject import Property, Skipped, Subject, builds_on, require, saying
 from ncbench.conformance.training import run, supervision
 from ncbench.contracts.cards import Supervision

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ncbench.conformance.common import CHECKS_OF_CARDS
 from ncbench.conformance.problem import make_hierarchy
+from ncbench.conformance.properties.common import CHECKS_OF_CARDS
 from ncbench.conformance.subject import Property, Subject, builds_on, require, saying
 from ncbench.conformance.surroundings import generator_states, no_files_left, settings_kept
 from ncbench.contracts.groups import group_counts

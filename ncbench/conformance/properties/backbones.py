@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ncbench.conformance.common import (
+from ncbench.conformance.properties.common import (
     CHECKS_OF_CARDS,
     CHECKS_OF_PARAMETERS,
     require_same_in_any_batch,

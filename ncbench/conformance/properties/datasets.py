@@ -15,7 +15,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from ncbench.conformance.common import (
+from ncbench.conformance.properties.common import (
     CHECKS_OF_CARDS,
     CHECKS_OF_PARAMETERS,
     require_backbone,

@@ -8,15 +8,15 @@ from typing import Any
 
 import torch
 
-from ncbench.conformance import exactness
-from ncbench.conformance.common import (
+from ncbench.conformance.problem import absent_groups, make_problem, without_bias, without_val
+from ncbench.conformance.properties import exactness
+from ncbench.conformance.properties.common import (
     CHECKS_OF_CARDS,
     CHECKS_OF_PARAMETERS,
     choices,
     require_backbone,
     variants,
 )
-from ncbench.conformance.problem import absent_groups, make_problem, without_bias, without_val
 from ncbench.conformance.subject import Property, Skipped, Subject, builds_on, require, saying
 from ncbench.conformance.training import RECIPE, build, supervision, train
 from ncbench.contracts.cards import Published, Supervision
