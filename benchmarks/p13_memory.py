@@ -29,7 +29,7 @@ from report import Cell, write
 from ncbench.discovery.registry import registry
 from ncbench.features.snapshot import take_snapshot
 from ncbench.geometry import Hierarchy
-from ncbench.training.evaluation import EvaluatedSplit, Evaluator
+from ncbench.training.evaluation.evaluator import EvaluatedSplit, Evaluator
 
 Case = tuple[int, int, int]  # images, dimension, classes
 

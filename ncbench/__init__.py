@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     from ncbench.data.tables import read_table as read_table
     from ncbench.records.archive import load_result as load_result
     from ncbench.records.results import load_results as load_results
-    from ncbench.training.predictions import evaluate as evaluate
+    from ncbench.training.evaluation.predictions import evaluate as evaluate
     from ncbench.training.run import find_device as find_device
     from ncbench.training.run import run as run
     from ncbench.training.trained import load_model as load_model
@@ -113,7 +113,7 @@ _HOME = {
     "Uniform": "contracts.parameters",
     "Waiting": "contracts.launcher",
     "WeightsFile": "contracts.method",
-    "evaluate": "training.predictions",
+    "evaluate": "training.evaluation.predictions",
     "find_device": "training.run",
     "free_memory": "data.loading.memory",
     "cache_folder": "data.sources.roots",

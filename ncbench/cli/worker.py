@@ -30,7 +30,7 @@ from ncbench.cli import supervisor
 from ncbench.cli.commands.run import run
 from ncbench.contracts.specs import parse_settings
 from ncbench.training.configuration import resolve
-from ncbench.training.evaluation import load_metrics
+from ncbench.training.evaluation.evaluator import load_metrics
 from ncbench.training.interrupts import TERMINATING
 
 FOR_RUNS = ("filelock", "ncbench.cli.progress", "ncbench.cli.tables.result", "ncbench.training.run")

@@ -21,7 +21,7 @@ from ncbench.contracts.specs import Spec
 from ncbench.contracts.task import Groups, SplitView, Task
 from ncbench.data.store.open import Store
 from ncbench.discovery.registry import registry
-from ncbench.training.evaluation import DivergedError, Evaluator
+from ncbench.training.evaluation.evaluator import DivergedError, Evaluator
 from ncbench.training.interrupts import Interrupts
 from ncbench.training.loop import Fitted, RunState, Silent, fit, make_method
 from ncbench.training.recipe import Recipe

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from ncbench.contracts.launcher import Job
 from ncbench.contracts.specs import ATTRIBUTE, Scalar, Spec
 from ncbench.records.record import SearchPart
-from ncbench.training.configuration import Configuration, base_settings, resolve
+from ncbench.training.configuration import Configuration, resolve
+from ncbench.training.recipe import base_settings
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,8 @@ from ncbench.discovery.registry import Registered, registry, singular
 from ncbench.features.frozen import FrozenFeatures
 from ncbench.records.identity import run_id
 from ncbench.records.record import SearchPart
-from ncbench.training.recipe import OF_EPOCHS, Recipe
+from ncbench.training.recipe import BASE, Recipe, base_settings, recipe_settings, refuse_without_effect
 from ncbench.training.selection import find_criterion, refuse_unfit_criterion
-
-BASE = "base."
-"""What the settings of the run that another one builds on begin with."""
 
 SEEDS = 2**63
 """One more than the largest seed."""
@@ -252,8 +249,8 @@ def resolve(
     own = {key: value for key, value in settings.items() if not key.startswith(BASE)}
     recipe_values = {**of_dataset, **(published.recipe if published else {})}
     if not found.card.trains:
-        _refuse_without_effect(resolved_method.name, base_spec, _recipe_settings(own), recipe_values)
-    recipe_values |= _recipe_settings(own) | _prescribed_by(resolved_backbone, own)
+        refuse_without_effect(resolved_method.name, base_spec, recipe_settings(own), recipe_values)
+    recipe_values |= recipe_settings(own) | _prescribed_by(resolved_backbone, own)
     configuration = Configuration(
         method=resolved_method,
         dataset=resolved_dataset,
@@ -315,25 +312,6 @@ def _consumes_groups(name: str) -> bool:
         return False
 
 
-def _refuse_without_effect(method: str, base: str | None, given: Mapping[str, Any], values: Mapping[str, Any]) -> None:
-    """Refuse what sets up training by epochs, of a method that does none.
-
-    Args:
-        method: Its name.
-        base: The spec of the method that it builds on, if any.
-        given: Key of the recipe -> what is given. All keys together are those of a record, to make its run again, and
-            what the recipe has anyway changes nothing: neither is a mistake.
-        values: Key -> what the dataset and the method give.
-
-    Raises:
-        ConfigurationError: There is some.
-    """
-    for key in [] if given.keys() == Recipe.model_fields.keys() else sorted(given.keys() & OF_EPOCHS):
-        if given[key] != values.get(key, Recipe.model_fields[key].get_default()):
-            way = "Leave it out" if base is None else f"That of the {base} it builds on is set by {BASE}recipe.{key}"
-            raise ConfigurationError(f"{method} trains nothing by epochs, so that recipe.{key} has no effect. {way}.")
-
-
 def _prescribed_by(backbone: Resolved, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the treatment of images that a backbone's weights prescribe, and that a frozen one does.
 
@@ -356,11 +334,6 @@ def _prescribed_by(backbone: Resolved, settings: Mapping[str, Any]) -> dict[str,
 def is_frozen(backbone: Resolved) -> bool:
     """Whether methods train on the features that the backbone gives once and for all."""
     return bool(getattr(backbone.params, "frozen", False))
-
-
-def base_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of the run that one with these settings builds on."""
-    return {key.removeprefix(BASE): value for key, value in settings.items() if key.startswith(BASE)}
 
 
 def refuse_unfit(configuration: Configuration, dataset: Dataset) -> None:
@@ -408,11 +381,3 @@ def _resolve(kind: str, spec: Spec, defaults: Mapping[str, Any]) -> Resolved:
     else:
         params = factory.Parameters.build(values, owner=spec.name)
     return Resolved(registered, factory, params, defaults)
-
-
-def _recipe_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    valid = [f"recipe.{key}" for key in Recipe.model_fields]
-    for key in settings:
-        if key not in valid:
-            raise unknown_name("setting", key, valid)
-    return {key.removeprefix("recipe."): value for key, value in settings.items()}

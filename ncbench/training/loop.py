@@ -25,7 +25,7 @@ from ncbench.contracts.task import Batch, Groups, Progress, SplitView, Task, der
 from ncbench.data.loading.loader import batch_bounds
 from ncbench.features.snapshot import Snapshot, take_snapshot
 from ncbench.training.checkpoints import load_latest_checkpoint, refuse_other, restore, save_checkpoint
-from ncbench.training.evaluation import DivergedError, Evaluator, SplitResult
+from ncbench.training.evaluation.evaluator import DivergedError, Evaluator, SplitResult
 from ncbench.training.interrupts import Interrupts
 from ncbench.training.recipe import Recipe, rescale, schedules
 from ncbench.training.seeding import seed_global_generators

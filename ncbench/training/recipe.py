@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator
 
-from ncbench.contracts.errors import PluginError
+from ncbench.contracts.errors import ConfigurationError, PluginError, unknown_name
 from ncbench.contracts.parameters import Parameters
 from ncbench.training.selection import find_criterion
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:  # the leaderboard reads recipes, and imports no torch
 
     from ncbench.contracts.method import Method, Stage
 
+
+BASE = "base."
+"""What the settings of the run that another one builds on begin with."""
 
 OF_EPOCHS = frozenset(
     {
@@ -135,6 +138,43 @@ def _without_compiler(kind: type[torch.optim.Optimizer]) -> Callable[..., torch.
     names = ("add_param_group", "load_state_dict", "state_dict", "zero_grad")
     plain = {name: inspect.unwrap(getattr(kind, name)) for name in names}
     return type(kind.__name__, (kind,), {**plain, "step": torch.no_grad()(inspect.unwrap(kind.step))})
+
+
+def recipe_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return, by the recipe's keys, a user's settings of a run.
+
+    Raises:
+        ConfigurationError: There is one that no recipe has.
+    """
+    valid = [f"recipe.{key}" for key in Recipe.model_fields]
+    for key in settings:
+        if key not in valid:
+            raise unknown_name("setting", key, valid)
+    return {key.removeprefix("recipe."): value for key, value in settings.items()}
+
+
+def base_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of the run that one with these settings builds on."""
+    return {key.removeprefix(BASE): value for key, value in settings.items() if key.startswith(BASE)}
+
+
+def refuse_without_effect(method: str, base: str | None, given: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    """Refuse what sets up training by epochs, of a method that does none.
+
+    Args:
+        method: Its name.
+        base: The spec of the method that it builds on, if any.
+        given: Key of the recipe -> what is given. All keys together are those of a record, to make its run again, and
+            what the recipe has anyway changes nothing: neither is a mistake.
+        values: Key -> what the dataset and the method give.
+
+    Raises:
+        ConfigurationError: There is some.
+    """
+    for key in [] if given.keys() == Recipe.model_fields.keys() else sorted(given.keys() & OF_EPOCHS):
+        if given[key] != values.get(key, Recipe.model_fields[key].get_default()):
+            way = "Leave it out" if base is None else f"That of the {base} it builds on is set by {BASE}recipe.{key}"
+            raise ConfigurationError(f"{method} trains nothing by epochs, so that recipe.{key} has no effect. {way}.")
 
 
 def schedules(stages: Sequence[Stage]) -> list[tuple[int, int]]:

@@ -43,7 +43,7 @@ from ncbench.records.folder import (
 from ncbench.records.record import Record, SearchPart
 from ncbench.training.checkpoints import newest_epoch
 from ncbench.training.configuration import Configuration, is_frozen, refuse_unfit, resolve
-from ncbench.training.evaluation import DivergedError
+from ncbench.training.evaluation.evaluator import DivergedError
 from ncbench.training.interrupts import Interrupts
 from ncbench.training.loop import Reporter, Silent
 from ncbench.training.session import Session, refuse_unfit_task

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import datetime
-import hashlib
-import io
 import json
 import os
 import platform
@@ -17,10 +15,9 @@ from typing import Any
 import torch
 
 from ncbench.contracts.cards import Supervision
-from ncbench.contracts.errors import DataError, NcbenchError, counted
+from ncbench.contracts.errors import NcbenchError, counted
 from ncbench.contracts.specs import ATTRIBUTE
 from ncbench.contracts.task import Groups
-from ncbench.data.files import write_atomically
 from ncbench.data.store.open import Store
 from ncbench.discovery import last_words
 from ncbench.discovery.registry import registry
@@ -29,16 +26,16 @@ from ncbench.features.predictions import MOST_PROBABILITIES, Predictions, write_
 from ncbench.features.snapshot import write_snapshot
 from ncbench.records.archive import RESULT_FILE, RunResult, write_result
 from ncbench.records.environment import environment, timing
-from ncbench.records.folder import CHECKPOINTS, LOG_FILE, MODEL_FILE, PREDICTIONS_FILE
+from ncbench.records.folder import CHECKPOINTS, LOG_FILE, PREDICTIONS_FILE
 from ncbench.records.record import FEW_IMAGES, Record
 from ncbench.training.checkpoints import newest_epoch
 from ncbench.training.configuration import Configuration, is_frozen, resolve
-from ncbench.training.evaluation import Evaluator, load_metrics
+from ncbench.training.evaluation.evaluator import Evaluator, load_metrics
 from ncbench.training.interrupts import Interrupts
 from ncbench.training.loop import Fitted, Reporter, RunState, fit
 from ncbench.training.selection import available_criteria, check_criterion, find_criterion, smallest_group
 from ncbench.training.splits import load_splits, memory_format
-from ncbench.training.trained import groups_of, load_trained, make_again, make_configured
+from ncbench.training.trained import describe_base, groups_of, load_trained, make_configured, save_model
 
 
 class Session:
@@ -81,7 +78,7 @@ class Session:
         self.state = RunState()
         self.base = base
         self.precision = str(configuration.recipe.autocast(device) or torch.float32).removeprefix("torch.")
-        of_base = None if base is None else _describe_base(base, store)
+        of_base = None if base is None else describe_base(base, store)
         self.groups: Groups | None = None
         groups_from = None
         if base is not None and configuration.inference is not None:
@@ -155,7 +152,7 @@ class Session:
             base=base,
             made_with=self._made_with(),
         )
-        _save_model(fitted, self.folder / MODEL_FILE)
+        save_model(fitted.method, self.folder)
         if fitted.geometry is not None:
             write_snapshot(fitted.geometry, self.folder)
         if predictions := _predictions(fitted, store):
@@ -332,35 +329,6 @@ def _check_criterion(configuration: Configuration, store: Store) -> None:
     known = val is not None and val.bias is not None, val is not None and configuration.annotates_val
     criteria = available_criteria(selection, val is not None, *known)
     check_criterion(selection, criteria, configuration.dataset.spec)
-
-
-def _describe_base(base: RunResult, store: Store) -> dict[str, Any]:
-    """Return what the record says of the run that this one builds on.
-
-    Raises:
-        DataError: It did not complete, was of other data, or its model is not there any more.
-    """
-    record, path = base.record, base.folder / MODEL_FILE
-    if base.status != "completed":
-        raise DataError(
-            f"This run builds on {record.run_id}, which {base.status}. --set base.recipe.KEY=VALUE changes its recipe."
-        )
-    if record.dataset.fingerprint != store.fingerprint:
-        raise DataError(
-            f"This run builds on {record.run_id}, which was trained on other data than there are now. "
-            f"{make_again(record.run_id)}"
-        )
-    try:
-        model = hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise DataError(f"This run builds on {path}, which is not there. {make_again(record.run_id)}") from error
-    return record.as_base(model).model_dump()
-
-
-def _save_model(fitted: Fitted, path: Path) -> None:
-    buffer = io.BytesIO()
-    torch.save(fitted.method.state_dict(), buffer)
-    write_atomically(path, buffer.getvalue())
 
 
 def _predictions(fitted: Fitted, store: Store) -> dict[str, Predictions]:

@@ -1,7 +1,9 @@
-"""The method of a finished run: made anew from its configuration, and filled with what the run has learned."""
+"""The method of a finished run, kept in its folder: made anew, filled with what was learned, and built on."""
 
 from __future__ import annotations
 
+import hashlib
+import io
 import pickle
 import sys
 from collections.abc import Callable, Sequence
@@ -16,7 +18,7 @@ from torch import Tensor
 from ncbench.contracts.errors import ConfigurationError, DataError, described
 from ncbench.contracts.method import Backbone, Method
 from ncbench.contracts.task import Groups
-from ncbench.data.files import from_home
+from ncbench.data.files import from_home, write_atomically
 from ncbench.data.loading.loader import Loader
 from ncbench.data.store.open import Store, StoredSplit
 from ncbench.data.store.prepare import prepare
@@ -195,6 +197,13 @@ def make_configured(
     return make_method(chosen.factory, chosen.name, chosen.params, task, make_backbone).to(device)
 
 
+def save_model(method: Method, folder: Path) -> None:
+    """Write what a method has learned into its run's folder."""
+    buffer = io.BytesIO()
+    torch.save(method.state_dict(), buffer)
+    write_atomically(folder / MODEL_FILE, buffer.getvalue())
+
+
 def load_trained(
     configuration: Configuration, store: Store, folder: Path, device: torch.device, groups: Groups | None = None
 ) -> Method:
@@ -220,6 +229,29 @@ def load_trained(
             f"{path} cannot be read ({described(error):.200}). {make_again(configuration.run_id)}"
         ) from error
     return method.eval()
+
+
+def describe_base(base: RunResult, store: Store) -> dict[str, Any]:
+    """Return what the record says of the run that this one builds on.
+
+    Raises:
+        DataError: It did not complete, was of other data, or its model is not there any more.
+    """
+    record, path = base.record, base.folder / MODEL_FILE
+    if base.status != "completed":
+        raise DataError(
+            f"This run builds on {record.run_id}, which {base.status}. --set base.recipe.KEY=VALUE changes its recipe."
+        )
+    if record.dataset.fingerprint != store.fingerprint:
+        raise DataError(
+            f"This run builds on {record.run_id}, which was trained on other data than there are now. "
+            f"{make_again(record.run_id)}"
+        )
+    try:
+        model = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise DataError(f"This run builds on {path}, which is not there. {make_again(record.run_id)}") from error
+    return record.as_base(model).model_dump()
 
 
 def groups_of(base: RunResult, store: Store) -> tuple[dict[str, Any], Groups]:

@@ -24,7 +24,7 @@ from ncbench.data.store.prepare import prepare
 from ncbench.discovery.registry import registry
 from ncbench.features.predictions import Columns, Predictions, read_predictions, write_predictions
 from ncbench.records.archive import RunResult
-from ncbench.training.predictions import worst_group_interval
+from ncbench.training.evaluation.predictions import worst_group_interval
 
 Cli = Callable[..., tuple[int, str, str]]
 

@@ -16,8 +16,7 @@ from ncbench.data.store.open import Store
 from ncbench.data.store.prepare import prepare
 from ncbench.discovery.registry import registry
 from ncbench.features.snapshot import take_snapshot
-from ncbench.training import evaluation
-from ncbench.training.evaluation import Evaluator
+from ncbench.training.evaluation.evaluator import Evaluator
 from ncbench.training.splits import LoadedSplit, task_of
 
 TOKENS, WIDTH = 20, 16
@@ -129,7 +128,7 @@ def test_collapse_and_what_is_drawn_are_the_same_whether_or_not_features_are_kep
         train = replace(train, bias=torch.tensor(store.splits["train"].bias))
     evaluator = Evaluator(store, families, 256, None)
     kept = evaluator.look(method, train, scheduled=True)
-    monkeypatch.setattr(evaluation, "_HELD", 0)
+    monkeypatch.setattr("ncbench.training.evaluation.evaluator._HELD", 0)
     passed = evaluator.look(method, train, scheduled=True)
     assert kept.features is None
     assert kept.feature_stream is not None

@@ -18,7 +18,7 @@ import ncbench.training.session as session_module
 from ncbench import load_result
 from ncbench.records.archive import RunResult
 from ncbench.training.checkpoints import newest_epoch
-from ncbench.training.evaluation import Evaluator, SplitResult
+from ncbench.training.evaluation.evaluator import Evaluator, SplitResult
 from ncbench.training.interrupts import LIFELINE, TERMINATING, terminated_as_interrupted
 from ncbench.training.loop import Silent
 

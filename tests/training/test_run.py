@@ -24,7 +24,7 @@ from ncbench.cli.commands.plot import plot
 from ncbench.data.sources.manifest import Manifest, load_manifest
 from ncbench.records.record import Record
 from ncbench.training.configuration import resolve
-from ncbench.training.evaluation import load_metrics
+from ncbench.training.evaluation.evaluator import load_metrics
 from ncbench.training.recipe import Recipe
 from ncbench_datasets.mnist import Mnist
 from ncbench_metrics.calibration import CalibrationMetrics

@@ -29,7 +29,7 @@ from ncbench.conformance.problem import SmallBackbone, make_problem, without_bia
 from ncbench.contracts.task import Progress
 from ncbench.data.store.open import Store
 from ncbench.discovery.registry import Plugin, Registered, registry
-from ncbench.training.evaluation import Evaluator
+from ncbench.training.evaluation.evaluator import Evaluator
 from ncbench.training.interrupts import Interrupts
 from ncbench.training.loop import RunState, Silent, fit, make_method
 from ncbench.training.recipe import Recipe

@@ -14,7 +14,7 @@ from torch import Tensor
 import ncbench
 from ncbench import SplitView
 from ncbench.records.comparison import describe_choice
-from ncbench.training.evaluation import DivergedError
+from ncbench.training.evaluation.evaluator import DivergedError
 from ncbench.training.selection import find_criterion
 
 from .test_seams import Plain, train

@@ -39,7 +39,7 @@ def evaluate(file: Path, as_json: bool, split: str | None, aligned_bias: str | N
     """
     from ncbench.cli.tables.predictions import print_report, to_json
     from ncbench.features.predictions import Columns
-    from ncbench.training.predictions import evaluate as measure
+    from ncbench.training.evaluation.predictions import evaluate as measure
 
     report = measure(file, columns=Columns(**names), split=split, aligned_bias=_numbers(aligned_bias))
     if as_json:

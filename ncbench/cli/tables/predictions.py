@@ -11,7 +11,7 @@ from ncbench.contracts.errors import counted, one_line
 from ncbench.discovery.registry import registry
 
 if TYPE_CHECKING:
-    from ncbench.training.predictions import PredictionReport
+    from ncbench.training.evaluation.predictions import PredictionReport
 
 MOST_GROUPS = 40
 """Shown, the worst ones first; all are in the JSON."""

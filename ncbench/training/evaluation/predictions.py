@@ -14,7 +14,7 @@ from ncbench.contracts.groups import group_counts
 from ncbench.contracts.metric import Evaluation
 from ncbench.data.files import from_home
 from ncbench.features.predictions import TYPICAL, Columns, Predictions, read_predictions
-from ncbench.training.evaluation import compute_metrics, load_metrics
+from ncbench.training.evaluation.evaluator import compute_metrics, load_metrics
 
 RESAMPLES = 9999
 CONFIDENCE = 0.95
