@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pydantic
+from pydantic import Field
 
 from ncbench.contracts.errors import ConfigurationError, DataError, name_offenders, unknown_name
-from ncbench.data.files import write_atomically
+from ncbench.data.files import Part, faults, write_atomically
 from ncbench.data.tables import codes_of, labels_of, names_of, read_table
 from ncbench.records.folder import PREDICTIONS_FILE
 
@@ -28,7 +30,6 @@ MOST_PROBABILITIES = 100
 """Classes of which probabilities are kept: those of a test split with thousands would be gigabytes."""
 
 _TOLERANCE = 1e-2  # by which probabilities may miss 1: tables are printed with few digits
-_MOST_LABELS = 1 << 20  # a larger number is an id
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +124,7 @@ def read_predictions(path: Path, columns: Columns = TYPICAL, split: str | None =
     if path.is_dir():
         path = path / PREDICTIONS_FILE
     table = read_table(path)
-    names = _own_names(table)
+    names = _own_names(path, table)
     table = _of_split(path, table, columns.split, split)
     if names:
         return _own(path, table, names)
@@ -157,9 +158,26 @@ def read_predictions(path: Path, columns: Columns = TYPICAL, split: str | None =
     )
 
 
-def _own(path: Path, table: pa.Table, names: Mapping[str, Any]) -> Predictions:
+class _Names(Part):
+    """What the metadata of a run's file say."""
+
+    class_names: tuple[str, ...] = Field(min_length=1)
+    bias_names: tuple[str, ...]
+    aligned_bias: tuple[int, ...] | None
+
+    @pydantic.model_validator(mode="after")
+    def _aligned_fits(self) -> _Names:
+        values = self.aligned_bias
+        if values is not None and (
+            len(values) != len(self.class_names) or not all(0 <= value < len(self.bias_names) for value in values)
+        ):
+            raise ValueError("aligned_bias has no bias value for each class")
+        return self
+
+
+def _own(path: Path, table: pa.Table, names: _Names) -> Predictions:
     """Return what a run has written, in which labels are positions among the names."""
-    class_names, bias_names = names["class_names"], names["bias_names"]
+    class_names, bias_names = names.class_names, names.bias_names
     target, predicted, bias = (
         None
         if table.column(name).null_count
@@ -171,17 +189,20 @@ def _own(path: Path, table: pa.Table, names: Mapping[str, Any]) -> Predictions:
     of_class = {name: f"p_{index}" for index, name in enumerate(class_names) if f"p_{index}" in table.column_names}
     probability = _probabilities(path, table, class_names, of_class)
     ids = table.column("id").to_pylist()
-    return Predictions(target, predicted, class_names, bias, bias_names, probability, ids, names["aligned_bias"])
+    return Predictions(target, predicted, class_names, bias, bias_names, probability, ids, names.aligned_bias)
 
 
-def _own_names(table: pa.Table) -> dict[str, Any]:
-    """Return the names that a run's own file carries; a stranger's may say what it likes."""
+def _own_names(path: Path, table: pa.Table) -> _Names | None:
+    """Return the names that a run's own file carries; None of a file that is no run's."""
+    metadata = (table.schema.metadata or {}).get(b"ncbench")
+    if metadata is None:
+        return None
+    if missing := [name for name in ("id", "target", "bias", "prediction") if name not in table.column_names]:
+        raise DataError(f"{path} says that a run wrote it, and has no column {', '.join(missing)}.")
     try:
-        names = json.loads((table.schema.metadata or {})[b"ncbench"])
-    except (KeyError, ValueError):
-        return {}
-    written = isinstance(names, dict) and {"class_names", "bias_names", "aligned_bias"} <= names.keys()
-    return names if written and {"id", "target", "bias", "prediction"} <= {*table.column_names} else {}
+        return _Names.model_validate_json(metadata)
+    except pydantic.ValidationError as error:
+        raise DataError(f"{path} says that a run wrote it, and is damaged: {name_offenders(faults(error))}.") from error
 
 
 def _of_split(path: Path, table: pa.Table, column: str, split: str | None) -> pa.Table:

@@ -219,6 +219,8 @@ class _Runner:
             clear_temporaries(folder)
             earlier = None if force and not waited else finished(folder, resume or bool(waited))
             if earlier is not None:
+                if configuration.manifest.yours:
+                    self._refuse_other_data(configuration, earlier)
                 self.warn("This run is finished already; here is its record. --force runs it anew.")
                 return earlier
             try:
@@ -241,6 +243,15 @@ class _Runner:
                 raise explain_write_error(error, folder) from error
             shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
             return result
+
+    def _refuse_other_data(self, configuration: Configuration, earlier: RunResult) -> None:
+        """Refuse a finished run whose data the user has changed since, which a digest of a path need not tell."""
+        store = _prepare(configuration, self.data_root, self.device, self.warn)
+        if store.fingerprint != earlier.record.dataset.fingerprint:
+            raise DataError(
+                f"The run in {earlier.folder} is finished, and was made of other images or labels than there are now. "
+                "Give --force to make it anew."
+            )
 
     def _base(self, configuration: Configuration, method: str) -> RunResult:
         """Return the finished run that a method builds on; it is made first where there is none."""

@@ -220,11 +220,10 @@ def load_trained(
         DataError: The model is not there, or not what the code of today can read.
     """
     path = folder / MODEL_FILE
+    method = make_configured(configuration, store, device, groups)
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
-        method = make_configured(configuration, store, device, groups)
-        method.load_state_dict(state)
-    except (OSError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        method.load_state_dict(torch.load(path, map_location=device, weights_only=True))
+    except (OSError, pickle.UnpicklingError, RuntimeError, EOFError, TypeError, AttributeError) as error:
         raise DataError(
             f"{path} cannot be read ({described(error):.200}). {make_again(configuration.run_id)}"
         ) from error

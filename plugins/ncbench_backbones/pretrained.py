@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, get_args
@@ -11,7 +12,7 @@ from urllib.parse import urlsplit
 import torch
 from pydantic import Field, ValidationInfo, field_validator
 
-from ncbench import DataError, Parameters, WeightsFile
+from ncbench import DataError, Parameters, PluginError, WeightsFile
 
 
 class PretrainedParameters(Parameters):
@@ -46,9 +47,15 @@ def published_file(url: str) -> WeightsFile:
     """Return the file of an address whose name ends with the beginning of its SHA-256, as those of torch's hub do.
 
     It belongs into the checkpoints folder of torch's hub.
+
+    Raises:
+        PluginError: Its name does not.
     """
     path = checkpoints_folder() / Path(urlsplit(url).path).name
-    return WeightsFile(path, url, path.stem.rpartition("-")[2])
+    digest = path.stem.rpartition("-")[2]
+    if not re.fullmatch("[0-9a-f]{8,64}", digest):
+        raise PluginError(f"The name in {url} does not end with the beginning of the file's SHA-256.")
+    return WeightsFile(path, url, digest)
 
 
 def checkpoints_folder() -> Path:

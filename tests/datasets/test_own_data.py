@@ -251,6 +251,23 @@ def test_a_record_holds_no_path(tmp_path: Path, cli: Cli) -> None:
     assert (code, err.count("\n")) == (3, 1)
 
 
+def test_an_image_that_was_changed_is_noticed(rows: Rows, tmp_path: Path) -> None:
+    text, settings = spec(write(rows, tmp_path / "meta.csv")), {"recipe.epochs": 1, "recipe.augmentation": "none"}
+
+    def run(force: bool = False) -> str:
+        result = ncbench.run(
+            "erm", text, backbone="mlp", set=settings, output=tmp_path / "runs", force=force, warn=lambda line: None
+        )
+        return result.record.dataset.fingerprint
+
+    before = run()
+    assert run() == before
+    Image.new("RGB", (20, 20), (0, 0, 9)).save(tmp_path / rows[0]["file"])
+    with pytest.raises(DataError, match="made of other images or labels than there are now"):
+        run()
+    assert run(force=True) != before
+
+
 def test_they_never_rank(tmp_path: Path) -> None:
     result = ncbench.run(
         "erm",

@@ -81,6 +81,33 @@ def test_a_loaded_model_predicts_what_the_run_did(finished: RunResult) -> None:
         model.predict(np.zeros((2, 3)))
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("class_names", 5),
+        ("class_names", [["zero"]]),
+        ("bias_names", None),
+        ("aligned_bias", "zz"),
+        ("aligned_bias", [0]),
+        ("aligned_bias", [99] * 10),
+    ],
+)
+def test_a_run_file_with_other_names_is_damaged(finished: RunResult, tmp_path: Path, name: str, value: Any) -> None:
+    kept = pq.read_table(finished.folder / "predictions.parquet")
+    names = {**json.loads(kept.schema.metadata[b"ncbench"]), name: value}
+    pq.write_table(kept.replace_schema_metadata({"ncbench": json.dumps(names)}), tmp_path / "changed.parquet")
+    with pytest.raises(DataError, match=f"says that a run wrote it, and is damaged: .*{name}"):
+        ncbench.evaluate(tmp_path / "changed.parquet")
+
+
+@pytest.mark.parametrize("content", [[1, 2], 7, {"classifier.weight": torch.zeros(1)}])
+def test_a_damaged_model_is_refused(finished: RunResult, tmp_path: Path, content: Any) -> None:
+    (tmp_path / "result.json").write_bytes(finished.path.read_bytes())
+    torch.save(content, tmp_path / "model.pt")
+    with pytest.raises(DataError, match="cannot be read"):
+        ncbench.load_model(tmp_path)
+
+
 def test_a_model_of_other_data_is_refused(finished: RunResult, tmp_path: Path) -> None:
     record = json.loads(finished.path.read_text())
     record["dataset"]["fingerprint"] = "0" * 64
@@ -176,7 +203,7 @@ def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, data:
         [f"value {index}" for index in range(num_bias)] if bias_known else (),
         torch.from_numpy(random.normal(size=(number, num_classes))).softmax(1).float().numpy(),
         [f"image {index}" for index in range(number)],
-        [0] * num_classes,
+        [0] * num_classes if bias_known else None,
     )
     path = tmp_path_factory.mktemp("written") / "predictions.parquet"
     write_predictions({"val": written, "test": written}, path)

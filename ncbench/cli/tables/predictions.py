@@ -9,6 +9,7 @@ from ncbench.cli.tables.result import numbers_table
 from ncbench.cli.terminal import text_console
 from ncbench.contracts.errors import counted, one_line
 from ncbench.discovery.registry import registry
+from ncbench.records.record import FEW_IMAGES
 
 if TYPE_CHECKING:
     from ncbench.training.evaluation.predictions import PredictionReport
@@ -69,6 +70,8 @@ def print_report(report: PredictionReport, source: Path) -> None:
             f"Worst group: 95 % of the times that the images of each group are drawn anew, from {100 * low:.2f} to "
             f"{100 * high:.2f} %."
         )
+        if (smallest := int(report.count[report.count > 0].min())) < FEW_IMAGES:
+            console.print(f"The smallest group has {counted(smallest, 'image')}, of which such draws say little.")
 
 
 def _cells(report: PredictionReport) -> list[tuple[int, int]]:
