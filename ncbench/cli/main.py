@@ -18,6 +18,7 @@ from ncbench.cli.commands import (
     collapse,
     compare,
     data,
+    errors,
     evaluate,
     leaderboard,
     listing,
@@ -43,7 +44,7 @@ def cli() -> None:
 def built_in_commands() -> list[click.Command]:
     """Return the commands that come with ncbench."""
     making = [run.run, sweep.sweep, listing.list_cards, data.data, backbones.backbones, plugins.plugins]
-    showing = [compare.compare, plot.plot, collapse.collapse, evaluate.evaluate, leaderboard.leaderboard]
+    showing = [compare.compare, plot.plot, collapse.collapse, evaluate.evaluate, errors.errors, leaderboard.leaderboard]
     return making + showing
 
 

@@ -17,7 +17,7 @@ PREDICTIONS_FILE = "predictions.parquet"
 GROUPS_FILE = "groups.npz"
 CHECKPOINTS = "checkpoints"
 LOCK_FILE = ".lock"
-_PICTURES = ("curves", "collapse", "grams", "frame")  # drawn as .png and .svg
+_PICTURES = ("curves", "collapse", "grams", "frame", "errors")  # drawn as .png and .svg, the last as .html too
 
 NOT_WRITABLE = {*FULL, errno.EROFS, errno.EACCES, errno.EPERM}
 
@@ -96,7 +96,7 @@ def discard_earlier_attempt(folder: Path, *, checkpoints: bool, everything: bool
         everything: Whether the record, the log, the model and the pictures go too.
     """
     if everything:
-        pictures = [f"{name}{suffix}" for name in _PICTURES for suffix in (".png", ".svg")]
+        pictures = [f"{name}{suffix}" for name in _PICTURES for suffix in (".png", ".svg", ".html")]
         for name in (RESULT_FILE, LOG_FILE, MODEL_FILE, SNAPSHOT_FILE, PREDICTIONS_FILE, GROUPS_FILE, *pictures):
             (folder / name).unlink(missing_ok=True)
     if checkpoints:

@@ -1,0 +1,132 @@
+"""Galleries: images of a dataset in named rows, as one picture and as a page that needs nothing beside it."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ncbench.contracts.errors import ConfigurationError
+from ncbench.data.files import write_atomically
+from ncbench.features.predictions import Predictions
+from ncbench.pictures.style import plain_text, save_figure, shared_style, title
+
+GROUPS = 3
+IMAGES = 8  # of a group
+_SIDE = 96  # pixels of an image on the page, at least
+
+_PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{title}</title>
+<style>
+:root {{ color-scheme: light dark; font: 15px/1.4 system-ui, sans-serif; }}
+body {{ margin: 1.5rem; }}
+.row {{ display: flex; flex-wrap: wrap; gap: .8rem; }}
+figure {{ margin: 0; width: {side}px; overflow-wrap: anywhere; }}
+img {{ width: {side}px; image-rendering: pixelated; display: block; }}
+</style>
+<h1>{title}</h1>
+{rows}
+</html>
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """Some images that belong together.
+
+    Args:
+        heading: What they are.
+        images: (n, H, W, C) uint8, C 1 or 3.
+        captions: n texts.
+    """
+
+    heading: str
+    images: np.ndarray
+    captions: Sequence[str]
+
+
+def mistakes(predictions: Predictions, images: np.ndarray) -> list[Row]:
+    """Return the mistakes in the groups with the smallest accuracy, most confident first.
+
+    Of groups with the same accuracy, those with more mistakes come first. Where the bias attribute is unknown, groups
+    are classes.
+
+    Args:
+        predictions: Of the N images of a split.
+        images: (N, H, W, C) uint8, in the same order.
+
+    Raises:
+        ConfigurationError: There are no mistakes.
+    """
+    p = predictions
+    bias = np.zeros_like(p.target) if p.bias is None else p.bias
+    wrong = p.predicted != p.target
+    if not wrong.any():
+        raise ConfigurationError("There are no mistakes to show: every image is classified correctly.")
+    confidence = np.zeros(len(p)) if p.probability is None else p.probability[np.arange(len(p)), p.predicted]
+    groups = []
+    for target, value in sorted({*zip(p.target[wrong].tolist(), bias[wrong].tolist(), strict=True)}):
+        inside = (p.target == target) & (bias == value)
+        groups.append((1 - wrong[inside].mean(), target, value, np.flatnonzero(inside & wrong), int(inside.sum())))
+    groups.sort(key=lambda group: (group[0], -len(group[3])))
+    rows = []
+    for accuracy, target, value, mistaken, count in groups[:GROUPS]:
+        first = mistaken[np.argsort(-confidence[mistaken], kind="stable")][:IMAGES]
+        name = p.class_names[target] + ("" if p.bias is None else f", {p.bias_names[value]}")
+        captions = [
+            f"{p.class_names[p.predicted[index]]}"
+            + ("" if p.probability is None else f" ({100 * confidence[index]:.0f}%)")
+            for index in first
+        ]
+        correct = count - len(mistaken)
+        heading = f"{name}: {correct} of {count} correct ({100 * accuracy:.1f}%); predicted as"
+        rows.append(Row(heading, np.asarray(images[first]), captions))
+    return rows
+
+
+def plot_gallery(rows: Sequence[Row], heading: str, path: Path, option: str) -> Path:
+    """Draw rows of images into one file; arguments and errors of :func:`ncbench.pictures.style.save_figure`."""
+    from matplotlib.figure import Figure
+
+    with shared_style():
+        columns = max(len(row.images) for row in rows)
+        figure = Figure(figsize=(1.1 * max(columns, 6), 0.6 + 1.75 * len(rows)), layout="constrained")
+        figure.suptitle(title(heading))
+        for part, row in zip(figure.subfigures(len(rows), 1, squeeze=False).ravel(), rows, strict=True):
+            part.suptitle(title(row.heading), x=0.01, ha="left", fontsize=9)
+            axes = np.ravel(part.subplots(1, columns))
+            for axis in axes:
+                axis.axis("off")
+            for axis, image, caption in zip(axes, row.images, row.captions, strict=False):
+                axis.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+                axis.set_title(plain_text("\n".join(textwrap.wrap(caption, 16)[:3])), fontsize=7)
+        return save_figure(figure, path, option)
+
+
+def write_page(rows: Sequence[Row], heading: str, path: Path) -> Path:
+    """Write the same as one HTML file, which holds its images; text is escaped."""
+    parts = []
+    for row in rows:
+        figures = "".join(
+            f'<figure><img alt="" src="data:image/png;base64,{_png(image)}">'
+            f"<figcaption>{html.escape(caption)}</figcaption></figure>"
+            for image, caption in zip(row.images, row.captions, strict=True)
+        )
+        parts.append(f'<h2>{html.escape(row.heading)}</h2>\n<div class="row">{figures}</div>')
+    side = max(_SIDE, min(224, rows[0].images.shape[2]))
+    write_atomically(path, _PAGE.format(title=html.escape(heading), side=side, rows="\n".join(parts)).encode("utf-8"))
+    return path
+
+
+def _png(image: np.ndarray) -> str:
+    file = io.BytesIO()
+    Image.fromarray(image.squeeze()).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode("ascii")
