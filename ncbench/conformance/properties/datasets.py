@@ -53,9 +53,10 @@ def writes_a_twin(subject: Subject) -> None:
     if subject.factory.folder is None:
         raise Skipped("the dataset is embedded and needs no twin")
     folder = Path(subject.factory.folder)
-    with temporary_folder() as first, temporary_folder() as second:
+    first = _twin(subject.factory)
+    with temporary_folder() as second:
+        subject.factory.synthesize(second)
         for root in (first, second):
-            subject.factory.synthesize(root)
             outside = [path.name for path in root.iterdir() if path.name != folder.parts[0]]
             require(not outside, f"it writes {', '.join(outside)} beside its folder {str(folder)!r}")
         different = _difference(_dataset(subject, first).read(), _dataset(subject, second).read())
