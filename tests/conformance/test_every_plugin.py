@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ LARGE = {
     *("tiered_imagenet_h", "resnet34", "resnet50", "wide_resnet", "vgg13", "vgg16", "vgg19"),
     *("densenet121", "densenet169", "densenet201", "vit_b_16", "efficientnet_lite0", "timm"),
     *("dispel", "dpe"),  # which fit 48 and 15 times
+    "dfr",  # which fits 27 classifiers with an L1 penalty whenever it is trained
     "bias_ensemble",  # which trains six times
 }
 OF_THE_CARD = {check.__name__ for check in (*CHECKS_OF_CARDS, *CHECKS_OF_PARAMETERS)}
@@ -31,16 +33,16 @@ def built_in(kind: str) -> list[str]:
     return sorted(name for name, (registered, *_) in found.items() if registered.plugin.distribution == "ncbench")
 
 
-def whole(kind: str) -> list[Any]:
-    return [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in built_in(kind)]
+def whole(names: Iterable[str]) -> list[Any]:
+    return [pytest.param(each, marks=pytest.mark.slow) if each.partition(":")[0] in LARGE else each for each in names]
 
 
-@pytest.mark.parametrize("name", [*whole("method"), *VARIANTS])
+@pytest.mark.parametrize("name", whole([*built_in("method"), *VARIANTS]))
 def test_methods(name: str) -> None:
     assert (report := conformance.check(name, "method")).ok, str(report)
 
 
-@pytest.mark.parametrize("name", whole("dataset"))
+@pytest.mark.parametrize("name", whole(built_in("dataset")))
 def test_datasets(name: str) -> None:
     assert (report := conformance.check(name, "dataset")).ok, str(report)
 
@@ -60,7 +62,7 @@ def skip_without_extra(name: str) -> None:
         pytest.importorskip(package)
 
 
-@pytest.mark.parametrize("name", whole("backbone"))
+@pytest.mark.parametrize("name", whole(built_in("backbone")))
 def test_backbones(name: str) -> None:
     skip_without_extra(name)
     assert (report := conformance.check(name, "backbone")).ok, str(report)
