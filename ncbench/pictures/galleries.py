@@ -15,11 +15,13 @@ from PIL import Image
 
 from ncbench.contracts.errors import ConfigurationError
 from ncbench.data.files import write_atomically
+from ncbench.data.store.open import StoredSplit
 from ncbench.features.predictions import Predictions
 from ncbench.pictures.style import plain_text, save_figure, shared_style, title
 
 GROUPS = 3
 IMAGES = 8  # of a group
+MOST_GROUPS = 20
 _SIDE = 96  # pixels of an image on the page, at least
 
 _PAGE = """<!doctype html>
@@ -89,6 +91,32 @@ def mistakes(predictions: Predictions, images: np.ndarray) -> list[Row]:
         correct = count - len(mistaken)
         heading = f"{name}: {correct} of {count} correct ({100 * accuracy:.1f}%); predicted as"
         rows.append(Row(heading, np.asarray(images[first]), captions))
+    return rows
+
+
+def samples(split: StoredSplit, class_names: Sequence[str], bias_names: Sequence[str]) -> list[Row]:
+    """Return a few images of each group, evenly spaced in the dataset's order; groups are classes without bias labels.
+
+    Of more groups than a picture has room for, the largest and the smallest are shown.
+
+    Args:
+        split: Of images.
+        class_names: K names.
+        bias_names: B names; empty where the attribute is unknown.
+    """
+    bias = np.zeros_like(split.target) if split.bias is None else split.bias
+    keys, group, counts = np.unique(np.stack([split.target, bias]), axis=1, return_inverse=True, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    if len(order) > MOST_GROUPS:
+        order = np.concatenate([order[: MOST_GROUPS // 2], order[-MOST_GROUPS // 2 :]])
+    rows = []
+    for number in order:
+        target, value = keys[:, number]
+        members = np.flatnonzero(group.ravel() == number)
+        few = np.unique(members[np.linspace(0, len(members) - 1, IMAGES).astype(int)])
+        name = class_names[target] + ("" if split.bias is None else f", {bias_names[value]}")
+        heading = f"{name}: {len(members):,} of {len(split):,} images ({100 * len(members) / len(split):.2f}%)"
+        rows.append(Row(heading, np.asarray(split.inputs[few]), [str(split.ids[index]) for index in few]))
     return rows
 
 

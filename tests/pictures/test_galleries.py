@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 
 import ncbench
 from ncbench import ConfigurationError
+from ncbench.data.store.prepare import prepare
+from ncbench.discovery.registry import registry
 from ncbench.features.predictions import Predictions, read_predictions
-from ncbench.pictures.galleries import GROUPS, IMAGES, mistakes, plot_gallery, write_page
+from ncbench.pictures.galleries import GROUPS, IMAGES, MOST_GROUPS, mistakes, plot_gallery, write_page
 
 Cli = Callable[..., tuple[int, str, str]]
 HOSTILE = "<script>alert(1)</script> $x_{$"
@@ -92,6 +94,30 @@ def test_names_are_text_in_picture_and_page(tmp_path: Path, channels: int) -> No
     first, again = (plot_gallery(rows, HOSTILE, tmp_path / name, "--output") for name in ("a.svg", "b.svg"))
     assert first.read_bytes() == again.read_bytes()
     assert plot_gallery(rows[:1], HOSTILE, tmp_path / "a.png", "--output").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_datasets_groups_are_shown_with_their_sizes(tmp_path: Path, cli: Cli, split: str) -> None:
+    code, out, _ = cli("data", "show", "colored_digits", "--split", split, "--output", tmp_path)
+    assert code == 0
+    png, html = map(Path, out.splitlines())
+    assert png.read_bytes().startswith(b"\x89PNG")
+    store = prepare(registry().find("datasets", "colored_digits").card, {})
+    target, bias = store.splits[split].target, store.splits[split].bias
+    assert bias is not None
+    shown = re.findall(r"<h2>(\w+), ([\w ]+): ([\d,]+) of ([\d,]+) images", html.read_text())
+    assert 2 < len(shown) <= MOST_GROUPS
+    for name, value, count, whole in shown:
+        inside = (target == store.class_names.index(name)) & (bias == store.bias_names.index(value))
+        assert (int(count.replace(",", "")), int(whole.replace(",", ""))) == (inside.sum(), len(target))
+    sizes = [int(count.replace(",", "")) for _, _, count, _ in shown]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_a_split_that_is_not_there_is_refused(tmp_path: Path, cli: Cli) -> None:
+    code, _, err = cli("data", "show", "colored_digits", "--split", "tset", "--output", tmp_path)
+    assert code == 2
+    assert "Did you mean 'test'" in err
 
 
 def test_the_command_shows_what_the_run_got_wrong(tmp_path: Path, cli: Cli) -> None:

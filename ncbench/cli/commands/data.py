@@ -14,7 +14,15 @@ import click
 from ncbench.cli import options
 from ncbench.cli.terminal import download_progress, megabytes, show, tell, wrapped
 from ncbench.contracts.cards import stdout_to_stderr
-from ncbench.contracts.errors import ConfigurationError, DataError, NcbenchError, counted, described, one_line
+from ncbench.contracts.errors import (
+    ConfigurationError,
+    DataError,
+    NcbenchError,
+    counted,
+    described,
+    one_line,
+    unknown_name,
+)
 from ncbench.contracts.specs import Spec
 from ncbench.discovery.registry import registry
 
@@ -204,6 +212,32 @@ def synthesize(dataset: str, folder: Path) -> None:
         f"The twin of {card.name} is in {folder / kind.folder}; use it with --data-root {folder} --allow-mismatch, "
         "since it is not the real data."
     )
+
+
+@data.command("show")
+@click.argument("dataset")
+@click.option("--split", default="train", show_default=True, help="train, val or test.")
+@_data_root
+@options.synthetic
+@options.allow_mismatch
+@click.option("--output", type=options.PathOption(), default=".", help="Folder of the pictures; default: this one.")
+@options.picture_format
+def show_images(dataset: str, split: str, output: Path, ending: str, **others: Any) -> None:
+    """Show a few images of each group of a DATASET, with counts and shares, as a picture and as a page."""
+    from ncbench.data.store.prepare import prepare
+    from ncbench.pictures.galleries import plot_gallery, samples, write_page
+
+    card, spec, _ = _named(dataset)
+    store = prepare(card, spec.parameters, report=tell, **others)
+    if split not in store.splits:
+        raise unknown_name(f"split of {dataset}", split, store.splits)
+    there = store.splits[split]
+    if there.inputs.ndim != 4:
+        raise ConfigurationError(f"{dataset} holds vectors, so there are no images to show.")
+    rows = samples(there, store.class_names, store.bias_names)
+    text = f"{card.name}, {split}{', synthetic data' if others['synthetic'] else ''}: groups by size"
+    show(str(plot_gallery(rows, text, output / f"{card.name}-{split}.{ending}", "--output")))
+    show(str(write_page(rows, text, output / f"{card.name}-{split}.html")))
 
 
 def _named(text: str) -> tuple[DatasetCard, Spec, Manifest]:
