@@ -43,6 +43,17 @@ def faults(error: pydantic.ValidationError) -> list[str]:
     ]
 
 
+def first_fault(error: pydantic.ValidationError) -> tuple[str, str]:
+    """Return the field, as a dotted path, and the message of the first thing that does not fit the schema.
+
+    Of a thousand faults or more only their number: pydantic lists all of them to tell one.
+    """
+    if error.error_count() >= 1000:
+        return "", f"{error.error_count()} things in it do not fit the schema of a record"
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    return ".".join(map(str, first["loc"])), first["msg"]
+
+
 def _fault(item: Mapping[str, Any]) -> str:
     if item["type"] == "missing":
         return " is missing"

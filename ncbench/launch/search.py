@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, field_validator
 
 from ncbench.contracts.errors import ConfigurationError, DataError
 from ncbench.contracts.parameters import Values, draws
@@ -19,10 +19,12 @@ from ncbench.data.files import Part
 from ncbench.data.store.prepare import locate
 from ncbench.launch.member import Member, Pair
 from ncbench.launch.sweep import Sweep
-from ncbench.records.record import MOST_TRIALS, SearchPart
+from ncbench.records.record import DrawSeed, SearchPart, Space, Trials, TrialSeeds
 from ncbench.training.selection import Criterion, find_criterion, refuse_unfit_criterion
 
 NOT_MADE = "not made"
+TO_MAKE = frozenset({NOT_MADE, "failed"})
+"""Why a trial cannot be chosen yet: a sweep makes failed runs anew, and what made one fail may have gone by then."""
 
 
 def _none_for_default(space: Any) -> Any:
@@ -33,18 +35,18 @@ class Search(Part):
     """Random search: every method, dataset and point of the grid of a block gets the same number of trials.
 
     Args:
-        trials: How many, at most 1000.
+        trials: How many, from 2 to 1000.
         seed: Of the draws.
         space: Setting -> the values it may take, or bounds; None, written ``default``, for each method's own.
         select: The criterion, ``val_<metric>``.
         seeds: Of the trials; the one with the best mean is chosen.
     """
 
-    trials: int = Field(ge=1, le=MOST_TRIALS)
-    seed: int = Field(0, ge=0)
-    space: Annotated[Mapping[str, Values] | None, BeforeValidator(_none_for_default)] = Field(None, min_length=1)
+    trials: Trials
+    seed: DrawSeed = 0
+    space: Annotated[Space | None, BeforeValidator(_none_for_default)] = None
     select: str
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), min_length=1)
+    seeds: TrialSeeds = (0,)
 
     @field_validator("select")
     @classmethod
@@ -69,23 +71,36 @@ class Search(Part):
             point: Those of them that its point of the grid gives.
             space: What is searched.
             seeds: Of the runs of the chosen setting.
+
+        Raises:
+            ConfigurationError: Whatever would refuse the runs of a setting, were it chosen.
         """
-        claim = {
-            "trials": self.trials,
-            "seed": self.seed,
-            "seeds": list(self.seeds),
-            "space": dict(space),
-            "criterion": self.select,
-        }
+        first = draws(space, 1, self.seed)[0]
+        claim = SearchPart.read(
+            {
+                "trials": self.trials,
+                "seed": self.seed,
+                "seeds": self.seeds,
+                "space": dict(space),
+                "space_given": self.space is not None,
+                "criterion": self.select,
+                "chosen": first,
+            }
+        )
         trials = []
-        for drawn in draws(space, self.trials, self.seed):
+        for drawn in claim.drawn():
             runs = [pair.members(seed, {**settings, **drawn}) for seed in self.seeds]
             trials.append(Trial(drawn, [*itertools.chain(*runs)], [members[-1].job.run_id for members in runs]))
+            made = runs[0][-1].configuration
+            of_trial = claim.model_copy(update={"chosen": drawn})
+            if (wrong := of_trial.unlike(made.method.params.as_dict(), made.settings)) is not None:
+                raise ConfigurationError(f"search.space: {wrong[0].removeprefix('chosen.')}: {wrong[1]}.")
 
         def chosen(drawn: Mapping[str, Scalar]) -> list[Member]:
-            search = SearchPart.model_validate({**claim, "chosen": drawn})
+            search = claim.model_copy(update={"chosen": drawn})
             return [member for seed in seeds for member in pair.members(seed, {**settings, **drawn}, search)]
 
+        chosen(first)  # so that no seed is refused when the trials are made
         return Tuning(pair, point, self.select, trials, chosen, len(seeds))
 
 
@@ -163,10 +178,12 @@ class Tuning:
 
     def score(self, trial: Trial, made: Sweep) -> tuple[float, float] | str:
         """Return how good a trial is and what breaks ties, larger is better; or why it cannot be chosen, in short."""
+        if any(made.runs[member.job.run_id].state == "diverged" for member in trial.members):
+            return "diverged"
         ranks = []
         for run in (made.runs[run_id] for run_id in trial.run_ids):
             if run.result is None or run.state != "completed":
-                return run.state if run.state in ("diverged", "failed") else NOT_MADE
+                return run.state if run.state in TO_MAKE else NOT_MADE
             if "val" in run.result.record.fitted:
                 return "fitted on validation images"
             rank = self._criterion.rank(0, run.result.record.metrics.get("val", {}))
@@ -194,7 +211,7 @@ class Tuning:
         """
         scores = [(self.score(trial, made), trial) for trial in self.trials]
         able = [(score, trial) for score, trial in scores if not isinstance(score, str)]
-        if not able or any(score == NOT_MADE for score, _ in scores):
+        if not able or any(score in TO_MAKE for score, _ in scores):
             return None
         return max(able, key=lambda each: each[0])[1]
 

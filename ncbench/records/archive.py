@@ -14,10 +14,10 @@ import pydantic
 import pydantic_core
 
 from ncbench.contracts.errors import DataError, one_line
-from ncbench.data.files import from_home, write_atomically
+from ncbench.data.files import first_fault, from_home, write_atomically
 from ncbench.discovery.registry import registry
 from ncbench.records.markup import html_table
-from ncbench.records.record import Record, first_fault
+from ncbench.records.record import Record
 
 RESULT_FILE = "result.json"
 TRIALS = "trials"

@@ -22,8 +22,8 @@ from pydantic import (
 
 from ncbench.contracts.errors import ConfigurationError, counted
 from ncbench.contracts.parameters import Values, draws
-from ncbench.contracts.specs import ATTRIBUTE, Spec
-from ncbench.data.files import Part
+from ncbench.contracts.specs import ATTRIBUTE, Scalar, Spec
+from ncbench.data.files import Part, first_fault
 
 Status = Literal["completed", "diverged", "interrupted", "failed"]
 Split = Literal["train", "val", "test"]
@@ -34,8 +34,11 @@ Numbers = dict[Annotated[str, Field(max_length=200)], float]
 Member = TypeVar("Member")
 Members = Annotated[list[Member], FailFast()]
 """A list that is looked through to its first fault: an error for each member costs a thousand times its bytes."""
-MOST_TRIALS = 1000
+Trials = Annotated[int, Field(ge=2, le=1000)]
 """Of a search: drawing them anew, which tells whether what was chosen is among them, takes no time."""
+DrawSeed = Annotated[int, Field(ge=0, lt=2**63)]
+TrialSeeds = Annotated[tuple[Count, ...], Field(min_length=1, max_length=100)]
+Space = Annotated[dict[Name, Values], Field(min_length=1, max_length=100)]
 FEW_IMAGES = 10  # in a group by which an epoch is chosen
 
 
@@ -164,13 +167,15 @@ class SearchPart(Part):
     """The search that chose some of the run's settings by validation metrics of other runs, its trials.
 
     `trials` settings were drawn from `space` by `seed`, and each was run with `seeds`. `chosen` is what was drawn for
-    the trial that is best by `criterion`.
+    the trial that is best by `criterion`. `space_given` tells a space that was written down for all methods from each
+    method's own, without what was set.
     """
 
-    trials: Annotated[int, Field(ge=1, le=MOST_TRIALS)]
-    seed: int = Field(ge=0, lt=2**63, description="of the draws")
-    seeds: list[Count] = Field(min_length=1, max_length=100, description="of the trials' runs")
-    space: dict[Name, Values] = Field(min_length=1, max_length=100)
+    trials: Trials
+    seed: Annotated[DrawSeed, Field(description="of the draws")]
+    seeds: Annotated[TrialSeeds, Field(description="of the trials' runs")]
+    space: Space
+    space_given: bool = False
     criterion: Name
     chosen: dict[Name, bool | int | float | str | None] = Field(min_length=1, max_length=100)
 
@@ -187,7 +192,32 @@ class SearchPart(Part):
             raise ConfigurationError("search: {}: {}.".format(*first_fault(error))) from error
 
     def __str__(self) -> str:
-        return f"searched: {counted(self.trials, 'trial')} by {self.criterion}"
+        settings = len({tuple(drawn.values()) for drawn in self.drawn()})
+        different = f" ({settings} different)" if settings < self.trials else ""
+        each = f"{counted(len({*self.seeds}), 'seed')} each"
+        whose = "a given" if self.space_given else "its own"
+        return f"searched: {self.trials} trials{different}, {each}, of {whose} space by {self.criterion}"
+
+    def claim(self) -> dict[str, Any]:
+        """Return what makes the id of a run that it chose another than that of the same settings by hand."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+    def drawn(self) -> list[dict[str, Scalar]]:
+        """Return the settings of its trials, drawn anew."""
+        return draws(self.space, self.trials, self.seed)
+
+    def compared(self) -> set[str]:
+        """Return the settings that it chose: those of which its trials had two values at least."""
+        drawn = self.drawn()
+        return {key for key in self.space if len({each[key] for each in drawn}) > 1}
+
+    def unlike(self, parameters: Mapping[str, JsonValue], settings: Mapping[str, JsonValue]) -> tuple[str, str] | None:
+        """Return what is chosen otherwise than a run has it, arguments and result of :meth:`contradiction`."""
+        has = {**{f"method.{key}": value for key, value in parameters.items()}, **settings}
+        for key, value in self.chosen.items():
+            if key not in has or has[key] != value:
+                return f"chosen.{key}", f"it is {value!r}, and the run has {has.get(key)!r}"
+        return None
 
     def contradiction(
         self, parameters: Mapping[str, JsonValue], settings: Mapping[str, JsonValue]
@@ -198,11 +228,9 @@ class SearchPart(Part):
             parameters: Of the run's method.
             settings: As :attr:`Record.settings`.
         """
-        has = {**{f"method.{key}": value for key, value in parameters.items()}, **settings}
-        for key, value in self.chosen.items():
-            if key not in has or has[key] != value:
-                return f"chosen.{key}", f"it is {value!r}, and the run has {has.get(key)!r}"
-        if self.chosen not in draws(self.space, self.trials, self.seed):
+        if (wrong := self.unlike(parameters, settings)) is not None:
+            return wrong
+        if self.chosen not in self.drawn():
             return "chosen", f"it is not among the {counted(self.trials, 'trial')} that seed {self.seed} draws of space"
         return None
 
@@ -368,14 +396,3 @@ def given(part: MethodPart | DatasetPart | BackbonePart) -> str:
     Its values are whatever a stranger wrote; :func:`ncbench.run` says which are none.
     """
     return str(Spec(part.name, part.parameters))  # type: ignore[arg-type]
-
-
-def first_fault(error: ValidationError) -> tuple[str, str]:
-    """Return the field, as a dotted path, and the message of the first thing that does not fit the schema.
-
-    Of a thousand faults or more only their number: pydantic lists all of them to tell one.
-    """
-    if error.error_count() >= 1000:
-        return "", f"{error.error_count()} things in it do not fit the schema of a record"
-    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    return ".".join(map(str, first["loc"])), first["msg"]

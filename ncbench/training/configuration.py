@@ -138,7 +138,7 @@ class Configuration:
             allow_mismatch=self.allow_mismatch,
             base=None if self.base is None else self.base.run_id,
             infers=self.infers,
-            search=None if self.search is None else self.search.model_dump(mode="json"),
+            search=None if self.search is None else self.search.claim(),
         )
 
     @property

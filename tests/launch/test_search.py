@@ -87,7 +87,7 @@ def test_an_interrupted_search_goes_on_and_chooses_by_validation_alone(
     cut_off = make(trials_of(tunings, tmp_path), most=4)
     assert [run.state for run in cut_off.runs.values()] == ["completed"] * 4 + ["missing"] * 2
     assert [tuning.chosen(cut_off) for tuning in tunings] == [None, None]
-    assert outcome(tunings[0], cut_off).endswith("of 3 trials 1 not made.")
+    assert outcome(tunings[0], cut_off).endswith("of 3 trials 1 not made; the same command makes what is missing.")
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob(f"{TRIALS}/*/result.json")}
 
     made = make(trials_of(tunings, tmp_path))
@@ -109,14 +109,14 @@ def test_an_interrupted_search_goes_on_and_chooses_by_validation_alone(
         assert record.search is not None
         assert record.search.contradiction(record.method.parameters, record.settings) is None
         (trial,) = (each for each in chosen if each is not None and each.drawn == record.search.chosen)
-        assert str(record.search) == "searched: 3 trials by val_worst_group_accuracy"
+        assert str(record.search) == "searched: 3 trials, 1 seed each, of its own space by val_worst_group_accuracy"
         assert record.method.supervision.val == "bias"
         if record.seed == 0:  # the same computation as the trial's, bit for bit
             twin = made.runs[trial.run_ids[0]].result
             assert twin is not None
             assert (twin.record.search, twin.record.groups) == (None, record.groups)
         print_result(run.result)
-        assert "Settings searched: 3 trials by val_worst_group_accuracy.\n" in capsys.readouterr().out
+        assert f"Settings {record.search}." in " ".join(capsys.readouterr().out.split())
     assert not Sweep.of(members, tmp_path).unfinished
 
 
@@ -135,6 +135,10 @@ def test_the_best_trial_is_chosen_ties_by_the_mean_over_groups_then_the_first(tm
     assert choose((0.1, 0.2), (0.1, 0.5), (0.0, 0.9), (0.1, 0.5)) == 1
     assert choose((0.0, 0.2), (0.0, 0.2), (0.0, 0.2), (0.0, 0.2)) == 0
     edit(made, tuning.trials[0].run_ids[0], lambda record: record.update(status="failed", reason="power cut"))
+    assert choose((0.9, 0.9), (0.1, 0.2), (0.2, 0.2), (0.0, 0.2)) is None  # it is made anew, and may be the best one
+    said = outcome(tuning, trials_of([tuning], tmp_path))
+    assert said.endswith("of 4 trials 1 failed; the same command makes what is missing.")
+    edit(made, tuning.trials[0].run_ids[0], lambda record: record.update(status="diverged", reason="nan"))
     assert choose((0.9, 0.9), (0.1, 0.2), (0.2, 0.2), (0.0, 0.2)) == 2
     edit(made, tuning.trials[2].run_ids[0], lambda record: record.update(fitted=["train", "val"]))
     assert choose((0.9, 0.9), (0.1, 0.2), (0.2, 0.2), (0.0, 0.2)) == 1
@@ -163,8 +167,31 @@ def test_lower_is_better_where_it_is_and_seeds_are_averaged(tmp_path: Path) -> N
     assert tuning.value(chosen, made) == pytest.approx(min(means))
 
 
+def test_a_failed_trial_is_made_again_before_anything_is_chosen(tmp_path: Path) -> None:
+    (tuning,) = load_suite(suite(tmp_path, search={**SEARCH, "trials": 2})).tunings()
+    first = make(trials_of([tuning], tmp_path))
+    best = tuning.chosen(first)
+    assert best is not None
+    edit(first, best.run_ids[0], lambda record: record.update(status="failed", reason="the disk was full"))
+    again = trials_of([tuning], tmp_path)
+    assert (tuning.chosen(again), tuning.members(again)) == (None, [])
+    assert [run.member.job.run_id for run in again.unfinished] == list(best.run_ids)
+    assert tuning.chosen(make(again)) == best
+
+
+def test_a_trial_whose_base_diverged_has_diverged_and_nothing_waits_for_it(tmp_path: Path) -> None:
+    search = {"trials": 4, "select": "val_accuracy", "space": {"base.recipe.lr": [0.01, 1e30]}, "seed": 1}
+    settings = {"base.recipe.epochs": 1, "recipe.epochs": 1}
+    (tuning,) = load_suite(suite(tmp_path, methods=["crt"], settings=settings, search=search)).tunings()
+    assert {trial.drawn["base.recipe.lr"] for trial in tuning.trials} == {0.01, 1e30}
+    made = make(trials_of([tuning], tmp_path))
+    chosen = tuning.chosen(made)
+    assert chosen is not None
+    assert chosen.drawn == {"base.recipe.lr": 0.01}
+
+
 def test_few_images_in_a_group_by_which_is_chosen_are_said(tmp_path: Path) -> None:
-    (tuning,) = load_suite(suite(tmp_path, search={**SEARCH, "trials": 1})).tunings()
+    (tuning,) = load_suite(suite(tmp_path, search={**SEARCH, "trials": 2})).tunings()
     made = make(trials_of([tuning], tmp_path))
     assert "3 images in the smallest group, so that it is partly chance)" in outcome(tuning, made)
 

@@ -125,7 +125,7 @@ def test_what_is_chosen_is_another_run_than_the_same_settings_by_hand(tmp_path: 
         assert chosen.configuration.labels_used(reads_val=False).val == "bias"
         given = run.make_context("run", chosen.job.arguments()).params
         claim = SearchPart.read(given["search"])
-        assert (claim.chosen, claim.trials, claim.seeds) == (trial.drawn, 3, [0])
+        assert (claim.chosen, claim.trials, claim.seeds) == (trial.drawn, 3, (0,))
         assert SearchPart.read(claim.model_dump(mode="json")) == claim
 
 
@@ -188,6 +188,13 @@ def test_what_earlier_attempts_of_a_launcher_left_is_not_discarded(anew: bool, s
         ({"search": {**SEARCH, "select": "last"}}, "no metric of the validation split"),
         ({"search": {**SEARCH, "select": "test_accuracy"}}, "Did you mean 'val_accuracy'"),
         ({"search": {**SEARCH, "seeds": []}}, "runs.0.search.seeds"),
+        ({"search": {**SEARCH, "trials": 1}}, "runs.0.search.trials"),
+        ({"search": {**SEARCH, "trials": 1001}}, "runs.0.search.trials"),
+        ({"search": {**SEARCH, "seed": 2**63}}, "runs.0.search.seed"),
+        ({"search": {**SEARCH, "seeds": [*range(101)]}}, "runs.0.search.seeds"),
+        ({"search": {**SEARCH, "space": {f"recipe.{n}": [1] for n in range(101)}}}, "runs.0.search.space"),
+        ({"search": {**SEARCH, "space": {"recipe.lr": ["0.1"]}}}, "search.space: recipe.lr: it is '0.1', and"),
+        ({"search": {**SEARCH, "space": {"recipe.lr": [0.1, 0.2]}}, "seeds": [2**63]}, "A seed is a whole number"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, change: dict[str, Any], complaint: str) -> None:

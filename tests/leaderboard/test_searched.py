@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import ncbench
+from ncbench.contracts.cards import MethodCard, Published, Supervision
 from ncbench.leaderboard.build import build
 from ncbench.leaderboard.intake.canonical import canonical
 from ncbench.leaderboard.intake.catalogue import Catalogue
@@ -30,10 +31,11 @@ CLAIM: Content = {
     "seed": 0,
     "seeds": [0],
     "space": {"recipe.lr": [0.01, 0.02]},
+    "space_given": True,
     "criterion": "val_worst_group_accuracy",
     "chosen": {"recipe.lr": 0.02},
 }
-SEARCHED = "searched: 5 trials by val_worst_group_accuracy"
+SEARCHED = "searched: 5 trials (2 different), 1 seed each, of a given space by val_worst_group_accuracy"
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +138,7 @@ FORGED: dict[str, tuple[Callable[[Content], object], str]] = {
         "method.supervision.val",
     ),
     "images that it was fitted on": (lambda record: record.update(fitted=["val"]), "search.criterion"),
-    "no trial": (lambda record: record["search"].update(trials=0), "search.trials"),
+    "one trial, of which none is better": (lambda record: record["search"].update(trials=1), "search.trials"),
     "a million trials": (lambda record: record["search"].update(trials=10**6), "search.trials"),
     "marks that do not print": (lambda record: record["search"].update(criterion="val_\u202e"), "search.criterion"),
 }
@@ -181,7 +183,10 @@ def test_a_value_that_a_search_came_to_is_not_tuned_on_test() -> None:
     assert "identify_epochs" in tuned
     assert "upweight" in tuned
     parameters = record["method"]["parameters"]
-    space = {"method.identify_epochs": [parameters["identify_epochs"]], "method.upweight": [parameters["upweight"]]}
+    space = {
+        "method.identify_epochs": [parameters["identify_epochs"], 2],
+        "method.upweight": [parameters["upweight"], 20.0],
+    }
     chosen = {key: values[0] for key, values in space.items()}
     search = {**CLAIM, "space": space, "chosen": chosen}
     catalogue = Catalogue.built_in()
@@ -193,6 +198,59 @@ def test_a_value_that_a_search_came_to_is_not_tuned_on_test() -> None:
     left = tuned_on_test(Record.model_validate(record | {"search": search}), card, None)
     assert "identify_epochs" in left
     assert "upweight" not in left
+
+
+@pytest.mark.parametrize(
+    "search",
+    [
+        {"space": {"recipe.lr": [0.02], "recipe.weight_decay": [0.01, 0.02]}},
+        {"space": {"recipe.lr": [0.02, 0.02], "recipe.weight_decay": [0.01, 0.02]}},
+        {"space": {"recipe.lr": [0.02, 0.02, 0.02, 0.01], "recipe.weight_decay": [0.01, 0.02]}, "trials": 2, "seed": 0},
+    ],
+)
+def test_a_value_with_which_nothing_was_compared_is_set_by_hand(
+    made: dict[str, list[RunResult]], search: Content
+) -> None:
+    changed = content(made["erm"][0])
+    changed["search"].update(search, chosen={"recipe.lr": 0.02, "recipe.weight_decay": 0.01})
+    record = Record.model_validate(changed)
+    assert record.search is not None
+    assert {drawn["recipe.lr"] for drawn in record.search.drawn()} == {0.02}
+    card = MethodCard(
+        name="erm",
+        summary="S",
+        factory="a:B",
+        supervision=Supervision(),
+        tuned_on_test={
+            "colored_digits": [
+                Published(source="s", recipe={"lr": 0.02, "weight_decay": 0.01}, tuned_on_test="by test accuracy")
+            ]
+        },
+    )
+    assert tuned_on_test(record, card, None) == "lr=0.02 by test accuracy"
+
+
+@pytest.mark.parametrize(
+    ("search", "said"),
+    [
+        ({}, SEARCHED),
+        ({"trials": 6}, SEARCHED.replace("5", "6")),
+        ({"seeds": [0, 1, 2]}, SEARCHED.replace("1 seed", "3 seeds")),
+        ({"seeds": [0, 0]}, SEARCHED),
+        ({"space_given": False}, SEARCHED.replace("a given", "its own")),
+        ({"space": {"recipe.lr": [0.02]}}, SEARCHED.replace("2 different", "1 different")),
+        ({"space": {"recipe.lr": {"log_uniform": [0.01, 0.1]}}}, SEARCHED.replace(" (2 different)", "")),
+        ({"criterion": "val_accuracy"}, SEARCHED.replace("worst_group_", "")),
+    ],
+)
+def test_searches_are_compared_by_all_that_their_budget_is_made_of(search: Content, said: str) -> None:
+    assert str(SearchPart.read({**CLAIM, **search})) == said
+
+
+def test_what_says_nothing_of_its_space_searched_the_methods_own_and_keeps_its_id() -> None:
+    old = {key: value for key, value in CLAIM.items() if key != "space_given"}
+    assert SearchPart.read(old).claim() == old
+    assert SearchPart.read(CLAIM).claim() == CLAIM
 
 
 def test_rows_say_where_settings_come_from(board: Path, tmp_path: Path, made: dict[str, list[RunResult]]) -> None:

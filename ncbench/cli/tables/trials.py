@@ -15,7 +15,7 @@ from ncbench.cli.tables.result import mean_text
 from ncbench.cli.tables.sweep import made
 from ncbench.contracts.errors import counted
 from ncbench.discovery.registry import registry
-from ncbench.launch.search import Trial, Tuning
+from ncbench.launch.search import TO_MAKE, Trial, Tuning
 from ncbench.launch.sweep import Sweep
 from ncbench.records.record import FEW_IMAGES
 
@@ -72,7 +72,8 @@ def outcome(tuning: Tuning, trials: Sweep) -> str:
         values = (tuning.value(trial, trials) for trial in tuning.trials)
         lacking = Counter(value for value in values if isinstance(value, str))
         reasons = ", ".join(f"{count} {reason}" for reason, count in lacking.items())
-        return f"Nothing is chosen for {tuning.name}: of {counted(number, 'trial')} {reasons}."
+        again = "" if TO_MAKE.isdisjoint(lacking) else "; the same command makes what is missing"
+        return f"Nothing is chosen for {tuning.name}: of {counted(number, 'trial')} {reasons}{again}."
     position = 1 + [trial is chosen for trial in tuning.trials].index(True)
     by = f"{tuning.rule} {_text(tuning, chosen, trials)}, trial {position} of {number}"
     best = tuning.value(chosen, trials)

@@ -12,9 +12,10 @@ from typing import Any
 
 import pydantic
 
+from ncbench.data.files import first_fault
 from ncbench.leaderboard.intake.problems import RefusedError
 from ncbench.records.archive import parse_json, refuse_too_many_entries
-from ncbench.records.record import Record, first_fault
+from ncbench.records.record import Record
 
 
 def canonical(content: Any) -> bytes:

@@ -7,9 +7,9 @@ from typing import Annotated
 import pydantic
 from pydantic import Field
 
-from ncbench.data.files import Part
+from ncbench.data.files import Part, first_fault
 from ncbench.leaderboard.intake.problems import RefusedError
-from ncbench.records.record import Record, first_fault
+from ncbench.records.record import Record
 
 RERUN = "rerun"
 """Key of a record under which it names the one whose run it repeats."""

@@ -239,7 +239,7 @@ def _configuration(record: Record, data: str) -> str:
     bases = [
         [base.method, base.recipe, *(["groups"] if base.kind == "groups" else [])] for base in record.bases.values()
     ]
-    searched = [] if record.search is None else [record.search.model_dump(mode="json")]
+    searched = [] if record.search is None else [record.search.claim()]
     return content_hash(
         canonical([*parts, data, record.dataset.synthetic, record.dataset.mismatch, record.recipe, *bases, *searched])
     )

@@ -280,7 +280,7 @@ def _run_ids(
 
 def _check_run_id(record: Record, recipe: Recipe) -> None:
     """Check that the id is what the configuration and the seed give, by the rule of today or the first one."""
-    search = None if record.search is None else record.search.model_dump(mode="json")
+    search = None if record.search is None else record.search.claim()
     expected = _run_ids(
         record, record.method.kind, record.method.spec, recipe, str(record.recipe["selection"]), record.base, search
     )

@@ -179,7 +179,7 @@ def _settings(record: Record) -> str:
     """Return where settings come from; empty if the record does not say."""
     if record.settings_from is None:
         return "" if record.search is None else str(record.search)
-    chosen = {} if record.search is None else record.search.chosen
+    chosen: set[str] = set() if record.search is None else record.search.compared()
     others = [name.removeprefix("recipe.") for name in record.settings_from.changed if name not in chosen]
     source = str(record.search) if record.search is not None else record.settings_from.source
     named = ", ".join([*others[:MOST_NAMED], *([f"{len(others) - MOST_NAMED} more"] if others[MOST_NAMED:] else [])])

@@ -24,7 +24,8 @@ def tuned_on_test(
         manifest: The dataset's; None if it is not known here.
         bases: Those of the methods of the runs that it builds on, by the place of each, as ``"base."``.
     """
-    searched = {} if record.search is None else record.search.chosen  # by validation, whatever they come to be
+    # A search chose by validation metrics, whatever it came to; of a setting with one value it chose nothing.
+    searched: set[str] = set() if record.search is None else record.search.compared()
     runs = [("", card, _without(record.method.parameters, "method.", searched), record.recipe)] + [
         (prefix, (bases or {}).get(prefix), base.parameters or {}, base.recipe or {})
         for prefix, base in record.bases.items()
