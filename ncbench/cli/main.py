@@ -15,16 +15,15 @@ import ncbench
 from ncbench.cli import supervisor
 from ncbench.cli.commands import (
     backbones,
-    collapse,
     compare,
     data,
     errors,
-    evaluate,
     leaderboard,
     listing,
     plot,
     plugins,
     run,
+    saved,
     sweep,
 )
 from ncbench.cli.terminal import sound_streams, tell
@@ -44,7 +43,7 @@ def cli() -> None:
 def built_in_commands() -> list[click.Command]:
     """Return the commands that come with ncbench."""
     making = [run.run, sweep.sweep, listing.list_cards, data.data, backbones.backbones, plugins.plugins]
-    showing = [compare.compare, plot.plot, collapse.collapse, evaluate.evaluate, errors.errors, leaderboard.leaderboard]
+    showing = [compare.compare, plot.plot, saved.collapse, saved.evaluate, errors.errors, leaderboard.leaderboard]
     return making + showing
 
 
