@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ncbench import Batch, Method, Parameters, Published
 from ncbench_methods.published_recipes import RESNET50, WANG_COLORED_MNIST, WANG_CORRUPTED_CIFAR10
+from ncbench_methods.search_spaces import LARGE_STEPS
 
 
 class ERMParameters(Parameters):
@@ -28,7 +29,7 @@ class ERM(Method):
     """
 
     Parameters = ERMParameters
-
+    search_space: ClassVar = LARGE_STEPS
     published: ClassVar[Mapping[str, Published]] = {
         "colored_mnist": Published(
             source="the vanilla baseline of Wang et al. (CVPR 2024), section 5.1, trained as ETF-Debias is",

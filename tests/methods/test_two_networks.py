@@ -53,6 +53,18 @@ def test_disent_swapped_with_itself_repeats_the_terms(toy, make, monkeypatch):
     torch.testing.assert_close(terms["swap_biased"], 0.5 * 4 / 3 * terms["biased"])
 
 
+def test_disent_weighs_the_bias_classifier_among_swapped_features_as_elsewhere(toy, make, monkeypatch):
+    method = at(make(DisEnt, toy, norm=False, biased_weight=3, swap_weight=0.5), "swap")
+    monkeypatch.setattr(method, "partners", torch.arange)
+    terms = method.loss(toy.batch(bias=False))
+    torch.testing.assert_close(terms["swap_biased"], 0.5 * terms["biased"])
+
+
+def test_lc_slows_its_biased_network_down_on_waterbirds_alone(toy, make):
+    assert [group.get("lr_scale", 1.0) for group in make(LC, toy).parameter_groups()] == [1.0, 1.0]
+    assert LC.published["waterbirds"].parameters["biased_lr_scale"] == 0.1
+
+
 def test_disent_swaps_after_its_share_of_the_epochs_and_draws_anew_at_every_step(toy, make):
     method = make(DisEnt, toy)
     assert [(stage.name, stage.epochs) for stage in method.stages(50)] == [("disentangle", 10), ("swap", 40)]
@@ -135,7 +147,7 @@ def test_lc_mixes_with_what_seems_conflicting_ever_more(toy, make):
 
 
 def test_lc_trains_each_network_by_its_own_loss(toy, make):
-    method = make(LC, toy, norm=False, biased_weight=3, q=0.8)
+    method = make(LC, toy, norm=False, biased_weight=3, q=0.8, biased_lr_scale=0.1)
     terms = method.loss(toy.batch(bias=False))
     assert reached(terms["biased"], method.biased, method.backbone) == [True, False]
     assert reached(terms["corrected"], method.biased, method.backbone) == [False, True]

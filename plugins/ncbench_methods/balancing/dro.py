@@ -56,10 +56,13 @@ class Chi2DRO(Method):
     and its weights are p_i proportional to (l_i - eta)_+ at that eta. The gradient is the losses' under these weights.
     A radius that reaches (m - 1) / 2 for m images takes the largest loss alone.
 
+    A search tries radii from 0.1 to 10, which is this project's choice.
+
     Supervision: none.
     """
 
     Parameters = Chi2DROParameters
+    search_space: ClassVar = {**Method.search_space, "method.rho": LogUniform(0.1, 10)}
 
     def loss(self, batch: Batch) -> Tensor:
         """Return the losses' sum under the worst weights."""

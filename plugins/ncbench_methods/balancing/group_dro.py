@@ -13,6 +13,7 @@ from torch import Tensor
 from ncbench import Batch, LogUniform, Method, Parameters, Published, SplitView
 from ncbench_methods.balancing.cells import balanced_draws, cell_counts, cell_of
 from ncbench_methods.published_recipes import RESNET50
+from ncbench_methods.search_spaces import STRONG_DECAY
 
 
 class GroupDROParameters(Parameters):
@@ -46,7 +47,7 @@ class GroupDRO(Method):
     weights: Tensor
     adjustment: Tensor
     alternative = "Use a method that needs none: lff or jtt."
-    search_space: ClassVar = {**Method.search_space, "method.step_size": LogUniform(1e-3, 1e-1)}
+    search_space: ClassVar = {**STRONG_DECAY, "method.step_size": LogUniform(1e-3, 1e-1)}
     published: ClassVar[Mapping[str, Published]] = {
         "waterbirds": Published(
             source="Sagawa et al. (ICLR 2020), section 3.2 and appendix C.2, strong l2 penalty",

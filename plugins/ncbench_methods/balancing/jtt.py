@@ -13,6 +13,7 @@ from torch import Tensor
 from ncbench import Batch, Method, Parameters, Published, SplitView, Stage
 from ncbench_methods.balancing import JTT_ON_COLORED_MNIST
 from ncbench_methods.published_recipes import RESNET50
+from ncbench_methods.search_spaces import STRONG_DECAY
 
 
 class JTTParameters(Parameters):
@@ -50,7 +51,7 @@ class JTT(Method):
     Parameters = JTTParameters
     visits: Tensor
     search_space: ClassVar = {
-        **Method.search_space,
+        **STRONG_DECAY,
         "method.identify_epochs": (1, 2, 5, 10, 20, 40, 60),
         "method.upweight": (2, 5, 10, 20, 50, 100, 200, 300),
     }

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from ncbench import Batch, Method, Parameters, Published, SplitView, Stage
+from ncbench import Batch, LogUniform, Method, Parameters, Published, SplitView, Stage
 from ncbench_methods.balancing.cells import cell_counts, cell_of, drawn_subset
 from ncbench_methods.published_recipes import RESNET50
 
@@ -39,8 +39,8 @@ class PDE(Method):
     replacement and whatever their group. The learning rate is then `gamma` times the recipe's; the optimizer and the
     schedule go on. Nothing added and gamma = 1 is `subsample`, where the classes' smallest groups are of one size.
 
-    Published settings: the README of the published code, whose runs have 300 and 50 epochs; its images are flipped and
-    not padded, and on celeba the first addition is a draw balanced over the classes of each attribute value.
+    In the published settings' code images are flipped and not padded, and on celeba the first addition is a draw
+    balanced over the classes of each attribute value.
 
     Supervision: the bias attribute of training images.
     """
@@ -48,9 +48,10 @@ class PDE(Method):
     Parameters = PDEParameters
     consumes_groups = True
     alternative = "Use a method that needs none: lff or jtt."
+    search_space: ClassVar = {**Method.search_space, "recipe.weight_decay": LogUniform(1e-6, 1e-1)}
     published: ClassVar[Mapping[str, Published]] = {
         "waterbirds": Published(
-            source="Deng et al. (NeurIPS 2023), README of the published code",
+            source="Deng et al. (NeurIPS 2023), the published code's README; epochs of its configs/datasets.py",
             parameters={"warm_up": 0.467, "add": 10, "every": 10, "gamma": 0.01, "balance": "class"},
             recipe={
                 **RESNET50,
@@ -63,7 +64,8 @@ class PDE(Method):
             backbone="resnet50:weights=imagenet",
         ),
         "celeba": Published(
-            source="Deng et al. (NeurIPS 2023), README of the published code",
+            source="Deng et al. (NeurIPS 2023), the published code's README, which lowers no learning rate "
+            "here; epochs and batch of its configs/datasets.py",
             parameters={"warm_up": 0.32, "add": 50, "every": 10, "gamma": 1.0, "balance": "all"},
             recipe={
                 **RESNET50,

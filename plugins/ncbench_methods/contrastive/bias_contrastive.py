@@ -29,8 +29,10 @@ class BiasContrastive(Contrastive):
     The published code takes the cross-entropy from a batch of its own, drawn evenly and without augmentation, and the
     pairs from another one, drawn with weights 1 / P(b | y), cut off at `ratio` (10 to 50) times the smallest. Here one
     batch is drawn so, and serves both: in the cross-entropy every image is weighted by the inverse, which leaves its
-    expectation. The weight 0.01, the temperature and the ratio are that code's for Biased-MNIST, with Adam at 1e-3,
-    which does not mind the scale of a loss; SGD wants a learning rate to match. Its CelebA is another split than ours.
+    expectation. The weight 0.01, the temperature and the ratio are that code's for Biased-MNIST, with Adam at 1e-3.
+    Where there are few pairs the loss is hardly more than w CE: SGD takes w as a factor on the learning rate and 1 / w
+    as one on the weight decay, which it does not scale. Adam divides it out but for the decay, and for gradients near
+    its epsilon. Its CelebA is another split than ours.
 
     Supervision: the bias attribute of training images.
     """

@@ -14,8 +14,11 @@ from ncbench import Batch, Method, Parameters, Published, SplitView
 from ncbench_methods.balancing.cells import balanced_draws
 from ncbench_methods.precision import at_least_float32
 from ncbench_methods.published_recipes import RESNET50
+from ncbench_methods.search_spaces import STRONG_DECAY
 
-_SOURCE = "Zhang et al. (ICML 2022), appendix and the published code; the sampling of batches is another one"
+_SOURCE = (
+    "Zhang et al. (ICML 2022), README of the published code, whose epochs are of anchors; batches are drawn otherwise"
+)
 
 
 class CnCParameters(Parameters):
@@ -41,23 +44,29 @@ class CnC(Method):
     with all groups (class, group) equally likely, every image of a batch is an anchor to the positives and negatives in
     it, and L is the mean over all images, to which those without positives add nothing. A step costs what erm's does.
 
+    A search tries shares and temperatures around the published ones, which is this project's choice.
     Supervision: the bias attribute of training images; with inferred groups, that of the inference.
     """
 
     Parameters = CnCParameters
     consumes_groups = True
     alternative = "Add --groups predictions, which infers groups as the paper does."
+    search_space: ClassVar = {
+        **STRONG_DECAY,
+        "method.contrast": (0.25, 0.5, 0.75, 0.9),
+        "method.temperature": (0.05, 0.1, 0.2),
+    }
     published: ClassVar[Mapping[str, Published]] = {
         "waterbirds": Published(
             source=_SOURCE,
             parameters={"contrast": 0.75, "temperature": 0.1},
-            recipe={**RESNET50, "lr": 1e-4, "weight_decay": 1e-3},
+            recipe={**RESNET50, "epochs": 5, "lr": 1e-4, "weight_decay": 1e-3},
             backbone="resnet50:weights=imagenet",
         ),
         "celeba": Published(
             source=_SOURCE,
             parameters={"contrast": 0.75, "temperature": 0.05},
-            recipe={**RESNET50, "lr": 1e-5, "weight_decay": 0.1},
+            recipe={**RESNET50, "epochs": 15, "lr": 1e-5, "weight_decay": 0.1},
             backbone="resnet50:weights=imagenet",
         ),
     }

@@ -35,9 +35,10 @@ class SoftCon(Contrastive):
 
     The published network of the bias has 1 x 1 convolutions on coloured digits and small receptive fields on ImageNet,
     and is trained as long as the other; give one as `biased`. With the run's own architecture few epochs keep it at
-    what is easy; five are this project's choice. See `bias_contrastive` for draws and weights; VB-Mitigator weighs the
-    cross-entropy with 1000. Rounding leaves the published code with weights of 1e-16 between the views of one image,
-    which count where it is the only one of its class in a batch; here such an image has no pair.
+    what is easy; five are this project's choice. See `bias_contrastive` for draws, and for what w does
+    to the learning rate and the weight decay; VB-Mitigator weighs the cross-entropy with 1000. Rounding leaves the
+    published code with weights of 1e-16 between the views of one image, which count where it is the only one of its
+    class in a batch; here such an image has no pair.
 
     Supervision: none.
     """

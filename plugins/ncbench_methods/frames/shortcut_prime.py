@@ -14,6 +14,7 @@ from ncbench import Batch, ConfigurationError, LogUniform, Method, Parameters, P
 from ncbench.geometry import simplex_etf
 from ncbench_methods.generalized_cross_entropy import generalized_cross_entropy
 from ncbench_methods.published_recipes import WANG_COLORED_MNIST, WANG_CORRUPTED_CIFAR10
+from ncbench_methods.search_spaces import LARGE_STEPS
 
 
 class ShortcutPrimeParameters(Parameters):
@@ -63,7 +64,7 @@ class ShortcutPrime(Method):
     class_of_bias: Tensor
     pseudo_bias: Tensor
     alternative = "Run shortcut_prime:bias=pseudo, which infers it."
-    search_space: ClassVar = {**Method.search_space, "method.clean_weight": LogUniform(0.1, 3)}
+    search_space: ClassVar = {**LARGE_STEPS, "method.clean_weight": LogUniform(0.1, 3)}
     published: ClassVar[Mapping[str, Published]] = {
         "colored_mnist": Published(
             source="Wang et al. (CVPR 2024), section 5.1 and the published code",

@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from ncbench import Batch, Method, Parameters, Published, Uniform
+from ncbench import Batch, Parameters, Published, Uniform
 from ncbench.geometry import hierarchy_aware_frame
 from ncbench_methods.hierarchy.transformation_head import TransformedFeatures
+from ncbench_methods.search_spaces import LARGE_STEPS
 
 _SOURCE = "Liang and Davis (ICCV 2023), section 4 and the published code's experiments"
 RECIPE: Mapping[str, Any] = MappingProxyType(
@@ -68,7 +69,7 @@ class HAFrame(TransformedFeatures):
     similarity: Tensor
     alternative = "Use fixed_etf, which needs none."
     search_space: ClassVar = {
-        **Method.search_space,
+        **LARGE_STEPS,
         "method.gamma": Uniform(1, 5),
         "method.mixing": Uniform(0.2, 0.8),
     }

@@ -10,10 +10,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from ncbench import Batch, LogUniform, Method, Parameters, Published
+from ncbench import Batch, LogUniform, Parameters, Published
 from ncbench_methods.hierarchy.haframe import RECIPE
 from ncbench_methods.hierarchy.levels import Levels
 from ncbench_methods.hierarchy.transformation_head import TransformedFeatures
+from ncbench_methods.search_spaces import LARGE_STEPS
 
 _SOURCE = "Sani and Anand (CVPR 2026), the published code's experiments"
 
@@ -52,7 +53,7 @@ class HierCOS(TransformedFeatures):
     share: Tensor
     coordinate: Tensor
     depth: Tensor
-    search_space: ClassVar = {**Method.search_space, "method.alpha": LogUniform(1e-5, 0.1)}
+    search_space: ClassVar = {**LARGE_STEPS, "method.alpha": LogUniform(1e-5, 0.1)}
     published: ClassVar[Mapping[str, Published]] = {
         "cifar100": Published(
             source=f"{_SOURCE}, cifar-100",

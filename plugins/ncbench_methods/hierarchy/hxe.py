@@ -30,7 +30,8 @@ class HXE(Method):
 
     As in the published code, depth is counted from the root (the paper's height counts from the class), and the
     weights are normalised over all nodes of the tree, the root included: with alpha = 0 it is the cross-entropy
-    divided by their number. SGD takes such a factor as one on the learning rate. All of it is computed by log-sum-exp
+    divided by their number. SGD takes such a factor as one on the learning rate and, as weight decay is not divided,
+    the number as one on the weight decay. All of it is computed by log-sum-exp
     over classes; the published code takes logarithms of sums, and cannot take a batch of one image.
 
     Published are curves over alpha = 0.1 to 0.6, and no value above the others; a search tries these.

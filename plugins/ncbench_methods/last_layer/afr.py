@@ -16,7 +16,7 @@ from ncbench_methods.last_layer.fixed_features import FeaturePasses
 
 SHARE = 0.8
 """Of the training images, those that the erm is trained on; the last layer is refitted on the others."""
-_SOURCE = "Qiu et al. (ICML 2023), the published code's README and notebooks, whose crops are of at least 70 %"
+_SOURCE = "Qiu et al. (ICML 2023), the published code's README and notebooks; its crops (data/) are of 70 % at least"
 _RECIPE: Mapping[str, Any] = MappingProxyType(
     {"optimizer": "sgd", "momentum": 0.9, "lr": 3e-3, "weight_decay": 1e-4, "augmentation": "resized_crop_flip"}
 )

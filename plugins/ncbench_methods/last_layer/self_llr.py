@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ncbench import Batch, Method, Parameters, Published, SplitView, Stage
 from ncbench_methods.last_layer.fixed_features import FeaturePasses, halves, refuse_missing_val
 
-_SOURCE = "LaBonte et al. (NeurIPS 2023), the published code's configurations, whose crops are of at least 70 %"
+_SOURCE = "LaBonte et al. (NeurIPS 2023), the published code's cfgs/; its crops (datamodules/) are of 70 % at least"
 _WEIGHT_DECAY = 1e-4
 _RECIPE: Mapping[str, Any] = MappingProxyType(
     {

@@ -36,20 +36,25 @@ class BAM(JTT):
     The paper stops by the smallest mean difference of class accuracies on validation images, without group labels. The
     optimizer acts on all b_i at every step, by its momentum too, as in the published code.
 
-    Published settings are those of waterbirds. A search tries values of mu among those of the published code.
+    Published settings are those of waterbirds. A search tries values of mu among those of the published code, and of
+    lambda its default, 0.5, its value for waterbirds, 50, and one between them.
     Supervision: none.
     """
 
     Parameters = BAMParameters
     published: ClassVar[Mapping[str, Published]] = {
         "waterbirds": Published(
-            source="Li et al. (TMLR 2024), the published code's README and run_metaScript.py",
+            source="Li et al. (TMLR 2024), the published code's README; batch, lr and decay of its run_metaScript.py",
             parameters={"identify_epochs": 20, "upweight": 140, "auxiliary": 50.0, "identify_weight_decay": 0.0},
             recipe={**RESNET50, "epochs": 150, "batch_size": 64, "lr": 1e-5, "weight_decay": 1.0},
             backbone="resnet50:weights=imagenet",
         ),
     }
-    search_space: ClassVar = {**JTT.search_space, "method.upweight": (20, 50, 100, 140, 200)}
+    search_space: ClassVar = {
+        **JTT.search_space,
+        "method.upweight": (20, 50, 100, 140, 200),
+        "method.auxiliary": (0.5, 5.0, 50.0),
+    }
 
     def build(self) -> None:
         """Create the network, how often an epoch visits each training image, and its own variable."""

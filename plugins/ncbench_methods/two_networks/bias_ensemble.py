@@ -10,13 +10,15 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from ncbench import Batch, Published, SplitView, Stage
+from ncbench import Batch, LogUniform, Published, SplitView, Stage
 from ncbench_methods.generalized_cross_entropy import generalized_cross_entropy
 from ncbench_methods.two_networks.lff import LfF, LfFParameters
 from ncbench_methods.two_networks.networks import probability_of_target
 
 _ENSEMBLE = "ensemble "
-_SOURCE = "Lee et al. (AAAI 2023), the published code with lff: 1,000 steps for each network, then 50,000"
+_SOURCE = (
+    "Lee et al. (AAAI 2023), the published code's README with lff and learner.py: 1,000 steps a network, then 50,000"
+)
 
 
 class BiasEnsembleParameters(LfFParameters):
@@ -46,6 +48,7 @@ class BiasEnsemble(LfF):
     """
 
     Parameters = BiasEnsembleParameters
+    search_space: ClassVar = {**LfF.search_space, "recipe.lr": LogUniform(1e-5, 1e-2)}
     votes: Tensor
     published: ClassVar[Mapping[str, Published]] = {
         "colored_mnist": Published(

@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ncbench import Batch, Method, Parameters, Published
+from ncbench_methods.search_spaces import NO_DECAY
 from ncbench_methods.two_networks.networks import make_network, probability_of_target
 
 _EPSILON = 1e-6
@@ -43,6 +44,7 @@ class DebiAN(Method):
     """
 
     Parameters = DebiANParameters
+    search_space: ClassVar = NO_DECAY
     published: ClassVar[Mapping[str, Published]] = {
         "bar": Published(
             source="Li, Hoogs and Xu (ECCV 2022), the published code",

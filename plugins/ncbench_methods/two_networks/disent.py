@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ncbench import Batch, Published, Stage
 from ncbench_methods.augmentation.mixing import draws_of_step
 from ncbench_methods.generalized_cross_entropy import generalized_cross_entropy
+from ncbench_methods.search_spaces import NO_DECAY
 from ncbench_methods.two_networks.difficulty import WeighsByDifficulty
 from ncbench_methods.two_networks.lff import LfFParameters
 
@@ -22,8 +23,11 @@ class DisEntParameters(LfFParameters):
 
     biased_weight: float = Field(10.0, ge=0, description="weight of the bias classifier's loss [lambda_dis]")
     swap_weight: float = Field(1.0, ge=0, description="weight of the losses on swapped features [lambda_swap]")
-    swap_biased_weight: float = Field(
-        10.0, ge=0, description="weight of the bias classifier's loss among those on swapped features [lambda_swap_b]"
+    swap_biased_weight: float | None = Field(
+        None,
+        ge=0,
+        description="weight of the bias classifier's loss among those on swapped features [lambda_swap_b]; none for "
+        "biased_weight, as published",
     )
     swap_after: float = Field(0.2, ge=0, lt=1, description="share of the epochs before features are swapped")
 
@@ -62,7 +66,7 @@ class DisEnt(WeighsByDifficulty):
         ),
         "corrupted_cifar10": Published(
             source="Lee et al. (NeurIPS 2021), the published code for 1 %: 50,000 steps",
-            parameters={"biased_weight": 5.0, "swap_biased_weight": 5.0},
+            parameters={"biased_weight": 5.0},
             recipe={
                 **{"epochs": 255, "batch_size": 256, "optimizer": "adam", "lr": 1e-3, "weight_decay": 0.0},
                 **{"schedule": "step", "schedule_every": 51, "schedule_factor": 0.5},
@@ -70,8 +74,8 @@ class DisEnt(WeighsByDifficulty):
             backbone="resnet18",
         ),
         "bffhq": Published(
-            source="Lee et al. (NeurIPS 2021), the published code: 50,000 steps",
-            parameters={"biased_weight": 2.0, "swap_weight": 0.1, "swap_biased_weight": 2.0},
+            source="Lee et al. (NeurIPS 2021), the published code's README and, of the batch, learner.py: 50,000 steps",
+            parameters={"biased_weight": 2.0, "swap_weight": 0.1},
             recipe={
                 **{"epochs": 167, "batch_size": 64, "optimizer": "adam", "lr": 1e-4, "weight_decay": 0.0},
                 **{"schedule": "step", "schedule_every": 33, "schedule_factor": 0.1},
@@ -80,7 +84,7 @@ class DisEnt(WeighsByDifficulty):
         ),
     }
     search_space: ClassVar = {
-        **WeighsByDifficulty.search_space,
+        **NO_DECAY,
         "method.biased_weight": (1.0, 2.0, 5.0, 10.0),
         "method.swap_weight": (0.1, 1.0),
     }
@@ -118,7 +122,8 @@ class DisEnt(WeighsByDifficulty):
             swapped = weight * F.cross_entropy(logits, batch.target, reduction="none")
             swapped_biased = generalized_cross_entropy(biased_logits, batch.target[other], q)
             terms["swap_intrinsic"] = p.swap_weight * swapped.mean()
-            terms["swap_biased"] = p.swap_weight * p.swap_biased_weight * swapped_biased.mean()
+            biased_weight = p.biased_weight if p.swap_biased_weight is None else p.swap_biased_weight
+            terms["swap_biased"] = p.swap_weight * biased_weight * swapped_biased.mean()
         return terms
 
     def partners(self, number: int) -> Tensor:

@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ncbench import Batch, Method, Parameters, Published, SplitView, Stage
+from ncbench_methods.search_spaces import NO_DECAY
 from ncbench_methods.two_networks.networks import make_network, probability_of_target
 
 _SOLE = -1e-4  # weight of an image that a biased network alone is sure of
@@ -51,13 +52,13 @@ class ECSGA(Method):
     conflicting: Tensor
     published: ClassVar[Mapping[str, Published]] = {
         "colored_mnist": Published(
-            source="Zhao et al. (AAAI 2023), the published code",
+            source="Zhao et al. (AAAI 2023), the published code's README, configs/mnist.yaml and main_ecsga.py",
             parameters={"biased_epochs": 50, "sure": 0.5, "threshold": 0.8, "balance": 1.6},
             recipe={"epochs": 200, "batch_size": 256, "optimizer": "adam", "lr": 1e-3, "weight_decay": 0.0},
         ),
     }
     search_space: ClassVar = {
-        **Method.search_space,
+        **NO_DECAY,
         "method.sure": (0.1, 0.5, 0.9),
         "method.balance": (1.0, 1.6),
     }

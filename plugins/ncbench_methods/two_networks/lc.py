@@ -23,14 +23,14 @@ _LEAST = 1e-4  # of the prior of a class that the batch does not show with an at
 
 
 class LCParameters(Parameters):
-    """Parameters of :class:`LC`; the defaults are those of the published code, except for `ema`."""
+    """Parameters of :class:`LC`; the defaults are the published code's off waterbirds, except for `ema`."""
 
     q: float = Field(0.7, gt=0, le=1, description="exponent of the biased network's generalised cross-entropy")
     temperature: float = Field(1.0, gt=0, description="temperature tau of the biased network's probabilities")
     ema: float = Field(0.5, ge=0, lt=1, description="share of the old value in the moving average of probabilities")
     eta: float = Field(1.0, ge=0, description="strength of the correction")
     biased_weight: float = Field(1.0, ge=0, description="weight of the biased network's loss")
-    biased_lr_scale: float = Field(0.1, gt=0, description="factor on the learning rate of the biased network")
+    biased_lr_scale: float = Field(1.0, gt=0, description="factor on the learning rate of the biased network")
     biased_weight_decay: float = Field(0.0, ge=0, description="weight decay of the biased network")
     mix: bool = Field(True, description="whether images are mixed with conflicting ones of their class")
     mix_epochs: int = Field(
@@ -54,16 +54,29 @@ class LC(Method):
     The published code averages no probabilities of images (`ema=0`), and on other data than waterbirds keeps a moving
     average of pi over batches. It has no settings for images but those of waterbirds. GCE is the paper's, as in lff.
 
+    A search tries the settings that the published code's README has for waterbirds and CivilComments, and the defaults.
     Supervision: none.
     """
 
     Parameters = LCParameters
     average: Tensor
     visited: Tensor
+    search_space: ClassVar = {
+        **Method.search_space,
+        "method.q": (0.7, 0.8),
+        "method.temperature": (0.1, 1.0),
+        "method.ema": (0.5, 0.9),
+        "method.biased_weight": (0.1, 1.0, 2.0),
+        "method.biased_lr_scale": (0.1, 1.0),
+        "method.mix_epochs": (0, 50),
+    }
     published: ClassVar[Mapping[str, Published]] = {
         "waterbirds": Published(
             source="Liu et al. (ICLR 2023), README of the published code",
-            parameters={"q": 0.8, "temperature": 0.1, "ema": 0.5, "biased_weight": 2.0, "mix_epochs": 50},
+            parameters={
+                **{"q": 0.8, "temperature": 0.1, "ema": 0.5, "biased_weight": 2.0, "mix_epochs": 50},
+                **{"biased_lr_scale": 0.1},
+            },
             recipe={
                 **{**RESNET50, "epochs": 300, "batch_size": 32, "lr": 1e-3, "weight_decay": 1e-4, "momentum": 0.0},
                 **{"schedule": "step", "schedule_every": 50, "schedule_factor": 0.1},

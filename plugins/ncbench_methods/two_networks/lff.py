@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from ncbench import Batch, Method, Parameters, Published, Uniform
+from ncbench import Batch, Parameters, Published, Uniform
 from ncbench_methods.generalized_cross_entropy import generalized_cross_entropy
+from ncbench_methods.search_spaces import NO_DECAY
 from ncbench_methods.two_networks.difficulty import WeighsByDifficulty
 from ncbench_methods.two_networks.networks import make_network
 
@@ -30,8 +31,9 @@ class LfF(WeighsByDifficulty):
     constant, while l_D in the loss is this step's cross-entropy.
 
     f_B's loss is the paper's (1 - p^q) / q; the published code's is q times that. SGD takes the factor as one on f_B's
-    learning rate. Adam divides it out where gradients are large beside its epsilon, but not where they are near it, as
-    with pixels that were divided by 255 twice: there, f_B's weights are up to 7e-3 apart after 20 steps.
+    learning rate, and its inverse as one on f_B's weight decay. Adam divides it out where gradients are large beside
+    its epsilon, but not where they are near it, as with pixels that were divided by 255 twice: there, f_B's weights are
+    up to 7e-3 apart after 20 steps.
 
     `forward`, and with it every metric, is f_D. Supervision: none.
 
@@ -39,7 +41,7 @@ class LfF(WeighsByDifficulty):
     """
 
     Parameters = LfFParameters
-    search_space: ClassVar = {**Method.search_space, "method.q": Uniform(0.05, 0.95)}
+    search_space: ClassVar = {**NO_DECAY, "method.q": Uniform(0.05, 0.95)}
     published: ClassVar[Mapping[str, Published]] = {
         "colored_mnist": Published(
             source="Nam et al. (NeurIPS 2020), section 4.1, and the published code's config.py",

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ncbench import Batch, LogUniform, Method, Published
 from ncbench_methods.augmentation.mixing import draws_of_step, mix
 from ncbench_methods.precision import at_least_float32
+from ncbench_methods.search_spaces import NO_DECAY
 from ncbench_methods.two_networks.lff import LfF, LfFParameters
 
 _WIDTH = 128  # of the contrasted features
@@ -54,17 +55,17 @@ class SelecMix(LfF):
     Parameters = SelecMixParameters
     published: ClassVar[Mapping[str, Published]] = {
         "colored_mnist": Published(
-            source="Hwang et al. (NeurIPS 2022), the published code",
+            source="Hwang et al. (NeurIPS 2022), the published code's configs and util.py",
             parameters={"encoder_lr_scale": 2.0},
             recipe={"epochs": 200, "batch_size": 256, "optimizer": "adam", "lr": 5e-3, "weight_decay": 0.0},
         ),
         "corrupted_cifar10": Published(
-            source="Hwang et al. (NeurIPS 2022), the published code",
+            source="Hwang et al. (NeurIPS 2022), the published code's configs and util.py",
             recipe={"epochs": 300, "batch_size": 256, "optimizer": "adam", "lr": 1e-3, "weight_decay": 0.0},
             backbone="resnet18",
         ),
     }
-    search_space: ClassVar = {**Method.search_space, "method.encoder_lr_scale": LogUniform(0.1, 10)}
+    search_space: ClassVar = {**NO_DECAY, "method.encoder_lr_scale": LogUniform(0.1, 10)}
 
     def build(self) -> None:
         """Create the network, lff's second one where it is used, and the contrasted one."""
