@@ -126,6 +126,7 @@ class BasePart(Part):
     model: Name
     parameters: dict[str, JsonValue] | None = None
     recipe: dict[str, JsonValue] | None = None
+    plugin: PluginPart | None = None
     base: BasePart | None = None
 
 
@@ -214,10 +215,9 @@ class SearchPart(Part):
     def unlike(self, parameters: Mapping[str, JsonValue], settings: Mapping[str, JsonValue]) -> tuple[str, str] | None:
         """Return what is chosen otherwise than a run has it, arguments and result of :meth:`contradiction`."""
         has = {**{f"method.{key}": value for key, value in parameters.items()}, **settings}
-        for key, value in self.chosen.items():
-            if key not in has or has[key] != value:
-                return f"chosen.{key}", f"it is {value!r}, and the run has {has.get(key)!r}"
-        return None
+        wrong = next((key for key, value in self.chosen.items() if key not in has or has[key] != value), None)
+        said = "" if wrong is None else f"it is {self.chosen[wrong]!r}, and the run has {has.get(wrong)!r}"
+        return None if wrong is None else (f"chosen.{wrong}", said)
 
     def contradiction(
         self, parameters: Mapping[str, JsonValue], settings: Mapping[str, JsonValue]
@@ -342,6 +342,7 @@ class Record(BaseModel):
             model=model,
             parameters=self.method.parameters,
             recipe=self.recipe,
+            plugin=self.method.plugin,
             base=self.base,
         )
 
@@ -363,7 +364,8 @@ class Record(BaseModel):
         """What inferred its groups, with every parameter, as it is named by ``--groups``."""
         if self.groups_from is None or self.base is None:
             return ATTRIBUTE
-        return str(Spec(self.base.method.partition(":")[0], self.base.parameters or {}))  # type: ignore[arg-type]
+        given = self.base.parameters or Spec.parse(self.base.method).parameters
+        return str(Spec(self.base.method.partition(":")[0], given))  # type: ignore[arg-type]
 
     @property
     def label(self) -> str:

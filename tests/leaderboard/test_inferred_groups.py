@@ -13,13 +13,14 @@ import pytest
 import ncbench
 from ncbench.leaderboard.build import build
 from ncbench.leaderboard.intake.canonical import canonical
-from ncbench.leaderboard.intake.catalogue import Catalogue
+from ncbench.leaderboard.intake.catalogue import Catalogue, check_against_card
 from ncbench.leaderboard.intake.entry import Entry, inspect
 from ncbench.leaderboard.intake.problems import RefusedError
 from ncbench.leaderboard.rerun import rerun
 from ncbench.leaderboard.submit import submit
 from ncbench.records.archive import RunResult
 from ncbench.records.comparison import by_configuration
+from ncbench.records.record import Record
 
 Content = dict[str, Any]
 QUIET: dict[str, Any] = {"device": "cpu", "warn": lambda message: None, "set": {"recipe.epochs": 1}}
@@ -81,6 +82,10 @@ def test_a_run_on_inferred_groups_is_made_again_with_its_inference(
 
 
 FORGED: dict[str, tuple[Callable[[Content], Any], str]] = {
+    "an inference that nobody made": (lambda record: record["base"].update(plugin=None), "base.plugin"),
+    "an inference of unknown labels": (lambda record: record["base"].update(supervision=None), "base.supervision"),
+    "an inference of unknown parameters": (lambda record: record["base"].update(parameters=None), "base.parameters"),
+    "an inference of an unknown recipe": (lambda record: record["base"].update(recipe=None), "base.recipe"),
     "no groups": (lambda record: record.update(groups_from=None), "groups_from"),
     "no base": (lambda record: record.update(base=None), "groups_from"),
     "a base that is a method": (lambda record: record["base"].update(kind="method"), "base.run_id"),
@@ -112,6 +117,27 @@ def test_what_a_record_says_of_its_groups_is_checked(made: dict[str, RunResult],
     with pytest.raises(RefusedError) as refused:
         inspected(changed)
     assert refused.value.field == field
+
+
+def test_whose_inference_it_is_counts(made: dict[str, RunResult]) -> None:
+    ours = inspected(content(made["errors:epochs=1"]))
+    assert (ours.exclusion, ours.note) == (None, "")
+    assert ours.record.base is not None
+    assert ours.record.base.plugin == ours.record.method.plugin
+
+    taken = content(made["errors:epochs=1"])
+    taken["base"]["plugin"]["distribution"] = "somebody"
+    entry = inspected(taken)
+    assert entry.exclusion is not None
+    assert entry.exclusion.field == "base.plugin.distribution"
+    assert entry.configuration != ours.configuration
+
+    theirs = content(made["errors:epochs=1"])
+    theirs["base"]["plugin"]["distribution"] = "somebody"
+    theirs["base"]["method"] = theirs["groups_from"]["spec"] = "oracle"
+    theirs["base"]["run_id"] = theirs["groups_from"]["base"] = "oracle-1"
+    note = check_against_card(Record.model_validate(theirs), Catalogue.built_in())
+    assert note == "supervision as its author declares it: the card of oracle is not part of ncbench"
 
 
 @pytest.mark.parametrize(("groups", "train"), [("errors:epochs=1", "bias"), ("attribute", "none")])

@@ -12,7 +12,7 @@ from ncbench.contracts.cards import Measure, MethodCard, Supervision
 from ncbench.contracts.errors import ConfigurationError, DataError
 from ncbench.data.sources.manifest import Manifest, load_manifest
 from ncbench.discovery.registry import Registered, registry
-from ncbench.leaderboard.intake.problems import RefusedError
+from ncbench.leaderboard.intake.problems import RefusedError, plain
 from ncbench.leaderboard.intake.recompute import Cells
 from ncbench.records.record import Record
 from ncbench.training.selection import Criterion, criteria
@@ -128,6 +128,7 @@ def check_against_card(record: Record, catalogue: Catalogue) -> str:
             two need; or it bears a name of ncbench's own without being it.
     """
     catalogue.find("backbones", record.backbone.name, record.backbone.plugin.distribution)
+    unknown = _unknown_bases(record, catalogue)
     method = catalogue.find("methods", record.method.name, record.method.plugin.distribution)
     if method is None:
         return "supervision as its author declares it: the method's card is not part of ncbench"
@@ -148,9 +149,31 @@ def check_against_card(record: Record, catalogue: Catalogue) -> str:
             raise RefusedError("method.supervision", f"it leaves out labels that {record.base.run_id} used")
     if not allowed.covers(stated):
         raise RefusedError("method.supervision", f"it goes beyond the card of {record.method.name!r}")
+    if unknown:
+        return f"supervision as its author declares it: the card of {unknown[0]} is not part of ncbench"
     if not stated.covers(allowed):
         return "states less supervision than its card allows"
     return ""
+
+
+def _unknown_bases(record: Record, catalogue: Catalogue) -> list[str]:
+    """Return the names of the methods of the runs that it builds on whose cards are not known here.
+
+    Raises:
+        RefusedError: One bears a name of ncbench's own without being it.
+    """
+    unknown = []
+    for place, base in record.bases.items():
+        if base.plugin is None:  # from before records said whose a base is, when none inferred groups
+            continue
+        name, kind = base.method.partition(":")[0], "groups" if base.kind == "groups" else "methods"
+        try:
+            found = catalogue.find(kind, name, base.plugin.distribution)
+        except RefusedError as error:
+            raise RefusedError(f"{place}plugin.distribution", error.reason) from None
+        if found is None:
+            unknown.append(plain(name))
+    return unknown
 
 
 def _check_base(record: Record, card: MethodCard) -> None:

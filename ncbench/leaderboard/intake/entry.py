@@ -26,7 +26,7 @@ from ncbench.leaderboard.intake.soundness import SUPERSEDES, check_alone
 from ncbench.leaderboard.intake.stated import check_chosen_metrics, check_ranges, check_settings, stated_numbers
 from ncbench.leaderboard.tables.curves import History, read_history
 from ncbench.leaderboard.tables.tuning import tuned_on_test
-from ncbench.records.record import Record, Selected
+from ncbench.records.record import BasePart, Record, Selected
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -237,9 +237,15 @@ def _configuration(record: Record, data: str) -> str:
     """
     parts = [[part.spec, part.plugin.distribution] for part in (record.method, record.dataset, record.backbone)]
     bases = [
-        [base.method, base.recipe, *(["groups"] if base.kind == "groups" else [])] for base in record.bases.values()
+        [base.method, base.recipe, *(["groups"] if base.kind == "groups" else []), *_others(base)]
+        for base in record.bases.values()
     ]
     searched = [] if record.search is None else [record.search.claim()]
     return content_hash(
         canonical([*parts, data, record.dataset.synthetic, record.dataset.mismatch, record.recipe, *bases, *searched])
     )
+
+
+def _others(base: BasePart) -> list[str]:
+    """Return whose the method of a base is; nothing if it is ncbench's own, as it is in records that don't say."""
+    return [] if base.plugin is None or base.plugin.distribution == BUILT_IN else [base.plugin.distribution]

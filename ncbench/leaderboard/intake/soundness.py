@@ -237,6 +237,10 @@ def _check_groups(record: Record) -> None:
         raise RefusedError("groups_from.base", f"it is {groups.base!r} of {groups.spec!r}, but the base is another")
     if record.inferred is not None and record.method.kind != "groups":
         raise RefusedError("inferred", f"{record.method.name!r} is a method, which infers no groups")
+    for place, run in record.bases.items():
+        for field in ("supervision", "parameters", "recipe", "plugin") if run.kind == "groups" else ():
+            if getattr(run, field) is None:
+                raise RefusedError(f"{place}{field}", "it is missing of the run that infers the groups")
     found = groups or record.inferred
     if found is None:
         return
