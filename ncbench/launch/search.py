@@ -20,6 +20,7 @@ from ncbench.data.store.prepare import locate
 from ncbench.launch.member import Member, Pair
 from ncbench.launch.sweep import Sweep
 from ncbench.records.record import DrawSeed, SearchPart, Space, Trials, TrialSeeds
+from ncbench.training.configuration import Configuration
 from ncbench.training.selection import Criterion, find_criterion, refuse_unfit_criterion
 
 NOT_MADE = "not made"
@@ -161,20 +162,21 @@ class Tuning:
         return find_criterion(self.rule)
 
     def refuse_unfit(self, data_root: Path | None) -> None:
-        """Refuse a criterion that the dataset does not allow, before anything is decoded or trained.
+        """Refuse a criterion that the dataset does not allow, or a method that fits on what would choose its settings.
 
         Data that are not there are no matter here: the sweep says what cannot be made without them.
 
         Raises:
-            ConfigurationError: There is no validation split, or no bias labels; the message says what would work.
+            ConfigurationError: There is no validation split, or no bias labels; the message says what would work. Or
+                the method reads the bias labels of validation images, so that these are not held out.
         """
         configuration = self.trials[0].members[-1].configuration
-        dataset = configuration.dataset
-        with contextlib.suppress(DataError):
-            found = locate(dataset.registered.card, dataset.params, configuration.manifest, data_root=data_root)
-            refuse_unfit_criterion(
-                self.rule, f"search.select={self.rule}", found, dataset.spec, configuration.annotates_val
+        if configuration.supervision.val == "bias":
+            raise ConfigurationError(
+                f"{self.pair.method} fits on the validation images, so that {self.rule} cannot choose its settings. "
+                f"Give it a block of its own, without a search."
             )
+        refuse_unfit_search(self.rule, configuration, data_root)
 
     def score(self, trial: Trial, made: Sweep) -> tuple[float, float] | str:
         """Return how good a trial is and what breaks ties, larger is better; or why it cannot be chosen, in short."""
@@ -219,6 +221,18 @@ class Tuning:
         """Return the runs of the chosen setting, after those that they build on; none where none is chosen."""
         trial = self.chosen(made)
         return [] if trial is None else self.runs(trial.drawn)
+
+
+def refuse_unfit_search(rule: str, configuration: Configuration, data_root: Path | None) -> None:
+    """Refuse a criterion that the dataset of a run does not allow, before anything is decoded or trained.
+
+    Raises:
+        ConfigurationError: As :meth:`Tuning.refuse_unfit`.
+    """
+    dataset = configuration.dataset
+    with contextlib.suppress(DataError):
+        found = locate(dataset.registered.card, dataset.params, configuration.manifest, data_root=data_root)
+        refuse_unfit_criterion(rule, f"search.select={rule}", found, dataset.spec, configuration.annotates_val)
 
 
 def in_turns(tunings: Sequence[Tuning]) -> list[Member]:

@@ -111,6 +111,15 @@ class Suite(Part):
                     found.setdefault(member.job.run_id, member)
         return sorted(found.values(), key=lambda member: member.job.seed)
 
+    def unsearched(self, allow_mismatch: bool = False) -> list[tuple[str, Member]]:
+        """Return criterion and first run of every search that has nothing to try; all else as :meth:`members`."""
+        return [
+            (block.search.select, pair.members(block.seeds[0], point)[-1])
+            for block in self.runs
+            for pair, point in itertools.product(block.pairs(allow_mismatch), block.points())
+            if block.search is not None and not block.space(pair, point)
+        ]
+
     def tunings(self, allow_mismatch: bool = False) -> list[Tuning]:
         """Return the search of every method that has something to search; arguments and errors of :meth:`members`."""
         return [

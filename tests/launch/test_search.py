@@ -249,6 +249,25 @@ def test_what_a_command_line_says_of_a_search_must_be_so(tmp_path: Path, cli: Cl
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize(
+    ("block", "code", "said"),
+    [
+        ({"methods": ["dfr"], "settings": {}, "search": SEARCH}, 0, "nothing to search of them: dfr.\n"),
+        ({"methods": ["dfr"], "settings": {}, "search": SEARCH, "datasets": ["colored_digits"]}, 2, "search.select="),
+        (
+            {"methods": ["dfr"], "settings": {}, "search": {**SEARCH, "space": {"base.recipe.lr": [0.1, 0.2]}}},
+            2,
+            "dfr fits on the validation images",
+        ),
+        ({}, 0, "This suite has no search, and so no trials.\n"),
+    ],
+)
+def test_what_is_not_searched_is_said(tmp_path: Path, cli: Cli, block: dict[str, Any], code: int, said: str) -> None:
+    ended, out, err = cli("sweep", suite(tmp_path, **block), "--output", tmp_path / "runs", "--trials")
+    assert (ended, out) == (code, "")
+    assert said in err
+
+
 @pytest.mark.slow
 def test_one_command_searches_and_runs_what_is_chosen(tmp_path: Path, cli: Cli) -> None:
     path = suite(tmp_path, seeds=[0], search={"trials": 2, "select": "val_accuracy"})

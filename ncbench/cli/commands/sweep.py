@@ -83,7 +83,7 @@ def sweep(
     from ncbench.cli.tables.sweep import choices, describe, table
     from ncbench.cli.tables.trials import as_dict, outcome, progress, trials_table
     from ncbench.contracts.errors import ConfigurationError, counted, name_offenders
-    from ncbench.launch.search import in_turns
+    from ncbench.launch.search import in_turns, refuse_unfit_search
     from ncbench.launch.suite import load_suite
     from ncbench.launch.sweep import Sweep, make_launcher
     from ncbench.records.archive import TRIALS
@@ -95,6 +95,14 @@ def sweep(
     tunings = plan.tunings(allow_mismatch)
     for tuning in tunings:
         tuning.refuse_unfit(data_root)
+    unsearched = plan.unsearched(allow_mismatch)
+    for rule, member in unsearched:
+        refuse_unfit_search(rule, member.configuration, data_root)
+    if unsearched:
+        methods = name_offenders(sorted({member.job.method for _, member in unsearched}))
+        tell(f"Run as they are, since there is nothing to search of them: {methods}.")
+    elif only_trials and not tunings:
+        tell("This suite has no search, and so no trials.")
     trials = Sweep.of(in_turns(tunings), output / TRIALS)
     if shard is not None and tunings:
         raise ConfigurationError("--shard cuts a search into parts that cannot choose; let sweeps share one folder.")
