@@ -23,10 +23,12 @@ class SPARE(Clusters):
 
     What is easy to learn parts the outputs of a class before anything else does. Apart from what is clustered and when,
     this is `clusters`. The paper then draws images with weight 1 / n of their cluster, each class equally often, which
-    is `resample` on these groups where classes have as many clusters; and with 1 / n^2 in a class whose silhouette is
-    below 0.9.
+    is `resample:equal_classes=true` on these groups; and with 1 / n^2 in a class whose silhouette is below 0.9, which
+    is `resample:equal_classes=true,power=2`. The power is one for all classes here, and is not chosen by itself: where
+    some are above 0.9 and others are not, no run is the paper's. A run with k = 0 reports the mean silhouette.
 
-    Published settings: `waterbirds` T = 1, 4 clusters, by the SpuCo package; the authors' repository is empty.
+    Published settings: `waterbirds` T = 1, 4 clusters, by the SpuCo package, which takes the softmax of the logits in
+    that example; the authors' repository is empty.
 
     Supervision: none.
     """

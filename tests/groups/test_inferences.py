@@ -151,6 +151,19 @@ def test_planted_blobs_are_found_and_numbered_by_their_size(k: int) -> None:
     assert ("silhouette" in method.report) is (k == 0)
 
 
+def test_the_cosine_clusters_directions_whatever_the_length() -> None:
+    generator = torch.Generator().manual_seed(0)
+    direction = torch.arange(60) % 3
+    points = F.one_hot(direction, 3) + 0.05 * torch.randn(60, 3, generator=generator)
+    points = points * (1 + 99 * torch.rand(60, 1, generator=generator))
+    groups, _ = cluster(points, torch.zeros(60, dtype=torch.int64), k=3, metric="cosine", val=True)
+    assert adjusted_rand_score(direction, groups.train) == 1
+    assert groups.val is not None
+    assert torch.equal(groups.val, groups.train)
+    by_length, _ = cluster(points, torch.zeros(60, dtype=torch.int64), k=3)
+    assert adjusted_rand_score(direction, by_length.train) < 1
+
+
 @settings(max_examples=10)
 @given(seeds)
 def test_permuting_images_permutes_clusters(seed: int) -> None:

@@ -61,6 +61,43 @@ def test_resample_draws_every_cell_equally_often_and_its_images_too(uneven, make
     assert share.tolist() == pytest.approx(expected, abs=0.007)
 
 
+@pytest.mark.parametrize(
+    ("power", "share_of_group"),
+    [
+        (1, {(0, 0): 1 / 4, (0, 1): 1 / 4, (1, 1): 1 / 4, (1, 2): 1 / 4}),
+        (2, {(0, 0): 1 / 10, (0, 1): 4 / 10, (1, 1): 1 / 4, (1, 2): 1 / 4}),
+        (0, {(0, 0): 4 / 10, (0, 1): 1 / 10, (1, 1): 1 / 4, (1, 2): 1 / 4}),
+    ],
+)
+def test_resample_draws_classes_equally_often_and_groups_by_a_power_of_their_counts(
+    uneven, make, power, share_of_group
+):
+    """1 / n_c^power of each image, scaled in each class: 1 is equal groups of equal classes, 0 equal classes."""
+    method, split = make(Resample, uneven, BIAS, power=power, equal_classes=True), uneven.split(bias=True)
+    drawn = torch.cat([method.order(split, torch.Generator().manual_seed(seed)) for seed in range(400)])
+    of_image = cells(uneven, "group")
+    counts = Counter(of_image[i] for i in drawn.tolist())
+    for group, share in share_of_group.items():
+        assert counts[group] / len(drawn) == pytest.approx(share, abs=0.015), group
+
+
+def test_resample_to_the_power_0_of_equal_classes_is_resample_by_class(uneven, make):
+    by_class = make(Resample, uneven, BIAS, by="class").order(uneven.split(), torch.Generator().manual_seed(1))
+    method = make(Resample, uneven, BIAS, power=0, equal_classes=True)
+    assert torch.equal(method.order(uneven.split(bias=True), torch.Generator().manual_seed(1)), by_class)
+
+
+def test_equal_classes_give_a_group_that_is_alone_in_its_class_half_of_the_draws(toy_of, make):
+    toy = toy_of(num_images=60, num_classes=2, num_bias=2)
+    toy.target[:], toy.bias[:] = 0, 0
+    toy.bias[20:30] = 1
+    toy.target[30:] = 1
+    for equal_classes, share in ((True, 1 / 2), (False, 1 / 3)):
+        method, split = make(Resample, toy, BIAS, equal_classes=equal_classes), toy.split(bias=True)
+        drawn = torch.cat([method.order(split, torch.Generator().manual_seed(seed)) for seed in range(200)])
+        assert toy.target[drawn].double().mean().item() == pytest.approx(share, abs=0.02)
+
+
 def test_resample_minimises_plain_cross_entropy(uneven, make):
     method = make(Resample, uneven, BIAS, norm=False)
     batch = uneven.batch(bias=False)

@@ -498,6 +498,20 @@ def test_hsic_is_its_definition_and_ignores_a_constant_off_the_diagonal():
     torch.testing.assert_close(hsic_of_kernels(k - 1, m + 3), expected)
 
 
+def test_the_median_distance_keeps_hsic_of_features_of_any_length():
+    first = torch.randn(64, 3, generator=torch.Generator().manual_seed(0))
+    for length in (1.0, 1000.0):
+        features = (length * first).requires_grad_()
+        value = hsic(features, first, 0.0)
+        value.backward()
+        assert value.item() == pytest.approx(hsic(first, first, 0.0).item(), rel=1e-3)
+        assert features.grad.abs().max() > 0
+    assert abs(hsic(1000 * first, first, 1.0).item()) < 1e-6  # sigma = 1 sees nothing of it
+    alike = torch.ones(8, 3, requires_grad=True)
+    hsic(alike, first[:8], 0.0).backward()
+    assert bool(alike.grad.isfinite().all())
+
+
 def test_rebias_keeps_f_from_g_while_g_follows_f(toy, make):
     method = make(ReBias, toy, norm=False, independence=2, bias_alignment=3)
     terms = method.loss(toy.batch(bias=False))

@@ -22,8 +22,9 @@ class BPA(Method):
     """Minimise the mean of v_i l_i, where v_i follows N / n_c times the mean loss of the image's group c.
 
     Seo et al. (CVPR 2022), who take for groups the clusters of each class in the features of an erm: that is
-    `--groups clusters:k=8`, which clusters by Euclidean distance where the paper's k-means goes by the cosine. As in
-    the published code the mean loss of a group is that of its images' latest losses, computed every ten steps, and
+    `--groups clusters:k=8,metric=cosine`. (The published code's k-means assigns images to centres by the cosine; here
+    it is the k-means of unit features, whose centres are shorter where a cluster is wide.) As in the published code the
+    mean loss of a group is that of its images' latest losses, computed every ten steps, and
     counts once every image has one. The weights of a batch, and again the running means v_i that they enter with
     `momentum`, are scaled to mean 1. (In that code the mean has no memory, since an image's new weight is stored in the
     place of its old one before the two are averaged: that is momentum = 1 here, but that its default multiplies the
@@ -36,7 +37,7 @@ class BPA(Method):
 
     Parameters = BPAParameters
     consumes_groups = True
-    alternative = "Add --groups clusters:k=8, which infers groups as the paper does."
+    alternative = "Add --groups clusters:k=8,metric=cosine, which clusters by direction as the paper does."
     rarity: Tensor
     group: Tensor
     latest: Tensor

@@ -62,7 +62,23 @@ def equal_draws(cell: Tensor, generator: torch.Generator) -> Tensor:
     Returns:
         (N,) int64, positions of the images.
     """
-    weight = 1 / torch.bincount(cell)[cell].double()  # (N,)
+    return weighted_draws(cell, generator)
+
+
+def weighted_draws(
+    cell: Tensor, generator: torch.Generator, power: float = 1.0, of_class: Tensor | None = None
+) -> Tensor:
+    """Draw N images with replacement, each with a weight of 1 / n^power for n images of its cell: (N,) int64.
+
+    Args:
+        cell: (N,) int64, the cell of each image, on the CPU.
+        generator: What is drawn from.
+        power: 1 draws each cell that has images equally often, 0 each image.
+        of_class: (N,) int64, the class of each image, where classes are to be drawn equally often.
+    """
+    weight = 1 / torch.bincount(cell)[cell].double() ** power  # (N,)
+    if of_class is not None:
+        weight = weight / torch.bincount(of_class, weight)[of_class]
     return torch.multinomial(weight, len(cell), replacement=True, generator=generator)
 
 

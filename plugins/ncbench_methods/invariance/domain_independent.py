@@ -15,7 +15,8 @@ class DomainIndependent(Method):
     The loss is CE(W_b h + c_b, y). At test time the attribute is not asked for: the logits are the heads' mean, which
     has the order of the paper's sum (section 4.3) and is one linear classifier. The heads of values without training
     images stay out of it, as they are never trained. A head sees no images but those of its value, and knows little of
-    a class that these hardly have.
+    a class that these hardly have: where the attribute all but determines the class, each head has seen hardly any
+    class but its own, and their mean may be near chance.
 
     Supervision: the bias attribute of training images.
     """

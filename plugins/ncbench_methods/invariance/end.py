@@ -31,7 +31,9 @@ class EnD(Method):
     each 0 where there are no such pairs. The form is the published code's: the modulus is outside the sum over the
     pairs of one value. That code drops, by the order of the batch, about half of the pairs of R_entangle; here all
     count. In VB-Mitigator a later line overwrites this loss by the cross-entropy, so that its `end` is erm.
-    The defaults are VB-Mitigator's.
+    The defaults are VB-Mitigator's. Where the attribute all but determines the class, R_disentangle sets the images of
+    one class apart, against the cross-entropy, which features after a ReLU can only do on units of their own: they may
+    end near chance where these weights are large. A search goes down to 0.01.
 
     Supervision: the bias attribute of training images.
     """

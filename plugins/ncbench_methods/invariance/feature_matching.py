@@ -61,11 +61,13 @@ class MMD(_MatchesFeatures):
     weight are those of DomainBed and SubpopBench; the paper's adversarial autoencoder around it is left out there and
     here. Pairs are those of the environments that are present in the batch.
 
-    These means are too large by up to 7 / n for n images of an environment in the batch, and equal features of all
-    images are what takes that away: with a few images each, they collapse. `unbiased=true` leaves k(h, h) out of the
+    Each of the first two means is too large by up to 7 / n for n images of its environment in the batch, a pair by the
+    sum of both, and equal features of all images are what takes that away: with a few images each, they collapse.
+    `unbiased=true` leaves k(h, h) out of the
     first two means (Gretton et al., JMLR 2012, eq. 3), and an environment with a single image out of the pairs. Either
     way, features with one distribution in all environments cannot tell classes whose frequency differs between them:
-    where the attribute all but determines the class, a smaller weight is needed.
+    where the attribute all but determines the class, they may collapse without the excess, and a smaller weight is
+    needed.
 
     Supervision: the bias attribute of training images, whose values are the environments.
     """
