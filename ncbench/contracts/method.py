@@ -142,6 +142,10 @@ class Method(nn.Module):
     """Augmentations of every training image in a batch, drawn independently; they are ``batch.views``."""
     alternative: ClassVar[str] = ""
     """What to use where labels that it needs are unknown: the last sentence of the refusal."""
+    learns_features: ClassVar[bool] = False
+    """Whether it acts on features that the backbone learns, and is nothing, or another method, where they are given.
+
+    It is then refused beside a frozen backbone, and one without parameters."""
     consumes_groups: ClassVar[bool] = False
     """Whether `--groups` may give it inferred groups in the place of the bias attribute.
 

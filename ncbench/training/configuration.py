@@ -360,15 +360,32 @@ def refuse_unfit(configuration: Configuration, dataset: Dataset) -> None:
     )
     # The standard scaling needs a mean for each channel, which the manifest gives; given weights need its colours.
     backbone = configuration.backbone
-    given_weights = backbone.factory.input_scaling(backbone.params) is not None
-    if dataset.image_size is not None and (given_weights or configuration.recipe.input_scaling == "standard"):
+    built = backbone.factory.input_scaling(backbone.params) is not None or configuration.method.factory.learns_features
+    if dataset.image_size is not None and (built or configuration.recipe.input_scaling == "standard"):
         height, width = dataset.image_size
-        try:
-            configuration.make_backbone((len(configuration.manifest.channel_mean), height, width))()
-        except NcbenchError:
-            raise
-        except Exception:
-            return  # a fault in a plugin is explained by the record of the run that hits it
+        refuse_unfit_backbone(configuration, (len(configuration.manifest.channel_mean), height, width))
+
+
+def refuse_unfit_backbone(configuration: Configuration, input_shape: tuple[int, ...]) -> None:
+    """Refuse a backbone that does not take inputs (C, H, W) or (D,), or learns no features for a method that needs it.
+
+    Raises:
+        ConfigurationError: It is so.
+        DataError: A file that the backbone needs is missing.
+    """
+    try:
+        backbone = configuration.make_backbone(input_shape)()
+    except NcbenchError:
+        raise
+    except Exception:
+        return  # a fault in a plugin is explained by the record of the run that hits it
+    learns = not is_frozen(configuration.backbone) and any(each.requires_grad for each in backbone.parameters())
+    if configuration.method.factory.learns_features and not learns:
+        raise ConfigurationError(
+            f"{configuration.method.name} acts on features while they are learned, and those of "
+            f"{configuration.backbone.spec} are given. Use a backbone that is trained: without frozen=true, or "
+            "--backbone mlp, which puts layers between; or choose another method."
+        )
 
 
 def _resolve(kind: str, spec: Spec, defaults: Mapping[str, Any]) -> Resolved:

@@ -42,7 +42,7 @@ from ncbench.records.folder import (
 )
 from ncbench.records.record import Record, SearchPart
 from ncbench.training.checkpoints import newest_epoch
-from ncbench.training.configuration import Configuration, is_frozen, refuse_unfit, resolve
+from ncbench.training.configuration import Configuration, is_frozen, refuse_unfit, refuse_unfit_backbone, resolve
 from ncbench.training.evaluation.evaluator import DivergedError
 from ncbench.training.interrupts import Interrupts
 from ncbench.training.loop import Reporter, Silent
@@ -288,6 +288,8 @@ def _prepare(
         report=warn,
         inspect=functools.partial(refuse_unfit, configuration),
     )
+    if configuration.method.factory.learns_features:
+        refuse_unfit_backbone(configuration, store.splits["train"].input_shape)
     if not is_frozen(configuration.backbone):
         return store
     backbone = configuration.make_backbone(store.splits["train"].input_shape)()

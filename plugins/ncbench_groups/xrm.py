@@ -52,7 +52,10 @@ class XRM(Reference):
         losses = F.cross_entropy(torch.where(own, first, second), label, reduction="none")
         count = torch.zeros(self.task.num_classes).to(losses).index_add_(0, label, torch.ones_like(losses))
         held_out = torch.where(own, second, first).detach().float()
-        self.label[batch.index] = changed_labels(held_out, label, torch.rand(len(label), device=label.device))
+        at = self.progress  # a function of the position, so that a resumed run draws the same
+        generator = self.task.generator(f"xrm labels {at.epoch} {at.step}")
+        chance = torch.rand(len(label), generator=generator).to(label.device)
+        self.label[batch.index] = changed_labels(held_out, label, chance)
         return (losses / count[label]).sum()
 
     def both(self, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ncbench import Batch, Progress
 from ncbench.conformance.kit import checks
 from ncbench.conformance.problem import make_problem
 from ncbench.conformance.training import build, run, train
@@ -81,3 +82,21 @@ def test_twins_differ_and_what_either_gets_wrong_is_group_1() -> None:
     assert fitted.report["flips"] == pytest.approx(float((method.label != target).float().mean()))
     assert 0 < int(method.own.sum()) < len(target)
     assert torch.equal(method.own, train(subject, problem).own)
+
+
+def test_labels_are_drawn_by_the_seed_and_the_position_and_leave_the_global_generator_alone() -> None:
+    labels = []
+    for step in (0, 0, 1):
+        method = made().eval()
+        method.progress = Progress("identify", 0, 2, step, 2)
+        for head in (method.classifier, method.twin_classifier):
+            torch.nn.init.normal_(head.weight, std=5, generator=torch.Generator().manual_seed(0))
+        number = method.task.num_train
+        images = torch.rand(number, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+        torch.manual_seed(len(labels))
+        state = torch.get_rng_state()
+        method.loss(Batch(images, torch.zeros(number, dtype=torch.int64), torch.arange(number)))
+        assert torch.equal(torch.get_rng_state(), state)
+        labels.append(method.label.clone())
+    assert torch.equal(labels[0], labels[1])
+    assert not torch.equal(labels[0], labels[2])

@@ -35,6 +35,17 @@ class ToyBackbone(Backbone):
         return features
 
 
+class GivenFeatures(Backbone):
+    """The pixels are the features: no parameters."""
+
+    def __init__(self) -> None:
+        super().__init__(IMAGE_SHAPE, Parameters())
+        self.feature_dim = 48
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.flatten(1)
+
+
 @dataclass(frozen=True, eq=False)
 class Toy:
     """Labelled images, and what a method may see of them."""
@@ -126,6 +137,7 @@ def make() -> Callable[..., Method]:
         norm: bool = True,
         seed: int = 0,
         global_seed: int = 0,
+        given: bool = False,
         **values: object,
     ) -> Method:
         params = method_class.Parameters.build(values, owner="the method")
@@ -134,8 +146,12 @@ def make() -> Callable[..., Method]:
         name = NAMES.get(f"{method_class.__module__}:{method_class.__qualname__}", method_class.__qualname__)
         known = {"train": task.bias_known_on_train, "val": task.bias_known_on_val, "hierarchy": task.has_hierarchy}
         refuse_missing_labels(method_class, name, supervision, **known)
+
+        def make_backbone(spec: str | None = None) -> Backbone:
+            return GivenFeatures() if given and spec is None else ToyBackbone(feature_dim, norm)
+
         torch.manual_seed(global_seed)
-        return method_class(task, params, lambda spec=None: ToyBackbone(feature_dim, norm)).double()
+        return method_class(task, params, make_backbone).double()
 
     return build
 

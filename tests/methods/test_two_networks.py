@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from ncbench import Supervision
+from ncbench import ConfigurationError, Supervision
+from ncbench.contracts.specs import Spec
+from ncbench_backbones import ncbench_backbones
 from ncbench_methods import ncbench_methods
 from ncbench_methods.balancing.jtt import JTT
 from ncbench_methods.erm import ERM
@@ -28,6 +30,7 @@ from ncbench_methods.two_networks.dpr import DPR
 from ncbench_methods.two_networks.ecs_ga import ECSGA, evenly
 from ncbench_methods.two_networks.lc import LC
 from ncbench_methods.two_networks.lff import LfF
+from ncbench_methods.two_networks.networks import depth
 from ncbench_methods.two_networks.rebias import ReBias, hsic, hsic_of_kernels
 
 from .conftest import ToyBackbone, at, copy_shared, gradients, reached
@@ -194,8 +197,14 @@ def test_a_biased_network_is_trained_on_the_images_that_enough_voters_are_sure_o
     assert torch.isfinite(sum(terms.values()))
 
 
+def test_bias_ensemble_refuses_to_ask_for_more_votes_than_there_are():
+    with pytest.raises(ConfigurationError, match=r"agreement=3 votes from networks=2\. Give at least as many networks"):
+        BiasEnsemble.Parameters.build({"networks": 2}, owner="bias_ensemble")
+    assert BiasEnsemble.Parameters.build({"networks": 3}, owner="bias_ensemble").agreement == 3
+
+
 def test_each_voter_starts_from_scratch_and_votes_once(toy, make):
-    method = make(BiasEnsemble, toy, norm=False, networks=2, threshold=0.34, ensemble_epochs=3)
+    method = make(BiasEnsemble, toy, norm=False, networks=2, agreement=2, threshold=0.34, ensemble_epochs=3)
     split, stages = toy.split(bias=False), method.stages(7)
     assert [(stage.name, stage.epochs) for stage in stages] == [("ensemble 1", 3), ("ensemble 2", 3), ("train", 7)]
     expected = torch.zeros(24, dtype=torch.int64)
@@ -340,18 +349,65 @@ def test_denetdm_distils_the_shallow_network_as_the_first_stage_left_it(toy, mak
     }
 
 
-@pytest.mark.parametrize(("layer", "expected"), [(nn.Conv2d(3, 2, 1), "small_cnn"), (nn.Identity(), "mlp:depth=1")])
-def test_the_shallow_network_of_denetdm_is_of_the_deep_ones_kind(layer, expected, toy):
+@pytest.mark.parametrize(
+    ("layers", "expected"),
+    [
+        ([nn.Conv2d(3, 2, 1), nn.Conv2d(2, 2, 1)], "small_cnn"),
+        ([nn.Conv2d(3, 2, 1)], "mlp:depth=1"),  # as deep as small_cnn
+        ([], "mlp:depth=1"),
+    ],
+)
+def test_the_shallow_network_of_denetdm_is_of_the_deep_ones_kind_where_that_is_shallower(layers, expected, toy):
     asked = []
 
     def networks(spec=None):
         asked.append(spec)
         network = ToyBackbone(7)
-        network.extra = layer
+        network.extra = nn.Sequential(*layers)
         return network
 
     DeNetDM(toy.task(Supervision()), DeNetDM.Parameters(), networks)
     assert asked == [None, None, expected]
+
+
+def _networks(default, input_shape):
+    """Make the built-in backbones by their specs, as a run does."""
+    made = {card.name: card for card in ncbench_backbones()}
+
+    def networks(spec=None):
+        parsed = Spec.parse(spec or default)
+        network = made[parsed.name].load()
+        return network(input_shape, network.Parameters.build(parsed.parameters, owner=parsed.name))
+
+    return networks
+
+
+@pytest.mark.parametrize(
+    ("run", "shallow", "refused"),
+    [
+        *(("mlp:depth=1", "", True), ("mlp:depth=2", "", False), ("small_cnn", "", False)),
+        *(("mlp", "mlp", True), ("mlp", "mlp:depth=2", False), ("small_cnn", "small_cnn", True)),
+    ],
+)
+def test_the_shallow_network_of_denetdm_is_shallower(run, shallow, refused, toy):
+    task = dataclasses.replace(toy.task(Supervision()), input_shape=(3, 8, 8))
+
+    def made():
+        return DeNetDM(task, DeNetDM.Parameters(shallow=shallow), _networks(run, task.input_shape))
+
+    if refused:
+        with pytest.raises(ConfigurationError, match="is no deeper than its shallow network"):
+            made()
+    else:
+        method = made()
+        assert depth(method.shallow) < depth(method.deep)
+
+
+def test_rebias_refuses_on_vectors_a_network_that_sees_no_more_than_the_biased_one(toy):
+    task = dataclasses.replace(toy.task(Supervision()), input_shape=(9,))
+    with pytest.raises(ConfigurationError, match=r"sees as much\. Use a deeper backbone, such as --backbone mlp"):
+        ReBias(task, ReBias.Parameters(), _networks("mlp:depth=1", (9,)))
+    assert depth(ReBias(task, ReBias.Parameters(), _networks("mlp", (9,))).biased[0]) == 1
 
 
 def test_denetdm_maps_a_shallow_network_of_other_dimensions_and_keeps_frozen_statistics(toy, make):
@@ -359,7 +415,10 @@ def test_denetdm_maps_a_shallow_network_of_other_dimensions_and_keeps_frozen_sta
     assert isinstance(method.project, nn.Identity)
 
     def networks(spec=None):
-        return ToyBackbone(7 if spec is None else 5)
+        network = ToyBackbone(7 if spec is None else 5)
+        if spec is None:
+            network.layers.append(nn.Linear(7, 7))
+        return network
 
     other = DeNetDM(toy.task(Supervision()), DeNetDM.Parameters(shallow="mlp"), networks).double()
     assert other.project.weight.shape == (7, 5)

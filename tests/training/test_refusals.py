@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import ncbench
@@ -72,6 +73,49 @@ def test_inputs_of_a_shape_that_is_not_declared_are_left_to_the_run() -> None:
     refuse_unfit(vectors, vectors.dataset.factory(vectors.dataset.params.own, None))
     undeclared = resolve("erm", "bar:size=16", "vgg11", 0, {"recipe.input_scaling": "unit"}, synthetic=False)
     refuse_unfit(undeclared, undeclared.dataset.factory(undeclared.dataset.params.own, None))
+
+
+def _acts_on_features(name: str) -> bool:
+    return bool(registry().find("methods", name).load().learns_features)
+
+
+ON_FEATURES = [name for name in registry().names("methods") if _acts_on_features(name)]
+
+
+@pytest.mark.parametrize("method", ON_FEATURES)
+def test_a_method_that_acts_on_learned_features_is_refused_where_they_are_given(method: str) -> None:
+    configuration = resolve(method, "colored_mnist:val=0.1", "identity", 0, {}, synthetic=False)
+    with pytest.raises(ConfigurationError, match=f"^{method} acts on features while they are learned.*--backbone mlp"):
+        refuse_unfit(configuration, configuration.dataset.factory(configuration.dataset.params.own, None))
+
+
+@pytest.mark.parametrize("groups", ["attribute", "eiil"])
+def test_vectors_are_given_features_too_which_is_said_before_groups_are_inferred(groups: str, tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    target = np.arange(40) % 2
+    split = np.repeat(["train", "test"], 20)
+    vectors = generator.normal(size=(40, 5)).astype(np.float32)
+    np.savez(tmp_path / "vectors.npz", inputs=vectors, target=target, bias=target, split=split)
+    dataset = f"features:path={tmp_path / 'vectors.npz'},bias=bias"
+    options: dict[str, Any] = {"groups": groups, "output": tmp_path / "runs", "warn": lambda line: None}
+    with pytest.raises(ConfigurationError, match="mmd acts on features while they are learned, and those of identity"):
+        ncbench.run("mmd", dataset, **options)
+    assert list((tmp_path / "runs").iterdir()) == []
+    done = ncbench.run("mmd", dataset, backbone="mlp:depth=1,hidden=4", set={"recipe.epochs": 1}, **options)
+    assert done.record.status == "completed"
+
+
+@pytest.mark.usefixtures("weights")
+def test_so_are_those_of_a_frozen_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NCBENCH_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(ConfigurationError, match="Use a backbone that is trained: without frozen=true"):
+        ncbench.run(
+            *("rebias", "bar:size=40", 0, "resnet18:weights=imagenet,frozen=true"),
+            output=tmp_path / "runs",
+            synthetic=True,
+            warn=lambda line: None,
+        )
+    assert not (tmp_path / "cache" / "stores").exists()
 
 
 @pytest.mark.usefixtures("weights")

@@ -49,6 +49,7 @@ class CnC(Method):
     """
 
     Parameters = CnCParameters
+    learns_features = True
     consumes_groups = True
     alternative = "Add --groups predictions, which infers groups as the paper does."
     search_space: ClassVar = {

@@ -56,6 +56,7 @@ class Contrastive(Method):
     much oftener it is drawn, so that its mean is the training images' as ever.
     """
 
+    learns_features = True
     views: ClassVar[int] = 2
     draw_weight: Tensor
 

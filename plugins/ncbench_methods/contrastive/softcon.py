@@ -8,10 +8,11 @@ from typing import Any, ClassVar, Self
 import torch
 import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from ncbench import Batch, Method, SplitView, Stage
 from ncbench_methods.contrastive.pairs import Contrastive, ContrastiveParameters, capped
+from ncbench_methods.two_networks.networks import make_network
 
 _REFERENCES = 1024
 """Images of a class to which each of its images is compared for the weights of the draws."""
@@ -54,9 +55,9 @@ class SoftCon(Contrastive):
     def build(self) -> None:
         """Create both networks, and room for the features of the biased one and for the weights of the draws."""
         super().build()
-        backbone = self.make_backbone(self.params.biased or None)
-        self.biased = nn.Sequential(backbone, nn.Linear(backbone.feature_dim, self.task.num_classes))
-        self.register_buffer("bias_features", torch.zeros(self.task.num_train, backbone.feature_dim))  # (N, d)
+        self.biased = make_network(self, self.params.biased or None)
+        dim = self.biased[1].in_features
+        self.register_buffer("bias_features", torch.zeros(self.task.num_train, dim))  # (N, d)
         self.register_buffer("draw_weight", torch.ones(self.task.num_train))  # (N,)
 
     def stages(self, epochs: int) -> Sequence[Stage]:

@@ -44,6 +44,7 @@ class FixedETF(Method):
     """
 
     Parameters = FixedETFParameters
+    learns_features = True
     search_space: ClassVar = {**Method.search_space, "method.scale": LogUniform(4, 64)}
     etf: Tensor
 

@@ -38,6 +38,7 @@ class FixedSELI(Method):
     """
 
     Parameters = FixedSELIParameters
+    learns_features = True
     search_space: ClassVar = {**Method.search_space, "method.scale": LogUniform(0.25, 4)}
     frame: Tensor
 

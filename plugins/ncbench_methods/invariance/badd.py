@@ -30,6 +30,7 @@ class BAdd(BesideAttributeNetwork):
     """
 
     Parameters = BAddParameters
+    learns_features = True
     search_space: ClassVar = {**Method.search_space, "method.m": Uniform(0.25, 2)}
 
     def loss_beside(self, of_attribute: Tensor, batch: Batch) -> dict[str, Tensor]:

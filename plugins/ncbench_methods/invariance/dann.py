@@ -46,6 +46,7 @@ class DANN(ComparesEnvironments):
     """
 
     Parameters = DANNParameters
+    learns_features = True
     search_space: ClassVar = {**Method.search_space, "method.weight": LogUniform(0.01, 100)}
 
     def build(self) -> None:

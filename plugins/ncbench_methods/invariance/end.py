@@ -39,6 +39,7 @@ class EnD(Method):
     """
 
     Parameters = EnDParameters
+    learns_features = True
     consumes_groups = True
     alternative = "Use a method that needs none: lff or jtt."
     search_space: ClassVar = {

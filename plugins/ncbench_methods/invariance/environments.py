@@ -42,9 +42,10 @@ class ComparesEnvironments(Method):
         """Return the environments in a batch."""
         return Environments.of(batch.bias, self.task.num_bias)
 
-    def after(self, steps: int) -> bool:
-        """Whether the method has trained for so many steps."""
-        return self.progress.epoch * self.progress.steps + self.progress.step >= steps
+    def after(self, share: float) -> bool:
+        """Whether so much of the training is done, a share from 0 to 1."""
+        at = self.progress
+        return (at.epoch + at.step / max(at.steps, 1)) / max(at.epochs, 1) >= share
 
 
 @dataclass(frozen=True, eq=False)

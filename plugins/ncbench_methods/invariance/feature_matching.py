@@ -38,6 +38,7 @@ class MMDParameters(FeatureMatchingParameters):
 
 class _MatchesFeatures(ComparesEnvironments):
     Parameters = FeatureMatchingParameters
+    learns_features = True
     search_space: ClassVar = {**Method.search_space, "method.weight": LogUniform(0.1, 10)}  # DomainBed, SubpopBench
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:

@@ -17,8 +17,8 @@ from ncbench_methods.precision import at_least_float32
 class FishrParameters(EnvironmentParameters):
     """Parameters of :class:`Fishr`."""
 
-    weight: float = Field(1000.0, ge=0, description="weight lambda of the penalty, after the first steps")
-    anneal_steps: int = Field(1500, ge=0, description="steps at the start without the penalty")
+    weight: float = Field(1000.0, ge=0, description="weight lambda of the penalty, after that share of the training")
+    anneal: float = Field(0.3, ge=0, lt=1, description="share of the training, at its start, without the penalty")
     ema: float = Field(0.95, ge=0, lt=1, description="share of the old value in the moving average of the variances")
 
 
@@ -33,8 +33,9 @@ class Fishr(ComparesEnvironments):
     penalty.
 
     Defaults and form are those of the published code and DomainBed: |.|^2 is the mean over the classifier's weights, to
-    which this lambda belongs, where the paper writes the sum. DomainBed starts Adam anew with the penalty, and demands
-    every environment in every batch. A search tries its ranges.
+    which this lambda belongs, where the paper writes the sum. The penalty comes after 1,500 of the 5,000 steps of a run
+    there, and after the same share of the training here. DomainBed starts Adam anew with it, and demands every
+    environment in every batch. A search tries its ranges, with 0, 500 and 1,500 of 5,000 steps as shares.
 
     Supervision: the bias attribute of training images, whose values are the environments.
     """
@@ -44,7 +45,7 @@ class Fishr(ComparesEnvironments):
     search_space: ClassVar = {
         **Method.search_space,
         "method.weight": LogUniform(10, 10000),
-        "method.anneal_steps": (0, 500, 1500, 5000),
+        "method.anneal": (0.0, 0.1, 0.3),
         "method.ema": Uniform(0.9, 0.99),
     }
 
@@ -55,12 +56,12 @@ class Fishr(ComparesEnvironments):
         self.register_buffer("variances", torch.zeros(shape))  # (E, K, d + 1) a_e, the biases' last
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the mean cross-entropy and, after the first steps, the weighted penalty."""
+        """Return the mean cross-entropy and, after the first part of the training, the weighted penalty."""
         features = self.features(batch.images)
         logits = at_least_float32(self.classify(features))
         with torch.autocast(features.device.type, enabled=False):
             penalty = self.penalty(at_least_float32(features), logits, batch.target, self.environments(batch))
-        weight = self.params.weight if self.after(self.params.anneal_steps) else 0.0
+        weight = self.params.weight if self.after(self.params.anneal) else 0.0
         return {"cross_entropy": F.cross_entropy(logits, batch.target), "penalty": weight * penalty}
 
     def penalty(self, features: Tensor, logits: Tensor, target: Tensor, environments: Environments) -> Tensor:

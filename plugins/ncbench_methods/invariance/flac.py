@@ -44,6 +44,7 @@ class FLAC(BesideAttributeNetwork):
     """
 
     Parameters = FLACParameters
+    learns_features = True
     search_space: ClassVar = {**Method.search_space, "method.weight": LogUniform(1, 30000)}
 
     def loss_beside(self, of_attribute: Tensor, batch: Batch) -> dict[str, Tensor]:

@@ -19,15 +19,17 @@ from ncbench_methods.precision import at_least_float32
 _SEARCH_SPACE = {
     **Method.search_space,
     "method.weight": LogUniform(0.1, 1e5),
-    "method.anneal_steps": (1, 10, 100, 1000, 10000),
+    "method.anneal": (0.0002, 0.002, 0.02, 0.2),
 }
 
 
 class IRMParameters(EnvironmentParameters):
     """Parameters of :class:`IRM`."""
 
-    weight: float = Field(100.0, ge=0, description="weight lambda of the penalty, after the first steps")
-    anneal_steps: int = Field(500, ge=0, description="steps at the start in which the weight of the penalty is 1")
+    weight: float = Field(100.0, ge=0, description="weight lambda of the penalty, after that share of the training")
+    anneal: float = Field(
+        0.1, ge=0, lt=1, description="share of the training, at its start, in which the weight of the penalty is 1"
+    )
     rescale: bool = Field(
         False,
         description="divide the loss by a weight above 1, as the authors' code does, so that steps keep their size",
@@ -42,12 +44,13 @@ class IRM(ComparesEnvironments):
     in the batch has no penalty; both means are over the environments that are present. The gradient of an image is
     sum_k p_k z_k - z_y in closed form.
 
-    lambda is 1 for the first `anneal_steps` steps and `weight` from then on, as in DomainBed, WILDS and SubpopBench,
-    whose defaults these are. DomainBed starts Adam anew at the jump; here it goes on, as in SubpopBench. The authors'
-    code divides the loss by lambda where that is above 1 (`rescale=true`): with SGD, lambda otherwise multiplies the
-    size of the steps, too.
+    lambda is 1 at first and `weight` from then on, as in DomainBed, WILDS and SubpopBench, whose default it is. The
+    jump comes after a tenth of the training: 500 of the 5,000 steps that a run of DomainBed has, which may be more than
+    a short run's. DomainBed starts Adam anew at the jump; here it goes on, as in SubpopBench. The authors' code divides
+    the loss by lambda where that is above 1 (`rescale=true`): with SGD, lambda otherwise multiplies the size of the
+    steps, too.
 
-    A search tries the ranges of DomainBed and SubpopBench, the steps in powers of ten.
+    A search tries the ranges of DomainBed and SubpopBench, with 1, 10, 100 and 1,000 of 5,000 steps as shares.
 
     Supervision: the bias attribute of training images, whose values are the environments.
     """
@@ -61,7 +64,7 @@ class IRM(ComparesEnvironments):
         losses = F.cross_entropy(logits, batch.target, reduction="none")
         gradients = scale_gradients(logits, batch.target)
         odd, even = (half.means(gradients) for half in environments.halves())
-        weight = self.params.weight if self.after(self.params.anneal_steps) else 1.0
+        weight = self.params.weight if self.after(self.params.anneal) else 1.0
         scale = max(weight, 1.0) if self.params.rescale else 1.0
         return {
             "risk": environments.average(environments.means(losses)) / scale,
@@ -72,8 +75,10 @@ class IRM(ComparesEnvironments):
 class VRExParameters(EnvironmentParameters):
     """Parameters of :class:`VREx`."""
 
-    weight: float = Field(10.0, ge=0, description="weight beta of the risks' variance, after the first steps")
-    anneal_steps: int = Field(500, ge=0, description="steps at the start in which the weight of the variance is 1")
+    weight: float = Field(10.0, ge=0, description="weight beta of the risks' variance, after that share")
+    anneal: float = Field(
+        0.1, ge=0, lt=1, description="share of the training, at its start, in which the weight of the variance is 1"
+    )
 
 
 class VREx(ComparesEnvironments):
@@ -81,10 +86,10 @@ class VREx(ComparesEnvironments):
 
     R_e is the mean cross-entropy of environment e's images in the batch; mean and variance are over the environments
     that are present. The paper's term is beta Var(R_1, ..., R_m) beside the sum of the risks; as in DomainBed it is
-    beside their mean, the variance divides by the number of environments, beta is 1 for the first `anneal_steps` steps,
-    and the defaults are those. DomainBed starts Adam anew at the jump; here it goes on.
+    beside their mean, the variance divides by the number of environments, beta is 1 for the first tenth of the training
+    (500 of its 5,000 steps), and the defaults are those. DomainBed starts Adam anew at the jump; here it goes on.
 
-    A search tries the ranges of DomainBed, the steps in powers of ten.
+    A search tries the ranges of DomainBed, with 1, 10, 100 and 1,000 of 5,000 steps as shares.
 
     Supervision: the bias attribute of training images, whose values are the environments.
     """
@@ -98,5 +103,5 @@ class VREx(ComparesEnvironments):
         logits = at_least_float32(self(batch.images))
         risks = environments.means(F.cross_entropy(logits, batch.target, reduction="none"))  # (E,)
         mean = environments.average(risks)
-        weight = self.params.weight if self.after(self.params.anneal_steps) else 1.0
+        weight = self.params.weight if self.after(self.params.anneal) else 1.0
         return {"risk": mean, "variance": weight * environments.average((risks - mean).square())}

@@ -9,10 +9,11 @@ from typing import Any, ClassVar, Literal
 import torch
 import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from ncbench import Batch, Method, Parameters, Published, SplitView, Stage
 from ncbench_methods.last_layer.fixed_features import FeaturePasses, halves, refuse_missing_val
+from ncbench_methods.two_networks.networks import make_network
 
 _SOURCE = "LaBonte et al. (NeurIPS 2023), the published code's cfgs/; its crops (datamodules/) are of 70 % at least"
 _WEIGHT_DECAY = 1e-4
@@ -89,9 +90,7 @@ class SELF(FeaturePasses):
         super().build()
         refuse_missing_val(self.task, "self_llr")
         if self.params.score == "early":
-            backbone = self.make_backbone()
-            self.early = nn.Sequential(backbone, nn.Linear(backbone.feature_dim, self.task.num_classes))
-            self.early.requires_grad_(False)
+            self.early = make_network(self).requires_grad_(False)
 
     def stages(self, epochs: int) -> Sequence[Stage]:
         """Return the training up to the early model, and the rest of the same training."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
-from ncbench import Batch, LogUniform, Published, SplitView, Stage
+from ncbench import Batch, ConfigurationError, LogUniform, Published, SplitView, Stage
 from ncbench_methods.generalized_cross_entropy import generalized_cross_entropy
 from ncbench_methods.two_networks.lff import LfF, LfFParameters
 from ncbench_methods.two_networks.networks import probability_of_target
@@ -31,6 +31,15 @@ class BiasEnsembleParameters(LfFParameters):
     biased_loss: Literal["generalised", "plain"] = Field(
         "generalised", description="cross-entropy of f_B: generalised, as in lff, or plain, as in the published code"
     )
+
+    @model_validator(mode="after")
+    def _can_agree(self) -> Self:
+        if self.agreement > self.networks:
+            raise ConfigurationError(
+                f"bias_ensemble: no image gets agreement={self.agreement} votes from networks={self.networks}. "
+                "Give at least as many networks, or ask for fewer votes."
+            )
+        return self
 
 
 class BiasEnsemble(LfF):

@@ -10,8 +10,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from ncbench import Batch, Method, Parameters, Published, SplitView, Stage
+from ncbench import Batch, ConfigurationError, Method, Parameters, Published, SplitView, Stage
 from ncbench_methods.precision import at_least_float32
+from ncbench_methods.two_networks.networks import depth
+
+_SMALL_CNN = 3  # layers of small_cnn
 
 
 class DeNetDMParameters(Parameters):
@@ -19,8 +22,8 @@ class DeNetDMParameters(Parameters):
 
     shallow: str = Field(
         "",
-        description="spec of the shallow network; empty for small_cnn beside a convolutional network, and for an mlp "
-        "of one hidden layer beside any other",
+        description="spec of the shallow network, with fewer layers than the run's; empty for small_cnn beside a "
+        "deeper convolutional network, and for an mlp of one hidden layer beside any other",
     )
     separate_epochs: int = Field(0, ge=0, description="epochs of the first stage; 0 for the recipe's number")
     distillation: float = Field(1.0, ge=0, description="weight of the distillation from the shallow network")
@@ -50,6 +53,7 @@ class DeNetDM(Method):
     """
 
     Parameters = DeNetDMParameters
+    learns_features = True
     published: ClassVar[Mapping[str, Published]] = {
         "colored_mnist": Published(
             source="Sreelatha et al. (NeurIPS 2024): the paper's networks, the published code's recipe",
@@ -61,11 +65,22 @@ class DeNetDM(Method):
     search_space: ClassVar = {**Method.search_space, "method.distillation": (0.0, 1.0)}
 
     def build(self) -> None:
-        """Create the three networks, their classifier, and the copy of it that teaches."""
+        """Create the three networks, their classifier, and the copy of it that teaches.
+
+        Raises:
+            ConfigurationError: The run's network has no more layers than the shallow one.
+        """
         super().build()  # the student and fc
         self.deep = self.make_backbone()
+        layers = depth(self.deep)
         convolves = any(isinstance(module, nn.Conv2d) for module in self.deep.modules())
-        self.shallow = self.make_backbone(self.params.shallow or ("small_cnn" if convolves else "mlp:depth=1"))
+        spec = self.params.shallow or ("small_cnn" if convolves and layers > _SMALL_CNN else "mlp:depth=1")
+        self.shallow = self.make_backbone(spec)
+        if layers <= (depth(self.shallow) if self.params.shallow else 1):
+            raise ConfigurationError(
+                f"denetdm tells bias from the rest by depth, and the run's backbone, of depth {layers}, is no deeper "
+                f"than its shallow network {spec}. Use a deeper backbone, such as --backbone mlp:depth=5."
+            )
         width, own = self.backbone.feature_dim, self.shallow.feature_dim
         self.project = nn.Identity() if own == width else nn.Linear(own, width, bias=False)
         self.teacher = nn.Linear(width, self.task.num_classes).requires_grad_(False)

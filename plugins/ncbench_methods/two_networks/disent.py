@@ -56,6 +56,7 @@ class DisEnt(WeighsByDifficulty):
     """
 
     Parameters = DisEntParameters
+    learns_features = True
     published: ClassVar[Mapping[str, Published]] = {
         "colored_mnist": Published(
             source="Lee et al. (NeurIPS 2021), the published code: 50,000 steps",

@@ -22,6 +22,11 @@ def make_network(method: Method, spec: str | None = None) -> nn.Sequential:
     return nn.Sequential(backbone, classifier)
 
 
+def depth(network: nn.Module) -> int:
+    """Return how many layers a network has: its weights that are matrices, kernels of convolutions among them."""
+    return sum(parameter.dim() > 1 for parameter in network.parameters())
+
+
 @torch.no_grad()
 def probability_of_target(logits: Tensor, target: Tensor, temperature: float = 1.0) -> Tensor:
     """Return p_y of each image, constant: logits (N, K) and target (N,) int64 -> (N,), never in half precision."""

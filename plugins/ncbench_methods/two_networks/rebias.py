@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from ncbench import Batch, LogUniform, Method, Parameters
+from ncbench import Batch, ConfigurationError, LogUniform, Method, Parameters
 from ncbench_methods.precision import at_least_float32
-from ncbench_methods.two_networks.networks import make_network
+from ncbench_methods.two_networks.networks import depth, make_network
 
 _ROUNDING = 1e-6  # of a squared distance in float32, relative to the squared lengths
 _LEAST = 4  # images that an unbiased estimate needs
@@ -57,6 +57,7 @@ class ReBias(Method):
     """
 
     Parameters = ReBiasParameters
+    learns_features = True
     search_space: ClassVar = {
         **Method.search_space,
         "method.independence": LogUniform(0.1, 10),
@@ -64,9 +65,18 @@ class ReBias(Method):
     }
 
     def build(self) -> None:
-        """Create f and g."""
+        """Create f and g.
+
+        Raises:
+            ConfigurationError: On vectors, f has no more layers than the g that is taken by default.
+        """
         super().build()
         shape = self.task.input_shape
+        if not self.params.biased and len(shape) == 1 and depth(self.backbone) <= 1:
+            raise ConfigurationError(
+                "rebias needs a network that sees less than the run's, and on vectors one of a single hidden layer "
+                "sees as much. Use a deeper backbone, such as --backbone mlp, or give another as rebias:biased=SPEC."
+            )
         if self.params.biased or len(shape) == 1:
             self.biased = make_network(self, self.params.biased or "mlp:depth=1")
         else:
