@@ -124,7 +124,7 @@ def test_plain(check):
 def test_checks_are_pytest_parameters(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(PYTEST)
     result = pytester.runpytest_inprocess("-q", "-rfs", "-p", "no:cacheprovider", "-p", "no:hypothesispytest")
-    result.assert_outcomes(passed=29 + 29 + 29, failed=1 + 1, skipped=3, xfailed=1)
+    result.assert_outcomes(passed=29 + 29 + 29, failed=1 + 1, skipped=6, xfailed=1)
     result.stdout.fnmatch_lines(
         [
             "*FAILED *test_unexpected?faulty-trains?*",

@@ -101,6 +101,11 @@ class Catalogue:
         }
         return dict(sorted(found.items(), key=lambda item: (item[0] != DEFAULT, item[1].from_counts)))
 
+    def refits(self, name: str, distribution: str) -> bool:
+        """Whether the card of a method says that it fits something on after its epochs; not of one that is unknown."""
+        found = self.cards.get("methods", {}).get(name, [])
+        return any(each.card.refits for each in found if each.plugin.distribution == distribution)
+
     def find(self, kind: str, name: str, distribution: str) -> Registered | None:
         """Return the card, or None if it is not known here.
 

@@ -126,8 +126,8 @@ def inspect(data: bytes, catalogue: Catalogue) -> Entry:
     cells = {str(split): read_cells(groups, split) for split, groups in record.groups.items()}
     accuracies = recomputed_accuracies(record, cells, catalogue.recomputed)
     stated = stated_numbers(record, accuracies, catalogue)
-    method = catalogue.find("methods", record.method.name, record.method.plugin.distribution)
-    check_chosen_metrics(record, catalogue.recomputed, refits=method is not None and method.card.refits)
+    refits = catalogue.refits(record.method.name, record.method.plugin.distribution)
+    check_chosen_metrics(record, catalogue.recomputed, refits)
     numbers = {name: accuracies[name] for name in catalogue.shown if name in accuracies} | stated
 
     said = [record.dataset.plugin.distribution, record.dataset.fingerprint, record.primary_metric]
