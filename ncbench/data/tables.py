@@ -73,8 +73,7 @@ def labels_of(path: Path, table: pa.Table, column: str) -> list[int] | list[str]
     cells = table.column(column)
     kind = cells.type.value_type if pa.types.is_dictionary(cells.type) else cells.type
     values: list[Any] = cells.to_pylist()
-    if cells.null_count:
-        rows = [str(row) for row, value in enumerate(values) if value is None]
+    if rows := [str(row) for row, value in enumerate(values) if value is None or value == ""]:
         raise DataError(f"{path}: column {column!r} has no value in {len(rows)} rows: {name_offenders(rows)}.")
     if pa.types.is_boolean(kind) or (pa.types.is_floating(kind) and all(value.is_integer() for value in values)):
         return [int(value) for value in values]

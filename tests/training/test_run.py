@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pty
+import select
 import re
 import signal
 from collections.abc import Callable, Iterator
@@ -358,8 +359,15 @@ def test_quiet_says_nothing_of_preparing_data(tmp_path: Path, ncbench_run: Comma
 def terminal() -> Iterator[Callable[[], str]]:
     """Make standard output a terminal, and yield what returns its text, once."""
     screen, descriptor = pty.openpty()
+
+    def shown() -> str:
+        parts = []
+        while select.select([screen], [], [], 0)[0]:  # a read gives 4 KiB at most
+            parts.append(os.read(screen, 1 << 16))
+        return b"".join(parts).decode()
+
     with os.fdopen(descriptor, "w") as stream, contextlib.redirect_stdout(stream):
-        yield lambda: os.read(screen, 1 << 16).decode()
+        yield shown
     os.close(screen)
 
 
