@@ -6,8 +6,8 @@ import contextlib
 import json
 import os
 import pty
-import select
 import re
+import select
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
