@@ -94,6 +94,9 @@ def load_results(
 ) -> Results:
     """Read the records of many runs, each once; a run folder without one, as of a run under way, is skipped.
 
+    In a folder of run folders those that inferred groups are left out, since they are of no method; one that is named
+    itself is read.
+
     Args:
         runs: A folder of run folders such as ``"runs"``, a run folder or a ``result.json``; or several of them.
         warn: Told of what is skipped.
@@ -103,12 +106,15 @@ def load_results(
     """
     given = [runs] if isinstance(runs, str | Path) else runs
     results = {}
-    for path in (found for each in given for found in _run_folders(from_home(each))):
+    found = [(named, path) for named in map(from_home, given) for path in _run_folders(named)]
+    for named, path in found:
         file = path / RESULT_FILE if path.is_dir() else path
         if path.is_dir() and not file.exists():
             warn(f"Skipped {path}: it has no {RESULT_FILE} yet.")
         elif file.resolve() not in results:
-            results[file.resolve()] = load_result(path)
+            result = load_result(path)
+            if path == named or result.record.method.kind != "groups":
+                results[file.resolve()] = result
     if not results:
         raise DataError("None of these folders has a record yet.")
     return Results(tuple(results.values()))

@@ -222,8 +222,7 @@ def resolve(
     found = registry().find(kind, method_spec.name)
     method_class, contract = found.load(), Method if kind == "methods" else GroupInference
     if not (isinstance(method_class, type) and issubclass(method_class, contract)):
-        what = f"{singular(kind)} {method_spec.name!r}"
-        raise PluginError(f"The factory of the {what} is not a subclass of ncbench.{contract.__name__}.")
+        raise PluginError(f"The factory of {method_spec.name!r} is not a subclass of ncbench.{contract.__name__}.")
     found.card.refuse_unnamed_tuning(method_class.published)
     published = method_class.published.get(dataset_spec.name)
     resolved_method = _resolve(kind, method_spec, published.parameters if published else {})
@@ -248,8 +247,9 @@ def resolve(
         raise ConfigurationError(f"{method} builds on no other run, so that {BASE}{next(iter(of_base))} means nothing.")
     own = {key: value for key, value in settings.items() if not key.startswith(BASE)}
     recipe_values = {**of_dataset, **(published.recipe if published else {})}
-    if not found.card.trains:
-        refuse_without_effect(resolved_method.name, base_spec, recipe_settings(own), recipe_values)
+    own_epochs = kind == "groups" and "epochs" in type(resolved_method.params).model_fields
+    if own_epochs or not found.card.trains:
+        refuse_without_effect(resolved_method.name, own_epochs, base_spec, recipe_settings(own), recipe_values)
     recipe_values |= recipe_settings(own) | _prescribed_by(resolved_backbone, own)
     configuration = Configuration(
         method=resolved_method,

@@ -158,11 +158,14 @@ def base_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {key.removeprefix(BASE): value for key, value in settings.items() if key.startswith(BASE)}
 
 
-def refuse_without_effect(method: str, base: str | None, given: Mapping[str, Any], values: Mapping[str, Any]) -> None:
-    """Refuse what sets up training by epochs, of a method that does none.
+def refuse_without_effect(
+    method: str, own_epochs: bool, base: str | None, given: Mapping[str, Any], values: Mapping[str, Any]
+) -> None:
+    """Refuse what sets up training by epochs, of a method that does none, or the epochs of one that has its own.
 
     Args:
         method: Its name.
+        own_epochs: Whether it trains, and a parameter `epochs` says for how long.
         base: The spec of the method that it builds on, if any.
         given: Key of the recipe -> what is given. All keys together are those of a record, to make its run again, and
             what the recipe has anyway changes nothing: neither is a mistake.
@@ -171,8 +174,13 @@ def refuse_without_effect(method: str, base: str | None, given: Mapping[str, Any
     Raises:
         ConfigurationError: There is some.
     """
-    for key in [] if given.keys() == Recipe.model_fields.keys() else sorted(given.keys() & OF_EPOCHS):
+    without_effect = {"epochs"} if own_epochs else OF_EPOCHS
+    for key in [] if given.keys() == Recipe.model_fields.keys() else sorted(given.keys() & without_effect):
         if given[key] != values.get(key, Recipe.model_fields[key].get_default()):
+            if own_epochs:
+                raise ConfigurationError(
+                    f"{method} has epochs of its own: {method}:epochs={given[key]}, not recipe.epochs."
+                )
             way = "Leave it out" if base is None else f"That of the {base} it builds on is set by {BASE}recipe.{key}"
             raise ConfigurationError(f"{method} trains nothing by epochs, so that recipe.{key} has no effect. {way}.")
 

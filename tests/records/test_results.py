@@ -71,6 +71,13 @@ def test_what_a_run_does_not_have_is_missing_from_its_row(tmp_path: Path) -> Non
     assert frame["test.accuracy"].isna().tolist() == [False, True]
 
 
+def test_what_inferred_groups_is_no_row_unless_it_is_named(tmp_path: Path) -> None:
+    inference = make_record("erm")
+    inference["method"]["kind"] = "groups"
+    assert len(of(tmp_path, make_record("erm", 1), inference)) == 1
+    assert len(ncbench.load_results([tmp_path / "run-1"])) == 1
+
+
 def test_results_are_a_sequence(results: Results) -> None:
     assert [run.record.seed for run in results[1:4]] == [1, 2, 0]
     assert isinstance(results[:2], Results)

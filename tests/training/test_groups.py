@@ -25,7 +25,7 @@ HELD_OUT = "colored_digits:val=0.1"
 
 
 def run(output: Path, method: str | None = "group_dro", groups: str = "errors:epochs=1", **options: Any) -> RunResult:
-    settings = {"recipe.epochs": 1, **options.pop("set", {})}
+    settings = {**({} if method is None else {"recipe.epochs": 1}), **options.pop("set", {})}
     return ncbench.run(method, groups=groups, output=output, set=settings, **{**QUIET, **options})
 
 
@@ -65,7 +65,7 @@ def test_an_inference_is_shared_and_told_apart_by_its_parameters_and_its_recipe(
     assert inference_of(second).folder == inference_of(first).folder
     assert inference_of(first).path.stat().st_mtime_ns == stamp
     alone = run(tmp_path, None, set={"recipe.lr": 0.01})
-    other = run(tmp_path, set={"base.recipe.epochs": 1, "base.recipe.lr": 0.01})
+    other = run(tmp_path, set={"base.recipe.lr": 0.01})
     assert inference_of(other).folder == alone.folder
     longer = run(tmp_path, groups="errors:epochs=2")
     folders = {inference_of(result).folder for result in (first, other, longer)}
@@ -87,7 +87,7 @@ def test_what_group_dro_trains_on_is_what_jtt_finds(tmp_path: Path) -> None:
     settings = {"recipe.epochs": 1}
     jtt = ncbench.run("jtt:identify_epochs=2,upweight=7", output=tmp_path, set=settings, **QUIET)
     visits = torch.load(jtt.folder / "model.pt", weights_only=True)["visits"]
-    inference = run(tmp_path, None, "errors:epochs=2", set=settings)
+    inference = run(tmp_path, None, "errors:epochs=2")
     with np.load(inference.folder / "groups.npz") as arrays:
         group = torch.from_numpy(arrays["train"].astype(np.int64))
     assert 0 < group.sum() < len(group)
@@ -114,6 +114,7 @@ def test_a_dataset_without_an_attribute_trains_on_inferred_groups(tmp_path: Path
         ("group_dro", "errors:epoch=2", {}, "Unknown parameter of errors 'epoch'. Did you mean 'epochs'"),
         ("group_dro", "attribute:x=1", {}, "Groups of the attribute are not inferred"),
         ("group_dro", "attribute", {"base.recipe.epochs": 1}, "group_dro builds on no other run"),
+        ("group_dro", "eiil", {"base.recipe.epochs": 3}, "eiil has epochs of its own: eiil:epochs=3"),
         (None, "attribute", {}, "Groups of the attribute are not inferred: give --groups another name"),
         ("dfr", "errors", {}, "dfr trains on no groups"),
         (
