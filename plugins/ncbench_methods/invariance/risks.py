@@ -19,7 +19,7 @@ from ncbench_methods.precision import at_least_float32
 _SEARCH_SPACE = {
     **Method.search_space,
     "method.weight": LogUniform(0.1, 1e5),
-    "method.anneal": (0.0002, 0.002, 0.02, 0.2),
+    "method.anneal": (0.0002, 0.002, 0.02, 0.1, 0.2),
 }
 
 
