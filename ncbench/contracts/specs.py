@@ -52,8 +52,11 @@ class Spec:
         """
         name, colon, rest = text.strip().partition(":")
         if not NAME.fullmatch(name):
+            meant = name.strip().lower().replace("-", "_")
+            hint = f" Did you mean {meant}?" if NAME.fullmatch(meant) else ""
             raise ConfigurationError(
-                f"{text!r} is not a spec: it must begin with a lower-case name, as in colored_mnist:conflict=0.01."
+                f"{text!r} is not a spec: it must begin with a name of lower-case letters, digits and _, as in "
+                f"colored_mnist:conflict=0.01.{hint}"
             )
         parameters: dict[str, Scalar] = {}
         if colon:

@@ -140,3 +140,9 @@ def test_merge_keys_go_on_working() -> None:
     read = read_yaml(text)
     assert read["c"] == {"x": 1, "y": 4}
     assert read["d"] == {"x": 0, "y": 2, "z": 3}
+
+
+@pytest.mark.parametrize("text", ["shortcut-prime", "Shortcut_Prime:seed=1"])
+def test_a_name_in_another_spelling_is_recognised(text: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"lower-case letters, digits and _, .* Did you mean shortcut_prime\?"):
+        Spec.parse(text)
