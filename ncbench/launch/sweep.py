@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import shutil
 import signal
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,7 @@ from ncbench.data.store.prepare import prepare
 from ncbench.discovery.registry import registry
 from ncbench.launch.member import Member
 from ncbench.records.archive import RESULT_FILE, RunResult, load_result
-from ncbench.records.folder import writable_folder
+from ncbench.records.folder import CHECKPOINTS, writable_folder
 from ncbench.records.record import Status
 from ncbench.training.interrupts import TERMINATING
 
@@ -106,6 +107,9 @@ class Sweep:
         """
         if self.unfinished:
             writable_folder(self.output)  # else every run would find out by itself
+        for run_id, run in self.runs.items():
+            if run.state in OVER:  # a process that was killed between its record and this has left them
+                shutil.rmtree(self.output / run_id / CHECKPOINTS, ignore_errors=True)
         jobs = self._jobs(data_root, report)
         output = self.output.absolute()  # a launcher's runs start in folders of its own
         arguments = ["--output", str(output), *(["--data-root", str(data_root.absolute())] if data_root else [])]

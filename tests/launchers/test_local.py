@@ -76,7 +76,8 @@ def test_a_killed_run_takes_no_other_with_it_and_is_gone_on_with(tmp_path: Path)
             while not list((tmp_path / first).glob("checkpoints/*.pt")):
                 time.sleep(0.01)
             os.kill(process(state.runs[first].place), signal.SIGKILL)
-    assert [run.state for run in state.runs.values()] == ["missing", "completed", "missing"]
+    assert [run.state for run in state.runs.values()][:2] == ["missing", "completed"]
+    assert state.runs[third].state in ("missing", "interrupted")  # as it was told before it began, or after
     assert "ended by signal 9, Killed; if memory ran out" in state.runs[first].problem
     assert state.runs[second].problem == ""
     assert state.runs[third].problem == "interrupted; the next sweep goes on with it"
