@@ -70,9 +70,11 @@ def test_a_killed_run_takes_no_other_with_it_and_is_gone_on_with(tmp_path: Path)
     members = [member(0, epochs=200), member(1), member(2, epochs=200)]
     first, second, third = (member.job.run_id for member in members)
     state = Sweep.of(members, tmp_path)
-    for run in state.make(make_launcher("local:workers=3,device=cpu", {}), None):
-        if run.state == "running" and run.member.job.run_id == third:  # which imports torch by now
-            os.kill(process(run.place), signal.SIGTERM)
+    told = False
+    for _ in state.make(make_launcher("local:workers=3,device=cpu", {}), None):
+        if not told and all("process" in state.runs[run_id].place for run_id in (first, third)):
+            told = True
+            os.kill(process(state.runs[third].place), signal.SIGTERM)
             while not list((tmp_path / first).glob("checkpoints/*.pt")):
                 time.sleep(0.01)
             os.kill(process(state.runs[first].place), signal.SIGKILL)
