@@ -1,4 +1,4 @@
-"""The optimizers of a recipe are torch's own, without its compiler."""
+"""The optimizers of a recipe are torch's own, without its compiler, and a run by them ends where its loss is least."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
 
 import ncbench
+from ncbench.features.predictions import read_predictions
 from ncbench.training.recipe import Recipe
 
 KINDS: dict[str, Any] = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
@@ -57,3 +61,25 @@ def test_a_run_imports_neither_the_compiler_nor_what_draws(tmp_path: Path) -> No
     imported = {line.rpartition("|")[2].strip() for line in told.splitlines() if line.startswith("import time:")}
     assert "torch" in imported
     assert imported.isdisjoint({"matplotlib", "sklearn", "sympy", "torch._dynamo"})
+
+
+def test_erm_on_vectors_is_the_logistic_regression_of_its_weight_decay(tmp_path: Path) -> None:
+    """The mean loss + w |W|^2 / 2 has the minimum of scikit-learn's C sum of losses + |W|^2 / 2, if w = 1 / (C N)."""
+    digits = load_digits(n_class=4)
+    inputs, split = digits.data / 16, np.where(np.arange(len(digits.target)) % 4, "train", "test")
+    train = split == "train"
+    np.savez(tmp_path / "digits.npz", inputs=inputs, target=digits.target, split=split)
+    C = 0.1
+    recipe = {"epochs": 400, "evaluate_every": 400, "batch_size": train.sum(), "optimizer": "sgd", "lr": 2.0, "schedule": "cosine"}
+    result = ncbench.run(
+        "erm:classifier_bias=false",
+        f"features:path='{tmp_path / 'digits.npz'}',split=split",
+        set={f"recipe.{key}": value for key, value in {**recipe, "weight_decay": 1 / (C * train.sum())}.items()},
+        output=tmp_path / "runs",
+        warn=lambda line: None,
+    )
+    predicted = read_predictions(result.path.parent)
+    regression = LogisticRegression(C=C, fit_intercept=False, tol=1e-8, max_iter=1000)
+    regression.fit(inputs[train], digits.target[train])
+    expected = regression.predict_proba(inputs[np.array(predicted.ids, dtype=int)])
+    np.testing.assert_allclose(predicted.probability, expected, atol=1e-5)
