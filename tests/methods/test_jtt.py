@@ -40,6 +40,20 @@ def test_the_second_stage_visits_errors_upweight_times_and_the_others_once(toy, 
     assert order.tolist() != method.order(split, torch.Generator().manual_seed(1)).tolist()
 
 
+def test_equal_epochs_draw_n_images_by_the_same_weights(toy, make):
+    method = make(JTT, toy, upweight=7, equal_epochs=True)
+    split = toy.split(bias=False)
+    stages = identify(method, split)
+    wrong = method.errors(split)
+    method.start_stage(stages[1], split, None)
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.stack([method.order(split, generator) for _ in range(2000)])
+    assert drawn.shape == (2000, 24)
+    weight = torch.where(wrong, 7.0, 1.0)
+    share = torch.bincount(drawn.flatten(), minlength=24) / drawn.numel()
+    torch.testing.assert_close(share, weight / weight.sum(), atol=0.005, rtol=0)
+
+
 def test_errors_are_scored_in_evaluation_mode_without_touching_batch_norm(toy, make):
     method = make(JTT, toy)
     method.train()

@@ -70,11 +70,12 @@ def test_erm_on_vectors_is_the_logistic_regression_of_its_weight_decay(tmp_path:
     train = split == "train"
     np.savez(tmp_path / "digits.npz", inputs=inputs, target=digits.target, split=split)
     C = 0.1
-    recipe = {"epochs": 400, "evaluate_every": 400, "batch_size": train.sum(), "optimizer": "sgd", "lr": 2.0, "schedule": "cosine"}
+    recipe = {"epochs": 400, "evaluate_every": 400, "batch_size": train.sum(), "weight_decay": 1 / (C * train.sum())}
+    recipe |= {"optimizer": "sgd", "lr": 2.0, "schedule": "cosine"}
     result = ncbench.run(
         "erm:classifier_bias=false",
         f"features:path='{tmp_path / 'digits.npz'}',split=split",
-        set={f"recipe.{key}": value for key, value in {**recipe, "weight_decay": 1 / (C * train.sum())}.items()},
+        set={f"recipe.{key}": value for key, value in recipe.items()},
         output=tmp_path / "runs",
         warn=lambda line: None,
     )

@@ -21,6 +21,7 @@ class JTTParameters(Parameters):
 
     identify_epochs: int = Field(10, ge=1, description="epochs T of the identification model")
     upweight: int = Field(50, ge=1, description="times lambda_up an image of the error set is seen each epoch")
+    equal_epochs: bool = Field(False, description="an epoch draws as many images as there are, whatever lambda_up is")
 
 
 class JTT(Method):
@@ -32,7 +33,10 @@ class JTT(Method):
     The identification model uses the same recipe, and is scored after its last epoch, in evaluation mode, as in
     algorithm 1. (The published code's error set is what the model got wrong during that epoch, in training mode and
     while its weights still changed.)
-    The second stage lasts as many passes over the up-weighted set as the recipe has epochs.
+    The second stage lasts as many passes over the up-weighted set as the recipe has epochs, so its cost grows with
+    |E| lambda_up: where the first model has learned nothing, one epoch is lambda_up epochs. With `equal_epochs=true` an
+    epoch draws N images with replacement instead, those of E lambda_up times as likely as others: eq. 4 in expectation,
+    up to its scale, in the steps that any other method has. Only so is a search of T and lambda_up affordable.
 
     Published settings: `waterbirds` T = 60, lambda_up = 100; `celeba` T = 1, lambda_up = 50 (appendix A). The paper
     tunes both on validation images with group labels. Elsewhere they are this project's choice: T ends before the
@@ -94,8 +98,10 @@ class JTT(Method):
         return torch.cat([self(batch.images).argmax(dim=1) != batch.target for batch in train.batches()])
 
     def order(self, train: SplitView, generator: torch.Generator) -> Tensor:
-        """Return every image as often as it is to be visited, in random order."""
+        """Return every image as often as it is to be visited, in random order, or N draws by these numbers."""
         visits = self.visits.cpu()
+        if self.params.equal_epochs:
+            return torch.multinomial(visits.double(), len(train), replacement=True, generator=generator)
         images = torch.arange(len(train)).repeat_interleave(visits)
         return images[torch.randperm(len(images), generator=generator)]
 
