@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
+
+T = TypeVar("T")
 
 
 class PathOption(click.Path):
@@ -45,6 +50,31 @@ picture_format = click.option(
     show_default=True,
     help="Of pictures; svg can be scaled and edited.",
 )
+
+
+def plugin_files(command: Callable[..., T]) -> Callable[..., T]:
+    """Give a command the option ``--plugin``; what the files bring is there while it runs."""
+
+    @click.option(
+        "--plugin",
+        "files",
+        multiple=True,
+        type=PathOption(),
+        metavar="FILE.py",
+        help="Use the hooks of this file, too; repeatable. Records made with it say so and are never ranked.",
+    )
+    @functools.wraps(command)
+    def with_files(*arguments: Any, files: tuple[Path, ...], **named: Any) -> T:
+        if not files:
+            return command(*arguments, **named)
+        from ncbench.discovery.files import plugins_from
+
+        with plugins_from(files):
+            return command(*arguments, **named)
+
+    return with_files
+
+
 data_root = click.option(
     "--data-root",
     type=PathOption(exists=True, file_okay=False),

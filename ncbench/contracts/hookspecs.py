@@ -11,6 +11,8 @@ hook implementations::
 
 Hooks that return cards are called once, when names are first looked up. The module they live in is imported by every
 command, ``--help`` included, so it must not import torch: a card's factory is imported when it is used.
+
+``--plugin FILE.py`` takes the same from a file that nothing installs, for one command; that may import what it likes.
 """
 
 from __future__ import annotations

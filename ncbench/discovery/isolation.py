@@ -24,23 +24,24 @@ class _TooSlowError(BaseException):
 
 
 @contextlib.contextmanager
-def contained() -> Iterator[None]:
+def contained(longest: float = LONGEST_SECONDS) -> Iterator[None]:
     """Run a block of a plugin's code; what it prints goes to standard error, where ``--json`` prints nobody else may.
 
+    Args:
+        longest: Seconds that it may take; 0 for however long.
+
     Raises:
-        PluginError: It raised anything at all, a ``BaseException`` too; or took more than 30 s, where the system has
-            a way to tell (not on Windows, nor outside the main thread).
+        PluginError: It raised anything at all, a ``BaseException`` too; or took longer, where the system has a way to
+            tell (not on Windows, nor outside the main thread).
         KeyboardInterrupt: The user pressed Ctrl-C.
     """
     try:
-        with stdout_to_stderr(), _signals_heard():
+        with stdout_to_stderr(), _signals_heard(longest):
             yield
     except _ControlC:
         raise KeyboardInterrupt from None
     except _TooSlowError:
-        raise PluginError(
-            f"it was not ready after {LONGEST_SECONDS:g} s, and every command would wait for it"
-        ) from None
+        raise PluginError(f"it was not ready after {longest:g} s, and every command would wait for it") from None
     except PluginError:
         raise
     except BaseException as error:
@@ -48,14 +49,14 @@ def contained() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _signals_heard() -> Iterator[None]:
+def _signals_heard(longest: float) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
         yield
         return
     former = {signal.SIGALRM: signal.signal(signal.SIGALRM, _time_is_up)}
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         former[signal.SIGINT] = signal.signal(signal.SIGINT, _control_c)
-    timer = signal.setitimer(signal.ITIMER_REAL, LONGEST_SECONDS)
+    timer = signal.setitimer(signal.ITIMER_REAL, longest)
     try:
         yield
     finally:

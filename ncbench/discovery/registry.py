@@ -158,6 +158,31 @@ class Registry:
             if len(found) > 1
         ]
 
+    def add(self, plugin: Plugin, hooks: object) -> None:
+        """Register what implements hooks, and take in its cards.
+
+        Raises:
+            PluginError: It implements none, or one wrongly.
+        """
+        try:
+            cards = _load(hooks, plugin, self.manager)
+        except BaseException:
+            self.manager.unregister(name=str(plugin))
+            raise
+        self.plugins.append(plugin)
+        for kind, card in cards:
+            self.cards[kind].setdefault(card.name, []).append(Registered(card, plugin))
+
+    def remove(self, plugin: Plugin) -> None:
+        """Forget a plugin and its cards."""
+        self.manager.unregister(name=str(plugin))
+        self.plugins.remove(plugin)
+        for by_name in self.cards.values():
+            for name, found in list(by_name.items()):
+                found[:] = [registered for registered in found if registered.plugin != plugin]
+                if not found:
+                    del by_name[name]
+
     def notify(self, hook: str, warn: Callable[[str], None], **arguments: Any) -> None:
         """Call an observer hook on every plugin; one that fails is reported through `warn` and the rest go on.
 
@@ -192,14 +217,9 @@ def registry() -> Registry:
         last_words.note(who=f"Plugin {plugin}")
         try:
             with contained():
-                cards = _load(entry_point, plugin, manager)
+                found.add(plugin, entry_point.load())
         except PluginError as error:
-            manager.unregister(name=str(plugin))
             found.broken.append(Broken(plugin, str(error)))
-            continue
-        found.plugins.append(plugin)
-        for kind, card in cards:
-            found.cards[kind].setdefault(card.name, []).append(Registered(card, plugin))
     last_words.note()
     if _strict() and (problems := [*map(str, found.broken), *found.conflicts()]):
         raise PluginError(f"{problems[0]} (NCBENCH_STRICT=1)")
@@ -271,9 +291,9 @@ def _strict() -> bool:
     return os.environ.get("NCBENCH_STRICT", "") not in {"", "0"}
 
 
-def _load(entry_point: metadata.EntryPoint, plugin: Plugin, manager: pluggy.PluginManager) -> list[tuple[str, Card]]:
-    """Import and register one plugin and collect its cards, checking that each is of its hook's type."""
-    manager.register(entry_point.load(), name=str(plugin))
+def _load(hooks: object, plugin: Plugin, manager: pluggy.PluginManager) -> list[tuple[str, Card]]:
+    """Register what implements hooks and collect its cards, checking that each is of its hook's type."""
+    manager.register(hooks, name=str(plugin))
     manager.check_pending()
     if not manager.get_hookcallers(manager.get_plugin(str(plugin))):
         raise PluginError("it implements no hook; is a function without @hookimpl?")

@@ -15,12 +15,14 @@ from ncbench.contracts.errors import ConfigurationError, DataError, NcbenchError
 from ncbench.contracts.launcher import Ended, Event, Job, Launcher, Started, Waiting
 from ncbench.contracts.specs import Scalar, Spec
 from ncbench.data.store.prepare import prepare
+from ncbench.discovery.files import file_arguments
 from ncbench.discovery.registry import registry
 from ncbench.launch.member import Member
 from ncbench.records.archive import RESULT_FILE, RunResult, load_result
 from ncbench.records.folder import CHECKPOINTS, writable_folder
 from ncbench.records.record import Status
 from ncbench.training.interrupts import TERMINATING
+from ncbench.training.trained import refuse_changed_files
 
 State = Literal["missing", "waiting", "running", "damaged"] | Status
 OVER: frozenset[State] = frozenset({"completed", "diverged"})
@@ -61,7 +63,11 @@ class Sweep:
 
     @classmethod
     def of(cls, members: Sequence[Member], output: Path) -> Sweep:
-        """Look up how every run of a suite stands."""
+        """Look up how every run of a suite stands.
+
+        Raises:
+            DataError: One was made with another plugin file than there is now.
+        """
         sweep = cls(output)
         for member in members:
             sweep.runs[member.job.run_id] = run = Run(member, "missing")
@@ -113,6 +119,7 @@ class Sweep:
         jobs = self._jobs(data_root, report)
         output = self.output.absolute()  # a launcher's runs start in folders of its own
         arguments = ["--output", str(output), *(["--data-root", str(data_root.absolute())] if data_root else [])]
+        arguments += file_arguments()
         reasons = set[str]()
         with contextlib.closing(launcher.launch(jobs, output, arguments)) as events:
             for event in events:
@@ -168,6 +175,9 @@ class Sweep:
                 run.state = run.result.record.status
             except DataError:
                 run.state = "damaged"
+            else:
+                if run.state in OVER:
+                    refuse_changed_files(run.member.configuration, run.result)
 
 
 def make_launcher(text: str, options: Mapping[str, Scalar]) -> Launcher:

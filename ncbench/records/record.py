@@ -38,6 +38,7 @@ Trials = Annotated[int, Field(ge=2, le=1000)]
 """Of a search: drawing them anew, which tells whether what was chosen is among them, takes no time."""
 DrawSeed = Annotated[int, Field(ge=0, lt=2**63)]
 TrialSeeds = Annotated[tuple[Count, ...], Field(min_length=1, max_length=100)]
+Hash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Space = Annotated[dict[Name, Values], Field(min_length=1, max_length=100)]
 FEW_IMAGES = 10  # in a group by which an epoch is chosen
 
@@ -308,6 +309,7 @@ class Record(BaseModel):
     settings_from: SettingsFromPart | None = Field(
         None, description="which settings are the pair's own; missing in the records written before it was there"
     )
+    plugin_files: dict[Name, Hash] = Field(default_factory=dict, description="given with --plugin: name -> SHA-256")
     seed: int
     recipe: dict[str, JsonValue]
     primary_metric: Name
@@ -385,11 +387,8 @@ class Record(BaseModel):
     @property
     def base_recipes(self) -> dict[str, JsonValue]:
         """Their recipes, as they are set: ``"base.recipe.KEY"`` -> value."""
-        return {
-            f"{prefix}recipe.{key}": value
-            for prefix, base in self.bases.items()
-            for key, value in (base.recipe or {}).items()
-        }
+        recipes = {prefix: base.recipe or {} for prefix, base in self.bases.items()}
+        return {f"{prefix}recipe.{key}": value for prefix, recipe in recipes.items() for key, value in recipe.items()}
 
 
 def given(part: MethodPart | DatasetPart | BackbonePart) -> str:

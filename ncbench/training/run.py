@@ -6,7 +6,7 @@ import functools
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -28,6 +28,7 @@ from ncbench.contracts.specs import ATTRIBUTE
 from ncbench.data.files import clear_temporaries, from_home, locked
 from ncbench.data.store.open import Store
 from ncbench.data.store.prepare import prepare
+from ncbench.discovery.files import changed_files, plugins_from
 from ncbench.features.frozen import with_features
 from ncbench.records.archive import RESULT_FILE, RunResult
 from ncbench.records.folder import (
@@ -47,7 +48,7 @@ from ncbench.training.evaluation.evaluator import DivergedError
 from ncbench.training.interrupts import Interrupts
 from ncbench.training.loop import Reporter, Silent
 from ncbench.training.session import Session, refuse_unfit_task
-from ncbench.training.trained import configuration_of, store_of
+from ncbench.training.trained import configuration_of, plugins_of, refuse_changed_files, store_of
 
 
 def run(
@@ -67,6 +68,7 @@ def run(
     wait: bool = False,
     synthetic: bool = False,
     allow_mismatch: bool = False,
+    plugins: Iterable[object] = (),
     checkpoint_seconds: float = 30.0,
     reporter: Reporter | None = None,
     warn: Callable[[str], None] = lambda message: print(message, file=sys.stderr),
@@ -98,6 +100,8 @@ def run(
             not made again, whatever `force` says.
         synthetic: Use the dataset's generated twin; the record is marked.
         allow_mismatch: Go on with data that are not what the dataset's manifest promises; the record is marked.
+        plugins: Paths of Python files with hook implementations, or objects that have them, to use beside the installed
+            plugins; the record is marked.
         checkpoint_seconds: Least time between two checkpoints; an interrupted run writes one besides.
         reporter: Told of every epoch.
         warn: Told, in one line, what a person should know.
@@ -112,13 +116,15 @@ def run(
         NcbenchError: The run failed in another way that the record explains.
         KeyboardInterrupt: The run was interrupted; its record says so, and the exception's text how to go on.
     """
-    if method is None:
-        configuration = resolve(groups, dataset, backbone, seed, set, synthetic, allow_mismatch, kind="groups")
-    else:
-        claim = None if search is None else SearchPart.read(search)
-        configuration = resolve(method, dataset, backbone, seed, set, synthetic, allow_mismatch, groups, search=claim)
-    runner = _Runner(from_home(output), find_device(device), data_root, checkpoint_seconds, reporter or Silent(), warn)
-    return runner.make(configuration, resume, force, wait)
+    with plugins_from(plugins):
+        if method is None:
+            configuration = resolve(groups, dataset, backbone, seed, set, synthetic, allow_mismatch, kind="groups")
+        else:
+            claim, where = None if search is None else SearchPart.read(search), (synthetic, allow_mismatch)
+            configuration = resolve(method, dataset, backbone, seed, set, *where, groups, search=claim)
+        place = from_home(output), find_device(device), data_root
+        runner = _Runner(*place, checkpoint_seconds, reporter or Silent(), warn)
+        return runner.make(configuration, resume, force, wait)
 
 
 def run_again(
@@ -158,6 +164,7 @@ def run_again(
         KeyboardInterrupt: Likewise.
     """
     made_by = f"{record.run_id} was made by ncbench {record.environment.get('ncbench')}"
+    made_by += "".join(f" with --plugin {name} (SHA-256 {digest[:12]})" for name, digest in record.plugin_files.items())
     try:
         configuration = configuration_of(record, dataset)
     except ConfigurationError as error:
@@ -171,6 +178,8 @@ def run_again(
         )
         if found.registered.plugin.distribution != part.plugin.distribution
     ]
+    if changed := changed_files(plugins_of(configuration), record.plugin_files):
+        raise ConfigurationError(f"{', '.join(changed)} here is another file. {made_by}.")
     if missing:
         raise ConfigurationError(f"This run needs {name_offenders(missing)}, whose names others have here.")
     base = configuration.base and configuration.base.run_id
@@ -219,6 +228,7 @@ class _Runner:
             clear_temporaries(folder)
             earlier = None if force and not waited else finished(folder, resume or bool(waited))
             if earlier is not None:
+                refuse_changed_files(configuration, earlier)
                 if configuration.manifest.yours:
                     self._refuse_other_data(configuration, earlier)
                 self.warn("This run is finished already; here is its record. --force runs it anew.")
@@ -260,6 +270,7 @@ class _Runner:
         if earlier is None:
             self.warn(f"{method} builds on {configuration.run_id}, which is trained first.")
             earlier = self.make(configuration, resume=True, force=False, wait=True)
+        refuse_changed_files(configuration, earlier)
         return earlier
 
 

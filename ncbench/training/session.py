@@ -20,6 +20,7 @@ from ncbench.contracts.specs import ATTRIBUTE
 from ncbench.contracts.task import Groups
 from ncbench.data.store.open import Store
 from ncbench.discovery import last_words
+from ncbench.discovery.files import plugin_files
 from ncbench.discovery.registry import registry
 from ncbench.features.inferred import write_groups
 from ncbench.features.predictions import MOST_PROBABILITIES, Predictions, write_predictions
@@ -35,7 +36,7 @@ from ncbench.training.interrupts import Interrupts
 from ncbench.training.loop import Fitted, Reporter, RunState, fit
 from ncbench.training.selection import available_criteria, check_criterion, find_criterion, smallest_group
 from ncbench.training.splits import load_splits, memory_format
-from ncbench.training.trained import describe_base, groups_of, load_trained, make_configured, save_model
+from ncbench.training.trained import describe_base, groups_of, load_trained, make_configured, plugins_of, save_model
 
 
 class Session:
@@ -102,6 +103,7 @@ class Session:
                 "groups_from": groups_from,
                 "base": of_base,
                 "settings_from": _settings_from(configuration),
+                "plugin_files": {**({} if base is None else base.record.plugin_files), **plugin_files()},
                 "search": None if configuration.search is None else configuration.search.model_dump(mode="json"),
                 "seed": configuration.seed,
                 "recipe": configuration.recipe.as_dict(),
@@ -176,11 +178,8 @@ class Session:
 
     def _made_with(self) -> dict[str, str]:
         """Return what a checkpoint must have been made with to be gone on from."""
-        configuration = self.configuration
-        parts = (configuration.method.registered, configuration.dataset.registered, configuration.backbone.registered)
-        plugins = [part.plugin for part in (*parts, *registry().metric_families())]
         made_with = {
-            **{plugin.distribution: plugin.version for plugin in plugins},
+            **{plugin.distribution: plugin.version for plugin in plugins_of(self.configuration)},
             "torch": torch.__version__.partition("+")[0],
             "precision": self.precision,
             "the data's fingerprint": self.store.fingerprint,

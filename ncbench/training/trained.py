@@ -6,7 +6,7 @@ import hashlib
 import io
 import pickle
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from ncbench.data.files import from_home, write_atomically
 from ncbench.data.loading.loader import Loader
 from ncbench.data.store.open import Store, StoredSplit
 from ncbench.data.store.prepare import prepare
+from ncbench.discovery.files import changed_files, plugins_from
+from ncbench.discovery.registry import Plugin, registry
 from ncbench.features.inferred import read_groups
 from ncbench.records.archive import RunResult, load_result
 from ncbench.records.folder import MODEL_FILE
@@ -92,6 +94,7 @@ def load_model(
     dataset: str | None = None,
     data_root: str | Path | None = None,
     device: str = "cpu",
+    plugins: Iterable[object] = (),
     warn: Callable[[str], None] = lambda message: print(message, file=sys.stderr),
 ) -> TrainedModel:
     """Return the model of a finished run.
@@ -103,17 +106,31 @@ def load_model(
         dataset: Spec of its dataset, where the record's has a digest in place of a path of yours.
         data_root: As for :func:`ncbench.run`.
         device: ``"cpu"``, ``"cuda"``, ...
+        plugins: As for :func:`ncbench.run`.
         warn: Told, in one line, what takes long.
 
     Raises:
         ConfigurationError: A plugin or a setting of the run is not known here.
-        DataError: The run is not completed, its model or its dataset is not there, or the data are others now.
+        DataError: The run is not completed, its model or its dataset is not there, or the data or a plugin file are
+            others now.
     """
+    with plugins_from(plugins):
+        return _load_model(run, dataset, data_root, device, warn)
+
+
+def _load_model(
+    run: str | Path | RunResult,
+    dataset: str | None,
+    data_root: str | Path | None,
+    device: str,
+    warn: Callable[[str], None],
+) -> TrainedModel:
     result = run if isinstance(run, RunResult) else load_result(from_home(run))
     record = result.record
     if record.status != "completed":
         raise DataError(f"The run in {result.folder} is {record.status}, so it left no model.")
     configuration = configuration_of(record, dataset)
+    refuse_changed_files(configuration, result)
     store = store_of(configuration, record, data_root, warn)
     where, input_shape = torch.device(device), store.splits["train"].inputs.shape[1:]
     frozen: Backbone | None = None
@@ -177,6 +194,27 @@ def store_of(
             f"{record.environment.get('ncbench')}."
         )
     return store
+
+
+def plugins_of(configuration: Configuration) -> list[Plugin]:
+    """Return the plugins on which the numbers of a run depend; those of a base are in that run's record."""
+    parts = (configuration.method, configuration.dataset, configuration.backbone)
+    registered = [*(part.registered for part in parts), *registry().metric_families()]
+    return [each.plugin for each in registered]
+
+
+def refuse_changed_files(configuration: Configuration, result: RunResult) -> None:
+    """Refuse a run that was made with other plugin files than there are now: it would pass for one of these.
+
+    Raises:
+        DataError: It was.
+    """
+    changed = changed_files(plugins_of(configuration), result.record.plugin_files)
+    if changed:
+        raise DataError(
+            f"The run in {result.folder} was made with another {', '.join(changed)} than there is now, or without. Put "
+            "that back, or delete the folder to make the run anew (ncbench run --force)."
+        )
 
 
 def _of_features(store: Store, dim: int) -> Store:

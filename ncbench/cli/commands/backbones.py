@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import click
 
+from ncbench.cli import options
 from ncbench.cli.terminal import download_progress, show, tell
 from ncbench.contracts.errors import ConfigurationError
 from ncbench.contracts.specs import Spec
@@ -20,6 +21,7 @@ def backbones() -> None:
 
 @backbones.command("fetch")
 @click.argument("backbone")
+@options.plugin_files
 def fetch_file(backbone: str) -> None:
     """Download the weights of a BACKBONE to where runs look for them.
 

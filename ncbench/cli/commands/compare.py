@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     metavar="NAME",
     help="Show this metric; repeatable. Default: all in a table for the terminal, the most usual accuracies elsewhere.",
 )
+@options.plugin_files
 def compare(runs: tuple[Path, ...], limits: tuple[str, ...], form: str, metrics: tuple[str, ...]) -> int:
     """Compare runs side by side.
 

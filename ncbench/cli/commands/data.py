@@ -46,6 +46,7 @@ def data() -> None:
 @data.command("list")
 @_data_root
 @options.as_json
+@options.plugin_files
 def list_datasets(data_root: Path | None, as_json: bool) -> None:
     """List the datasets: what is here, what is prepared, what is missing."""
     rows = [_status(name, data_root) for name in registry().names("datasets")]
@@ -67,6 +68,7 @@ def list_datasets(data_root: Path | None, as_json: bool) -> None:
 @click.argument("dataset")
 @_data_root
 @options.as_json
+@options.plugin_files
 def info(dataset: str, data_root: Path | None, as_json: bool) -> None:
     """Say what a DATASET is, where it comes from, and whether it is here."""
     from ncbench.contracts.dataset import DatasetParameters
@@ -107,6 +109,7 @@ def info(dataset: str, data_root: Path | None, as_json: bool) -> None:
 @data.command("fetch")
 @click.argument("dataset")
 @_data_root
+@options.plugin_files
 def fetch_sources(dataset: str, data_root: Path | None) -> None:
     """Download a DATASET's sources into --data-root, else into the cache folder, where they are found.
 
@@ -146,6 +149,7 @@ def fetch_sources(dataset: str, data_root: Path | None) -> None:
 @_data_root
 @options.synthetic
 @options.allow_mismatch
+@options.plugin_files
 def prepare_store(dataset: str, **others: Any) -> None:
     """Decode a DATASET once into its store, as the first run on it would.
 
@@ -168,6 +172,7 @@ def prepare_store(dataset: str, **others: Any) -> None:
 @click.argument("dataset")
 @_data_root
 @options.synthetic
+@options.plugin_files
 def verify_sources(dataset: str, data_root: Path | None, synthetic: bool) -> None:
     """Re-read a DATASET from its sources, and its store: list every bad file and every count that differs."""
     from ncbench.contracts.dataset import DatasetParameters
@@ -193,6 +198,7 @@ def verify_sources(dataset: str, data_root: Path | None, synthetic: bool) -> Non
 @data.command()
 @click.argument("dataset")
 @click.argument("folder", type=options.PathOption(file_okay=False))
+@options.plugin_files
 def synthesize(dataset: str, folder: Path) -> None:
     """Write a twin of a DATASET into FOLDER, a data root: the real layout with generated images."""
     from ncbench.contracts.dataset import DatasetParameters
@@ -222,6 +228,7 @@ def synthesize(dataset: str, folder: Path) -> None:
 @options.allow_mismatch
 @click.option("--output", type=options.PathOption(), default=".", help="Folder of the pictures; default: this one.")
 @options.picture_format
+@options.plugin_files
 def show_images(dataset: str, split: str, output: Path, ending: str, **others: Any) -> None:
     """Show a few images of each group of a DATASET, with counts and shares, as a picture and as a page."""
     from ncbench.data.store.prepare import prepare

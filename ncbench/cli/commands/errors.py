@@ -18,6 +18,7 @@ from ncbench.contracts.errors import ConfigurationError, DataError
 @options.data_root
 @click.option("--output", type=options.PathOption(), help="Folder of the pictures; default: the run's.")
 @options.picture_format
+@options.plugin_files
 def errors(
     run: Path, split: str, dataset: str | None, data_root: Path | None, output: Path | None, ending: str
 ) -> None:

@@ -25,6 +25,7 @@ _USES = ("none", "train=bias", "val=bias", "hierarchy")
     type=click.Choice(_USES),
     help="Only the methods that use such labels beside the target; none for those that use no others.",
 )
+@options.plugin_files
 @options.as_json
 def list_cards(kind: str, family: str | None, supervision: str | None, as_json: bool) -> None:
     """List what is installed; the methods by family."""

@@ -41,6 +41,7 @@ _NEXT_STEP = {
 )
 @click.option("--each", is_flag=True, help="Draw every run by itself, into its own folder.")
 @options.picture_format
+@options.plugin_files
 def plot(runs: tuple[Path, ...], kind: str, output: Path | None, each: bool, ending: str) -> None:
     """Draw runs.
 

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
 @click.option("--wait", is_flag=True, help="Where another process makes this run, wait for it instead of refusing.")
 @options.synthetic
 @options.allow_mismatch
+@options.plugin_files
 @click.option(
     "--checkpoint-seconds",
     type=click.FloatRange(min=0),

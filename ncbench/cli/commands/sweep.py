@@ -47,6 +47,7 @@ def _shard(context: click.Context, option: click.Parameter, value: str | None) -
 @click.option("--device", help="What a run trains on: the launcher's parameter of this name.")
 @options.data_root
 @options.allow_mismatch
+@options.plugin_files
 @click.option("--dry-run", is_flag=True, help="Only say which runs are there and which would be made.")
 @click.option("--status", is_flag=True, help="Only say how it stands, whoever makes it: what runs where and how far.")
 @click.option(

@@ -198,6 +198,9 @@ def _exclusion(record: Record, accuracies: Mapping[str, float], catalogue: Catal
         return "dataset.synthetic", "the run used generated data"
     if record.dataset.mismatch:
         return "dataset.mismatch", plain(f"the data are not the released ones: {'; '.join(record.dataset.mismatch)}")
+    if record.plugin_files:
+        names = plain(", ".join(record.plugin_files))
+        return "plugin_files", f"the run used {names}, a file of its author's that no package holds"
     if any(manifest.yours for manifest in catalogue.manifests([record.dataset.name]).values()):
         return "dataset.name", f"{record.dataset.name!r} is whatever data a user has; there is nothing to rank"
     if (record.dataset.name, record.dataset.plugin.distribution) == (THEORY, BUILT_IN):
