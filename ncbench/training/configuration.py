@@ -157,13 +157,21 @@ class Configuration:
         them on.
 
         It raises :class:`PluginError` where the backbone does not say how many features it has, and
-        :class:`ConfigurationError` where a spec that is given is not valid.
+        :class:`ConfigurationError` where a spec that is given is not valid, or is of weights for other images than the
+        recipe's.
         """
 
         def make(spec: str | None = None) -> Backbone:
             if spec is None and of_features:
                 return FrozenFeatures(input_shape, Parameters())
             resolved = self.backbone if spec is None else _resolve("backbones", Spec.parse(spec), {})
+            scaling = resolved.factory.input_scaling(resolved.params)
+            if scaling not in (None, self.recipe.input_scaling):
+                setting = f"{BASE if self.infers else ''}recipe.input_scaling"
+                raise ConfigurationError(
+                    f"The backbone {resolved.spec} takes images with input_scaling={scaling}, not "
+                    f"{self.recipe.input_scaling}: set {setting}={scaling}."
+                )
             backbone: Backbone = resolved.factory(input_shape, resolved.params)
             if not isinstance(getattr(backbone, "feature_dim", None), int):
                 raise PluginError(

@@ -41,6 +41,14 @@ _CARDS = (
         supervision=Supervision(),
     ),
     GroupsCard(
+        name="probe",
+        summary="The classes that a linear probe of fixed features takes the images for: the groups of uLA",
+        factory="ncbench_groups.probe:Probe",
+        citation="Tsirigotis, Monteiro, Rodriguez, Vazquez, Courville. Group Robust Classification Without Any Group "
+        "Information. NeurIPS 2023. https://arxiv.org/abs/2310.18555",
+        supervision=Supervision(),
+    ),
+    GroupsCard(
         name="clusters",
         summary="Clusters of each class by k-means of a reference model's features",
         factory="ncbench_groups.clusters:Clusters",
@@ -55,6 +63,14 @@ _CARDS = (
         citation="Yang, Gan, Dziugaite, Mirzasoleiman. Identifying Spurious Biases Early in Training through the Lens "
         "of Simplicity Bias. AISTATS 2024. https://arxiv.org/abs/2305.18761",
         supervision=Supervision(),
+    ),
+    GroupsCard(
+        name="ssa",
+        summary="The bias attribute, as told by networks that learn it from the validation images and from themselves",
+        factory="ncbench_groups.ssa:SSA",
+        citation="Nam, Kim, Lee, Shin. Spread Spurious Attribute: Improving Worst-group Accuracy with Spurious "
+        "Attribute Estimation. ICLR 2022. https://arxiv.org/abs/2204.02070",
+        supervision=Supervision(val="bias"),
     ),
     GroupsCard(
         name="xrm",
