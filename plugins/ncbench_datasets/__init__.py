@@ -19,6 +19,11 @@ _SAGAWA = (
     "Regularization for Worst-Case Generalization, ICLR 2020"
 )
 
+_JOSHI = (
+    "Joshi, Yang, Xue, Yang & Mirzasoleiman, Towards Mitigating Spurious Correlations in the Wild: A Benchmark and a "
+    "more Realistic Dataset, arXiv:2306.11957, 2023"
+)
+
 _YOURS = "whoever made your data"
 
 
@@ -44,6 +49,18 @@ def ncbench_datasets() -> Iterable[DatasetCard]:
             "coloured as in " + _LFF,
         ),
         _card("colored_mnist", "MNIST in ten colours that give the digit away (LfF protocol)", "ColoredMnist", _LFF),
+        _card(
+            "irm_mnist",
+            "MNIST in two colours that predict noisy labels best in training, and mislead in the test",
+            "IrmMnist",
+            "Arjovsky, Bottou, Gulrajani & Lopez-Paz, Invariant Risk Minimization, arXiv:1907.02893, 2019",
+        ),
+        _card(
+            "spuco_mnist",
+            "SpuCoMNIST: pairs of digits before backgrounds whose colour gives the pair away",
+            "SpuCoMnist",
+            _JOSHI,
+        ),
         _card(
             "cifar100",
             "CIFAR-100, 100 classes of small photographs, with a class tree of height 5",

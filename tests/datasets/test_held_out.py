@@ -159,7 +159,7 @@ def test_every_dataset_that_is_given_its_bias_holds_images_out(name: str, twins:
     assert splits["same"]["val"].ids == splits["uniform"]["val"].ids
 
 
-@pytest.mark.parametrize("name", ["colored_digits", "colored_mnist", "corrupted_cifar10", "dogs_and_cats"])
+@pytest.mark.parametrize("name", ["colored_digits", "colored_mnist", "corrupted_cifar10", "dogs_and_cats", "irm_mnist"])
 @pytest.mark.parametrize(
     ("params", "complaint"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,3 +42,23 @@ def test_a_twin_is_prepared_verified_and_learnt_from(text: str, tmp_path: Path) 
     assert result.status == "completed"
     assert result.record.dataset.fingerprint == store.fingerprint
     assert result.metrics["test"]["accuracy"] > 0.4
+
+
+@pytest.mark.parametrize("text", ["irm_mnist:val=0.2", "spuco_mnist"])
+def test_a_biased_twin_is_prepared_verified_shown_and_trained_on(text: str, cli: Any, tmp_path: Path) -> None:
+    given = Spec.parse(text)
+    card = CARDS[given.name]
+    params = DatasetParameters.build(card.load(), given.parameters, owner=card.name)
+    store = prepare(card, params, synthetic=True)
+    manifest = load_manifest(card.manifest).for_twin()
+    assert verify(locate(card, params, manifest, synthetic=True), params.spec(card.name), manifest) == []
+    code, out, err = cli("data", "show", text, "--synthetic", "--output", tmp_path)
+    assert code == 0, err
+    shown = [Path(line) for line in out.split()]
+    assert [path.name for path in shown] == [f"{card.name}-train.png", f"{card.name}-train.html"]
+    assert all(path.stat().st_size > 2000 for path in shown)
+    settings = {"recipe.epochs": 1, "recipe.batch_size": 8, "recipe.lr": 1e-2, "recipe.augmentation": "none"}
+    result = ncbench.run("erm", text, backbone="small_cnn:width=8", set=settings, output=tmp_path, synthetic=True)
+    assert result.status == "completed"
+    assert result.record.dataset.fingerprint == store.fingerprint
+    assert "worst_group_accuracy" in result.metrics["test"]

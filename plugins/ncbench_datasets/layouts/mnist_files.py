@@ -14,6 +14,7 @@ from ncbench_datasets.layouts.idx import find_idx, read_idx, write_idx
 PARTS = {"train": "train", "test": "t10k"}
 KINDS = ("images-idx3-ubyte", "labels-idx1-ubyte")
 CLASSES = 10
+SIZE = (28, 28)
 _TWIN = {"train": 40, "test": 10}  # images of each class
 
 
@@ -22,18 +23,20 @@ class MnistFiles(Dataset):
 
     Attributes:
         raw: Folder of the files below the dataset's folder, as torchvision has it.
+        parts: The splits whose files are read.
     """
 
-    image_size = (28, 28)
+    image_size = SIZE
     raw: ClassVar[str]
+    parts: ClassVar[Sequence[str]] = tuple(PARTS)
 
     def source_files(self) -> Sequence[Path]:
-        """Return the four files.
+        """Return the images and the labels of each part.
 
         Raises:
-            DataError: One is missing.
+            DataError: A file is missing.
         """
-        return [find_idx(self.source / self.raw, f"{part}-{kind}") for part in PARTS.values() for kind in KINDS]
+        return [find_idx(self.source / self.raw, f"{PARTS[part]}-{kind}") for part in self.parts for kind in KINDS]
 
     def grey_part(self, split: str) -> tuple[np.ndarray, np.ndarray]:
         """Read a split.
@@ -49,8 +52,8 @@ class MnistFiles(Dataset):
         """
         images_path, labels_path = (find_idx(self.source / self.raw, f"{PARTS[split]}-{kind}") for kind in KINDS)
         images, labels = read_idx(images_path, 3), read_idx(labels_path, 1)
-        if images.shape[1:] != self.image_size:
-            raise DataError(f"{images_path} holds images of {images.shape[1:]} pixels instead of {self.image_size}.")
+        if images.shape[1:] != SIZE:
+            raise DataError(f"{images_path} holds images of {images.shape[1:]} pixels instead of {SIZE}.")
         if len(images) != len(labels):
             raise DataError(f"{images_path} holds {len(images)} images, {labels_path} {len(labels)} labels.")
         if (labels >= CLASSES).any():

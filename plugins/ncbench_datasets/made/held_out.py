@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -110,16 +109,20 @@ def _number(size: int, share: float) -> int:
 
 def parted(split: Split, held: np.ndarray) -> Mapping[str, Split]:
     """Return ``"train"`` and, unless nothing is held out, ``"val"``, of a split whose inputs are an array."""
-    if not held.any():
-        return {"train": split}
-    inputs, bias = np.asarray(split.inputs), split.bias
-    return {
-        name: replace(
-            split,
-            inputs=inputs[mine],
-            target=split.target[mine],
-            bias=None if bias is None else bias[mine],
-            ids=[split.ids[index] for index in np.flatnonzero(mine).tolist()],
-        )
-        for name, mine in (("train", ~held), ("val", held))
-    }
+    return {"train": rows_of(split, ~held), "val": rows_of(split, held)} if held.any() else {"train": split}
+
+
+def rows_of(split: Split, mine: np.ndarray) -> Split:
+    """Return some images of a split whose inputs are an array.
+
+    Args:
+        split: N images.
+        mine: (N,) bool, or positions in the order that is wanted.
+    """
+    rows = np.arange(len(split.target))[mine]
+    return Split(
+        inputs=np.asarray(split.inputs)[rows],
+        target=split.target[rows],
+        bias=None if split.bias is None else split.bias[rows],
+        ids=[split.ids[row] for row in rows.tolist()],
+    )
