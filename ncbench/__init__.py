@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ncbench.contracts.cards import Panel as Panel
     from ncbench.contracts.cards import Published as Published
     from ncbench.contracts.cards import Supervision as Supervision
+    from ncbench.contracts.cards import TrackerCard as TrackerCard
     from ncbench.contracts.dataset import Dataset as Dataset
     from ncbench.contracts.dataset import Split as Split
     from ncbench.contracts.errors import ConfigurationError as ConfigurationError
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from ncbench.contracts.task import Progress as Progress
     from ncbench.contracts.task import SplitView as SplitView
     from ncbench.contracts.task import Task as Task
+    from ncbench.contracts.tracker import Tracker as Tracker
     from ncbench.data.loading.memory import free_memory as free_memory
     from ncbench.data.sources.roots import cache_folder as cache_folder
     from ncbench.data.tables import codes_of as codes_of
@@ -110,6 +112,8 @@ _HOME = {
     "Supervision": "contracts.cards",
     "SupervisionError": "contracts.errors",
     "Task": "contracts.task",
+    "Tracker": "contracts.tracker",
+    "TrackerCard": "contracts.cards",
     "Uniform": "contracts.parameters",
     "Waiting": "contracts.launcher",
     "WeightsFile": "contracts.method",

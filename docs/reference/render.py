@@ -62,9 +62,9 @@ def _text(function: Callable[..., object]) -> str:
 def parameters() -> str:
     """Return the page of the recipe's keys and of the parameters of every built-in plugin."""
     parts = [
-        "# Parameters\n\nA spec names a dataset, a method, groups, a backbone or a launcher with its parameters: "
-        "`NAME[:key=value,...]`.\nThe recipe is changed with `--set recipe.KEY=VALUE`; a dataset's manifest and a "
-        "method's published settings give its\ndefaults for a pair of them.\n",
+        "# Parameters\n\nA spec names a dataset, a method, groups, a backbone, a launcher or a tracker with its "
+        "parameters:\n`NAME[:key=value,...]`. The recipe is changed with `--set recipe.KEY=VALUE`; a dataset's "
+        "manifest and a method's\npublished settings give its defaults for a pair of them.\n",
         f"## The recipe\n\n{_table(Recipe.describe())}",
     ]
     common = "; ".join(_tried(key, values) for key, values in sound_search_space(Method).items())
@@ -76,7 +76,7 @@ def parameters() -> str:
         for card in cards:
             section = _section(card, card.load().Parameters.describe(), "####")
             parts.append(f"{section}{_searched(sound_search_space(card.load()))}")
-    for kind in ("groups", "datasets", "backbones", "launchers"):
+    for kind in ("groups", "datasets", "backbones", "launchers", "trackers"):
         parts.append(f"## {kind.capitalize()}\n")
         for name in registry().names(kind):
             found = registry().find(kind, name)

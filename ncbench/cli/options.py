@@ -34,6 +34,12 @@ run_paths = click.argument("runs", nargs=-1, required=True, type=PathOption())
 folder_of_runs = click.option(
     "--output", type=PathOption(), default="runs", show_default=True, help="Folder of the run folders."
 )
+track = click.option(
+    "--track",
+    multiple=True,
+    metavar="SPEC",
+    help="Show runs there while they train, NAME[:key=value,...]: ncbench list trackers; repeatable.",
+)
 synthetic = click.option(
     "--synthetic", is_flag=True, help="Use the dataset's generated twin; such records are never ranked."
 )

@@ -22,7 +22,15 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from ncbench.contracts.cards import BackboneCard, DatasetCard, GroupsCard, LauncherCard, MethodCard, MetricCard
+from ncbench.contracts.cards import (
+    BackboneCard,
+    DatasetCard,
+    GroupsCard,
+    LauncherCard,
+    MethodCard,
+    MetricCard,
+    TrackerCard,
+)
 
 if TYPE_CHECKING:
     import click
@@ -64,6 +72,12 @@ def ncbench_backbones() -> Iterable[BackboneCard]:
 @hookspec
 def ncbench_launchers() -> Iterable[LauncherCard]:
     """Return the cards of the launchers this plugin brings."""
+    return ()
+
+
+@hookspec
+def ncbench_trackers() -> Iterable[TrackerCard]:
+    """Return the cards of the trackers this plugin brings."""
     return ()
 
 

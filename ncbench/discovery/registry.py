@@ -32,6 +32,7 @@ from ncbench.contracts.cards import (
     Measure,
     MethodCard,
     MetricCard,
+    TrackerCard,
     stdout_to_stderr,
 )
 from ncbench.contracts.errors import PluginError, described, unknown_name
@@ -46,6 +47,7 @@ KINDS: Mapping[str, type[Card]] = {
     "metrics": MetricCard,
     "backbones": BackboneCard,
     "launchers": LauncherCard,
+    "trackers": TrackerCard,
 }
 MOST_CARDS = 1000  # that one hook returns; a generator may have no end
 

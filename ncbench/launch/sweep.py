@@ -95,7 +95,11 @@ class Sweep:
         return [run for run in self.runs.values() if run.state not in OVER]
 
     def make(
-        self, launcher: Launcher, data_root: Path | None, report: Callable[[str], None] = lambda line: None
+        self,
+        launcher: Launcher,
+        data_root: Path | None,
+        report: Callable[[str], None] = lambda line: None,
+        track: Sequence[str] = (),
     ) -> Generator[Run, None, None]:
         """Make what is unfinished, and yield a run whenever its state changes.
 
@@ -107,6 +111,7 @@ class Sweep:
             launcher: Where the runs are made.
             data_root: As for :func:`ncbench.run`.
             report: Told, in one line, what takes long before runs begin, which runs cannot, and what others wait for.
+            track: As for :func:`ncbench.run`.
 
         Raises:
             NcbenchError: The output folder cannot be written.
@@ -119,7 +124,7 @@ class Sweep:
         jobs = self._jobs(data_root, report)
         output = self.output.absolute()  # a launcher's runs start in folders of its own
         arguments = ["--output", str(output), *(["--data-root", str(data_root.absolute())] if data_root else [])]
-        arguments += file_arguments()
+        arguments += [*file_arguments(), *(part for spec in track for part in ("--track", spec))]
         reasons = set[str]()
         with contextlib.closing(launcher.launch(jobs, output, arguments)) as events:
             for event in events:

@@ -6,7 +6,7 @@ import functools
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -48,6 +48,7 @@ from ncbench.training.evaluation.evaluator import DivergedError
 from ncbench.training.interrupts import Interrupts
 from ncbench.training.loop import Reporter, Silent
 from ncbench.training.session import Session, refuse_unfit_task
+from ncbench.training.tracking import Tracking
 from ncbench.training.trained import configuration_of, plugins_of, refuse_changed_files, store_of
 
 
@@ -70,6 +71,7 @@ def run(
     allow_mismatch: bool = False,
     plugins: Iterable[object] = (),
     checkpoint_seconds: float = 30.0,
+    track: str | Sequence[str] = (),
     reporter: Reporter | None = None,
     warn: Callable[[str], None] = lambda message: print(message, file=sys.stderr),
 ) -> RunResult:
@@ -103,6 +105,8 @@ def run(
         plugins: Paths of Python files with hook implementations, or objects that have them, to use beside the installed
             plugins; the record is marked.
         checkpoint_seconds: Least time between two checkpoints; an interrupted run writes one besides.
+        track: Specs of trackers that follow the run, and the runs made first for it: ``"tensorboard"``,
+            ``["wandb:project=shortcuts"]``. No result depends on them; one that fails is left out, with a warning.
         reporter: Told of every epoch.
         warn: Told, in one line, what a person should know.
 
@@ -123,7 +127,7 @@ def run(
             claim, where = None if search is None else SearchPart.read(search), (synthetic, allow_mismatch)
             configuration = resolve(method, dataset, backbone, seed, set, *where, groups, search=claim)
         place = from_home(output), find_device(device), data_root
-        runner = _Runner(*place, checkpoint_seconds, reporter or Silent(), warn)
+        runner = _Runner(*place, checkpoint_seconds, Tracking(track, warn), reporter or Silent(), warn)
         return runner.make(configuration, resume, force, wait)
 
 
@@ -138,6 +142,7 @@ def run_again(
     force: bool = False,
     wait: bool = False,
     checkpoint_seconds: float = 30.0,
+    track: str | Sequence[str] = (),
     reporter: Reporter | None = None,
     warn: Callable[[str], None] = lambda message: print(message, file=sys.stderr),
 ) -> RunResult:
@@ -153,6 +158,7 @@ def run_again(
         force: Likewise.
         wait: Likewise.
         checkpoint_seconds: Likewise.
+        track: Likewise.
         reporter: Likewise.
         warn: Likewise.
 
@@ -189,7 +195,8 @@ def run_again(
             f"{made_by}."
         )
     store_of(configuration, record, data_root, warn)
-    runner = _Runner(from_home(output), find_device(device), data_root, checkpoint_seconds, reporter or Silent(), warn)
+    place = from_home(output), find_device(device), data_root
+    runner = _Runner(*place, checkpoint_seconds, Tracking(track, warn), reporter or Silent(), warn)
     return runner.make(configuration, resume, force, wait)
 
 
@@ -201,6 +208,7 @@ class _Runner:
     device: torch.device
     data_root: str | Path | None
     checkpoint_seconds: float
+    tracking: Tracking
     reporter: Reporter
     warn: Callable[[str], None]
 
@@ -241,7 +249,7 @@ class _Runner:
                 if configuration.base is not None:
                     refuse_unfit_task(configuration, store)  # before the base is trained for nothing
                     base = self._base(configuration.base, configuration.method.name)
-                session = Session(configuration, store, self.device, folder, self.warn, seconds, base)
+                session = Session(configuration, store, self.device, folder, self.warn, seconds, base, self.tracking)
             except (NcbenchError, KeyboardInterrupt):
                 remove_if_nothing_happened(folder)
                 raise
@@ -251,6 +259,8 @@ class _Runner:
                 result = _train(session, resume, self.checkpoint_seconds, self.reporter, interrupts)
             except OSError as error:
                 raise explain_write_error(error, folder) from error
+            finally:
+                self.tracking.finish("failed")  # where it has ended without a record
             shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
             return result
 

@@ -36,6 +36,7 @@ from ncbench.training.interrupts import Interrupts
 from ncbench.training.loop import Fitted, Reporter, RunState, fit
 from ncbench.training.selection import available_criteria, check_criterion, find_criterion, smallest_group
 from ncbench.training.splits import load_splits, memory_format
+from ncbench.training.tracking import Tracking
 from ncbench.training.trained import describe_base, groups_of, load_trained, make_configured, plugins_of, save_model
 
 
@@ -50,6 +51,7 @@ class Session:
         warn: Told, in one line, what a person should know.
         prepare_seconds: How long it took to prepare the store.
         base: The finished run that this one builds on; None if it builds on none.
+        tracking: What follows the run.
 
     Raises:
         DataError: The base did not complete, was of other data, or its model or groups are not there any more.
@@ -68,7 +70,8 @@ class Session:
         folder: Path,
         warn: Callable[[str], None],
         prepare_seconds: float,
-        base: RunResult | None = None,
+        base: RunResult | None,
+        tracking: Tracking,
     ) -> None:
         self.configuration = configuration
         self.store = store
@@ -76,6 +79,7 @@ class Session:
         self.folder = folder
         self.warn = warn
         self.prepare_seconds = prepare_seconds
+        self.tracking = tracking
         self.state = RunState()
         self.base = base
         self.precision = str(configuration.recipe.autocast(device) or torch.float32).removeprefix("torch.")
@@ -206,6 +210,7 @@ class Session:
         self.log("ended", status=status, reason=reason)
         written = result.record.model_dump(mode="json")
         registry().notify("ncbench_run_finished", self.warn, run=self.shown, result=written)
+        self.tracking.finish(status, written["metrics"], result.path)
         return result
 
     def _record(self, status: str, reason: str | None, fitted: Fitted | None) -> Record:
@@ -270,7 +275,13 @@ class _Logging:
 
     def plan(self, epochs: int, done: int) -> None:
         self.epochs = epochs
+        self.session.tracking.start(self.session.shown, self.session.folder, done, self.of_trackers)
         self.reporter.plan(epochs, done)
+
+    def of_trackers(self, line: str) -> None:
+        # Into the log too, since the runs of a sweep warn nobody; with the epoch, which a sweep shows of the last line.
+        self.session.log("tracking", text=line, epoch=len(self.session.state.history), epochs=self.epochs)
+        self.session.warn(line)
 
     def epoch(self, entry: dict[str, Any]) -> None:
         self.session.log("epoch", **entry, epochs=self.epochs)
@@ -281,6 +292,7 @@ class _Logging:
             epoch=entry["epoch"],
             logs=copy.deepcopy(entry),
         )
+        self.session.tracking.epoch(entry)
         self.reporter.epoch(entry)
 
 

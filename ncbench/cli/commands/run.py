@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Least time between two checkpoints; no result depends on it.",
 )
+@options.track
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @options.debug
 @click.pass_context

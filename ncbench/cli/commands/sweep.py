@@ -15,7 +15,7 @@ from ncbench.cli import options
 from ncbench.cli.terminal import show, tell, text_console
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from rich.table import Table
 
@@ -45,6 +45,7 @@ def _shard(context: click.Context, option: click.Parameter, value: str | None) -
 )
 @click.option("--workers", type=int, help="Runs at a time: the launcher's parameter of this name.")
 @click.option("--device", help="What a run trains on: the launcher's parameter of this name.")
+@options.track
 @options.data_root
 @options.allow_mismatch
 @options.plugin_files
@@ -63,6 +64,7 @@ def sweep(
     suite: Path,
     output: Path,
     launcher: str,
+    track: tuple[str, ...],
     data_root: Path | None,
     allow_mismatch: bool,
     dry_run: bool,
@@ -89,6 +91,7 @@ def sweep(
     from ncbench.launch.sweep import Sweep, make_launcher
     from ncbench.records.archive import TRIALS
     from ncbench.training.interrupts import terminated_as_interrupted
+    from ncbench.training.tracking import Tracking
 
     if as_json and not only_trials:
         raise click.UsageError("--json goes with --trials.")
@@ -143,12 +146,13 @@ def sweep(
             click.echo(f"{'to come':<11}  {tuning.name}, {counted(tuning.seeds, 'seed')} of what its trials choose")
         return 0
     given = {key: value for key, value in parameters.items() if value is not None}
+    tracked = Tracking(track, tell).specs  # what cannot be used is said once, here
     try:
         with terminated_as_interrupted():
             if tunings:
-                _make(trials, make_launcher(launcher, given), data_root, lambda: progress(tunings, trials))
+                _make(trials, make_launcher(launcher, given), data_root, tracked, lambda: progress(tunings, trials))
                 state = others()
-            _make(state, make_launcher(launcher, given), data_root, lambda: table(state))
+            _make(state, make_launcher(launcher, given), data_root, tracked, lambda: table(state))
     except KeyboardInterrupt:
         click.echo(err=True)
         tell("Interrupted. Give the same command again to go on.")
@@ -167,7 +171,9 @@ def sweep(
     return 1 if problems or open_tunings() else 0
 
 
-def _make(state: Sweep, launcher: Launcher, data_root: Path | None, shown: Callable[[], Table]) -> None:
+def _make(
+    state: Sweep, launcher: Launcher, data_root: Path | None, track: Sequence[str], shown: Callable[[], Table]
+) -> None:
     """Make the runs and show how they go: a line for each that starts or is over, or on a terminal a table."""
     from rich.live import Live
 
@@ -175,7 +181,7 @@ def _make(state: Sweep, launcher: Launcher, data_root: Path | None, shown: Calla
 
     # Closed here, wherever an interrupt hits: the runs must be over before this process is.
     if not sys.stderr.isatty():
-        with contextlib.closing(state.make(launcher, data_root, tell)) as events:
+        with contextlib.closing(state.make(launcher, data_root, tell, track)) as events:
             for run in events:
                 name = describe(run.member.job, state)
                 if run.state == "running":
@@ -187,7 +193,7 @@ def _make(state: Sweep, launcher: Launcher, data_root: Path | None, shown: Calla
     console = text_console(stderr=True)
     with (
         Live(shown(), console=console, transient=True) as live,
-        contextlib.closing(state.make(launcher, data_root, console.print)) as events,
+        contextlib.closing(state.make(launcher, data_root, console.print, track)) as events,
     ):
         for _ in events:
             live.update(shown())

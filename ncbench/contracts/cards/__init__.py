@@ -4,7 +4,15 @@ A card names its implementation as ``"package.module:Class"``; the module is imp
 ``ncbench list`` and ``--help`` stay fast however many plugins are installed. Nothing here imports torch.
 """
 
-from ncbench.contracts.cards.card import NAME, BackboneCard, Card, DatasetCard, LauncherCard, stdout_to_stderr
+from ncbench.contracts.cards.card import (
+    NAME,
+    BackboneCard,
+    Card,
+    DatasetCard,
+    LauncherCard,
+    TrackerCard,
+    stdout_to_stderr,
+)
 from ncbench.contracts.cards.method import FAMILIES, GroupsCard, LabelUse, MethodCard, Published, Supervision
 from ncbench.contracts.cards.metric import Measure, MetricCard, Panel, SplitName
 
@@ -24,5 +32,6 @@ __all__ = [
     "Published",
     "SplitName",
     "Supervision",
+    "TrackerCard",
     "stdout_to_stderr",
 ]

@@ -102,3 +102,8 @@ class BackboneCard(Card):
 @dataclass(frozen=True, kw_only=True)
 class LauncherCard(Card):
     """A way to run a sweep: on this machine, on a cluster."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackerCard(Card):
+    """A place where runs are shown while they train; `factory` is a :class:`~ncbench.contracts.tracker.Tracker`."""
