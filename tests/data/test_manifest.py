@@ -65,6 +65,9 @@ def test_a_third_party_ships_its_manifest_as_a_resource(tmp_path: Path, monkeypa
     (package / "manifests" / "toy.yaml").write_text(manifest.model_dump_json())
     monkeypatch.syspath_prepend(str(tmp_path))
     assert load_manifest("their_package:manifests/toy.yaml") == manifest
+    edited = manifest.model_copy(update={"title": "Edited"})
+    (package / "manifests" / "toy.yaml").write_text(edited.model_dump_json())
+    assert load_manifest("their_package:manifests/toy.yaml") == edited
     sys.modules.pop("their_package", None)
 
 

@@ -6,6 +6,7 @@ equal.
 
 from __future__ import annotations
 
+import functools
 import importlib.resources
 from collections.abc import Mapping
 from importlib.resources.abc import Traversable
@@ -273,11 +274,16 @@ def load_manifest(reference: str) -> Manifest:
     except (OSError, ImportError) as error:
         raise DataError(f"The manifest {reference} cannot be read ({error}).") from error
     try:
-        return Manifest.model_validate(read_yaml(text))
+        return _parsed(text)
     except pydantic.ValidationError as error:
         raise DataError(f"The manifest {reference} is not valid: {name_offenders(faults(error))}.") from error
     except ValueError as error:
         raise DataError(f"The manifest {reference} is not valid YAML: {error}.") from error
+
+
+@functools.cache  # every run of a suite asks for the manifest of its dataset, and YAML is slow to read
+def _parsed(text: str) -> Manifest:
+    return Manifest.model_validate(read_yaml(text))
 
 
 def _resource(package: str, path: str) -> Traversable:
