@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ncbench.data.files import alive
-from ncbench.launch.sweep import OVER, Run, Sweep
-from ncbench.records.folder import LOG_FILE
+from ncbench.launch.sweep import Run, Sweep
+from ncbench.records.folder import FINISHED, LOG_FILE
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def under_way(sweep: Sweep) -> list[UnderWay]:
 
 
 def _under_way(run: Run, log: Path) -> UnderWay | None:
-    lines = list(_lines(log)) if log.exists() and run.state not in OVER else []
+    lines = list(_lines(log)) if log.exists() and run.state not in FINISHED else []
     starts = [place for place, line in enumerate(lines) if line.get("event") in ("started", "resumed")]
     attempt = lines[starts[-1] :] if starts else []
     if not attempt or attempt[-1].get("event") == "ended" or "process" not in attempt[0]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import shutil
 import signal
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,14 +18,12 @@ from ncbench.discovery.files import file_arguments
 from ncbench.discovery.registry import registry
 from ncbench.launch.member import Member
 from ncbench.records.archive import RESULT_FILE, RunResult, load_result
-from ncbench.records.folder import CHECKPOINTS, writable_folder
+from ncbench.records.folder import FINISHED, remove_checkpoints, writable_folder
 from ncbench.records.record import Status
 from ncbench.training.interrupts import TERMINATING
 from ncbench.training.trained import refuse_changed_files
 
 State = Literal["missing", "waiting", "running", "damaged"] | Status
-OVER: frozenset[State] = frozenset({"completed", "diverged"})
-"""What counts as made: divergence is a result, and the same seed would diverge again."""
 
 
 @dataclass
@@ -92,7 +89,7 @@ class Sweep:
     @property
     def unfinished(self) -> list[Run]:
         """The runs that are still to be made."""
-        return [run for run in self.runs.values() if run.state not in OVER]
+        return [run for run in self.runs.values() if run.state not in FINISHED]
 
     def make(
         self,
@@ -119,8 +116,8 @@ class Sweep:
         if self.unfinished:
             writable_folder(self.output)  # else every run would find out by itself
         for run_id, run in self.runs.items():
-            if run.state in OVER:  # a process that was killed between its record and this has left them
-                shutil.rmtree(self.output / run_id / CHECKPOINTS, ignore_errors=True)
+            if run.state in FINISHED:  # a process that was killed between its record and this has left them
+                remove_checkpoints(self.output / run_id)
         jobs = self._jobs(data_root, report)
         output = self.output.absolute()  # a launcher's runs start in folders of its own
         arguments = ["--output", str(output), *(["--data-root", str(data_root.absolute())] if data_root else [])]
@@ -168,7 +165,7 @@ class Sweep:
                 run.state, run.place = "running", place
             case Ended():
                 self._read(run)
-                if run.state not in OVER:
+                if run.state not in FINISHED:
                     run.problem = _problem(event)
 
     def _read(self, run: Run) -> None:
@@ -181,7 +178,7 @@ class Sweep:
             except DataError:
                 run.state = "damaged"
             else:
-                if run.state in OVER:
+                if run.state in FINISHED:
                     refuse_changed_files(run.member.configuration, run.result)
 
 

@@ -9,7 +9,10 @@ from pathlib import Path
 
 from ncbench.contracts.errors import FULL, ConfigurationError, DataError, NcbenchError, lacking
 from ncbench.records.archive import RESULT_FILE, RunResult, load_result
+from ncbench.records.record import Status
 
+FINISHED: frozenset[Status] = frozenset({"completed", "diverged"})
+"""What is not run again: divergence is a result, and the same seed would diverge again."""
 LOG_FILE = "log.jsonl"
 MODEL_FILE = "model.pt"
 SNAPSHOT_FILE = "geometry.npz"
@@ -69,8 +72,8 @@ def finished(folder: Path, resume: bool) -> RunResult | None:
                 f"{error} --force discards what is there of this run and starts it anew; where a run builds on it, "
                 f"delete {folder}."
             ) from error
-        if result.status in {"completed", "diverged"}:
-            shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+        if result.status in FINISHED:
+            remove_checkpoints(folder)
             return result
         status = result.status
     if resume:
@@ -100,7 +103,12 @@ def discard_earlier_attempt(folder: Path, *, checkpoints: bool, everything: bool
         for name in (RESULT_FILE, LOG_FILE, MODEL_FILE, SNAPSHOT_FILE, PREDICTIONS_FILE, GROUPS_FILE, *pictures):
             (folder / name).unlink(missing_ok=True)
     if checkpoints:
-        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+        remove_checkpoints(folder)
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Remove a run's checkpoints, if there are any."""
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
 
 
 def remove_if_nothing_happened(folder: Path) -> None:

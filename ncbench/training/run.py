@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -38,6 +37,7 @@ from ncbench.records.folder import (
     discard_earlier_attempt,
     explain_write_error,
     finished,
+    remove_checkpoints,
     remove_if_nothing_happened,
     writable_folder,
 )
@@ -261,7 +261,7 @@ class _Runner:
                 raise explain_write_error(error, folder) from error
             finally:
                 self.tracking.finish("failed")  # where it has ended without a record
-            shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+            remove_checkpoints(folder)
             return result
 
     def _refuse_other_data(self, configuration: Configuration, earlier: RunResult) -> None:

@@ -12,8 +12,9 @@ from ncbench.contracts.cards import Measure
 from ncbench.contracts.errors import name_offenders
 from ncbench.contracts.launcher import Job
 from ncbench.discovery.registry import registry
-from ncbench.launch.sweep import OVER, Run, Sweep
+from ncbench.launch.sweep import Run, Sweep
 from ncbench.records.comparison import describe_choice
+from ncbench.records.folder import FINISHED
 from ncbench.records.record import Record
 
 
@@ -64,7 +65,7 @@ def made(runs: Sequence[Run]) -> str:
         "waiting": sum(run.state == "waiting" for run in runs),
         "not made": sum(bool(run.problem) for run in runs),
     }
-    over = sum(run.state in OVER for run in runs)
+    over = sum(run.state in FINISHED for run in runs)
     return ", ".join([f"{over}/{len(runs)}", *(f"{count} {what}" for what, count in counts.items() if count)])
 
 
