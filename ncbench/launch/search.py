@@ -95,7 +95,7 @@ class Search(Part):
             made = runs[0][-1].configuration
             of_trial = claim.model_copy(update={"chosen": drawn})
             if (wrong := of_trial.unlike(made.method.params.as_dict(), made.settings)) is not None:
-                raise ConfigurationError(f"search.space: {wrong[0].removeprefix('chosen.')}: {wrong[1]}.")
+                raise ConfigurationError("search.space: {}: {}.".format(*wrong))
 
         def chosen(drawn: Mapping[str, Scalar]) -> list[Member]:
             search = claim.model_copy(update={"chosen": drawn})

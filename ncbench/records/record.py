@@ -214,11 +214,10 @@ class SearchPart(Part):
         return {key for key in self.space if len({each[key] for each in drawn}) > 1}
 
     def unlike(self, parameters: Mapping[str, JsonValue], settings: Mapping[str, JsonValue]) -> tuple[str, str] | None:
-        """Return what is chosen otherwise than a run has it, arguments and result of :meth:`contradiction`."""
+        """Return a setting that is chosen otherwise than a run has it, and how; arguments of :meth:`contradiction`."""
         has = {**{f"method.{key}": value for key, value in parameters.items()}, **settings}
-        wrong = next((key for key, value in self.chosen.items() if key not in has or has[key] != value), None)
-        said = "" if wrong is None else f"it is {self.chosen[wrong]!r}, and the run has {has.get(wrong)!r}"
-        return None if wrong is None else (f"chosen.{wrong}", said)
+        wrong = (key for key, value in self.chosen.items() if key not in has or has[key] != value)
+        return next(((key, f"it is {self.chosen[key]!r}, and the run has {has.get(key)!r}") for key in wrong), None)
 
     def contradiction(
         self, parameters: Mapping[str, JsonValue], settings: Mapping[str, JsonValue]
@@ -230,7 +229,7 @@ class SearchPart(Part):
             settings: As :attr:`Record.settings`.
         """
         if (wrong := self.unlike(parameters, settings)) is not None:
-            return wrong
+            return f"chosen.{wrong[0]}", wrong[1]
         if self.chosen not in self.drawn():
             return "chosen", f"it is not among the {counted(self.trials, 'trial')} that seed {self.seed} draws of space"
         return None
