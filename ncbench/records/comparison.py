@@ -23,18 +23,18 @@ def label(result: RunResult) -> str:
 
 def by_configuration(results: Sequence[RunResult]) -> dict[str, list[RunResult]]:
     """Group runs that differ in the seed alone, in the order in which they were given, by what tells them apart."""
+    named = [(result, label(result), _settings(result)) for result in results]
     first: dict[str, dict[str, Any]] = {}
     varying: dict[str, set[str]] = {}
-    for result in results:
-        settings = _settings(result)
-        other = first.setdefault(label(result), settings)
+    for _, text, settings in named:
+        other = first.setdefault(text, settings)
         different = {key for key in {*settings, *other} if settings.get(key) != other.get(key)}
-        varying.setdefault(label(result), set()).update(different)
+        varying.setdefault(text, set()).update(different)
     grouped: dict[str, list[RunResult]] = {}
-    for result in results:
-        settings, keys = _settings(result), sorted(varying[label(result)])
+    for result, text, settings in named:
+        keys = sorted(varying[text])
         difference = f" ({', '.join(f'{key}={settings.get(key)}' for key in keys)})" if keys else ""
-        grouped.setdefault(f"{label(result)}{difference}", []).append(result)
+        grouped.setdefault(f"{text}{difference}", []).append(result)
     return grouped
 
 
