@@ -113,14 +113,17 @@ def sweep(
     if only_trials:
         if as_json:
             click.echo(json.dumps([as_dict(tuning, trials) for tuning in tunings], indent=1))
-        for tuning in [] if as_json else tunings:
+            return 0
+        for tuning in tunings:
             text_console().print(trials_table(tuning, trials))
             click.echo(f"{outcome(tuning, trials)}\n")
         return 0
 
+    planned = plan.members(allow_mismatch)
+
     def others() -> Sweep:
         chosen = (member for tuning in tunings for member in tuning.members(trials))
-        members = sorted([*plan.members(allow_mismatch), *chosen], key=lambda member: member.job.seed)
+        members = sorted([*planned, *chosen], key=lambda member: member.job.seed)
         every = Sweep.of(members, output)
         return every if shard is None else every.shard(*shard)
 
