@@ -36,7 +36,7 @@ def test_light_commands_import_nothing_heavy(arguments: list[str]) -> None:
     )
     imported = {line.rpartition("|")[2].strip() for line in traced.stderr.splitlines()}
     assert "ncbench.cli.main" in imported
-    assert not imported & {"torch", "numpy", "matplotlib", "sklearn", "pydantic", "datasets"}
+    assert not imported & {"torch", "numpy", "matplotlib", "scipy", "sklearn", "pydantic", "datasets"}
 
 
 def test_a_command_in_this_process_leaves_ctrl_c_as_it_was_and_runs_in_any_thread(cli: Cli) -> None:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 from click.testing import CliRunner
@@ -71,22 +68,6 @@ def test_every_method_of_our_own_says_its_family_and_lies_in_its_package() -> No
             if found.plugin.distribution == "ncbench":
                 folder = found.card.factory.split(".")[1].partition(":")[0]
                 assert found.card.family == ("baseline" if name == "erm" else folder.replace("_", " ")), name
-
-
-@pytest.mark.parametrize("command", [["--help"], ["list", "methods"], ["run", "--help"]])
-def test_help_and_lists_import_nothing_heavy(command: list[str]) -> None:
-    code = f"""
-import sys
-sys.argv = ["ncbench", *{command!r}]
-from ncbench.cli.main import main
-try:
-    main()
-except SystemExit:
-    print([name for name in ("torch", "numpy", "pydantic", "scipy") if name in sys.modules], file=sys.stderr)
-"""
-    environment = {**os.environ, "NCBENCH_PLUGINS": "none"}
-    ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert ran.stderr.splitlines()[-1] == "[]"
 
 
 def test_what_is_said_of_a_dataset_fits_the_terminal() -> None:
