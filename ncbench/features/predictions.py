@@ -189,7 +189,8 @@ def _own(path: Path, table: pa.Table, names: _Names) -> Predictions:
     of_class = {name: f"p_{index}" for index, name in enumerate(class_names) if f"p_{index}" in table.column_names}
     probability = _probabilities(path, table, class_names, of_class)
     ids = table.column("id").to_pylist()
-    return Predictions(target, predicted, class_names, bias, bias_names, probability, ids, names.aligned_bias)
+    known = () if bias is None else bias_names  # a run's splits share the names, also one without the attribute
+    return Predictions(target, predicted, class_names, bias, known, probability, ids, names.aligned_bias)
 
 
 def _own_names(path: Path, table: pa.Table) -> _Names | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 from scipy.stats import bootstrap
 
 import ncbench
+from ncbench.cli.tables.predictions import to_json
 from ncbench.contracts.errors import ConfigurationError, DataError
 from ncbench.data.store.prepare import prepare
 from ncbench.discovery.registry import registry
@@ -211,6 +213,16 @@ def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, data:
         read = read_predictions(path, split=split)
         for name, value in vars(written).items():
             np.testing.assert_array_equal(getattr(read, name), value)
+
+
+def test_a_split_without_the_attribute_has_no_bias_value_of_another_one(tmp_path: Path) -> None:
+    target, bias = np.array([0, 1, 1]), np.array([0, 1, 0])
+    known = Predictions(target, target, ["cat", "dog"], bias, ["land", "water"], aligned_bias=[0, 1])
+    write_predictions({"val": known, "test": replace(known, bias=None)}, tmp_path / "predictions.parquet")
+    for split, names, of_bias in (("val", ("land", "water"), {0, 1}), ("test", (), {None})):
+        report = ncbench.evaluate(tmp_path, split=split)
+        assert tuple(report.bias_names) == names
+        assert {group["bias"] for group in to_json(report)["groups"]} == of_bias
 
 
 def test_the_interval_is_that_of_the_stratified_bootstrap() -> None:
