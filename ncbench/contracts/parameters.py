@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 import os
@@ -94,9 +95,13 @@ class Parameters(pydantic.BaseModel):
         Raises:
             DataError: A path cannot be read.
         """
-        values = self.model_dump(mode="json")
-        paths = [key for key, field in type(self).model_fields.items() if _IS_PATH in field.metadata]
-        return {**values, **{key: _content(values[key]) for key in paths}}
+        return {**self.model_dump(mode="json"), **self._digests}
+
+    @functools.cached_property
+    def _digests(self) -> dict[str, str]:
+        """What stands for each path on this machine: read once, so that the id and the record of a run agree on it."""
+        fields = type(self).model_fields.items()
+        return {key: _content(getattr(self, key)) for key, field in fields if _IS_PATH in field.metadata}
 
     def spec(self, name: str, published: Mapping[str, Any] = MappingProxyType({})) -> Spec:
         """Return the canonical spec: sorted keys, defaults left out.

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, TypeAdapter, ValidationError
 
-from ncbench import ConfigurationError, LogUniform, Parameters, Uniform, unknown_name
+from ncbench import ConfigurationError, LocalPath, LogUniform, Parameters, Uniform, unknown_name
 from ncbench.contracts.parameters import Values, draw
 
 
@@ -48,6 +49,24 @@ def test_values_out_of_range_name_the_key_and_its_meaning(values: dict[str, obje
         Example.build(values, owner="example")
     assert Example.model_fields[key].description in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+class Located(Parameters):
+    path: LocalPath = Field("", description="where it lies")
+
+
+def test_what_stands_for_a_path_is_one_digest_for_as_long_as_the_parameters_live(tmp_path: Path) -> None:
+    path = tmp_path / "data"
+    path.write_text("before")
+    first, same = (Located.build({"path": str(path)}, owner="located") for _ in range(2))
+    digest = first.as_dict()["path"]
+    assert digest.startswith("sha256-")
+    path.write_text("after")
+    assert first.as_dict() == {"path": digest}
+    assert str(first.spec("located")) == f"located:path={digest}"
+    assert first == same
+    assert same.as_dict()["path"] != digest
+    assert first.model_dump() == {"path": str(path)}
 
 
 POSITIVE = st.floats(1e-9, 1e9)
