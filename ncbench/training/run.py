@@ -26,7 +26,6 @@ from ncbench.contracts.method import Method
 from ncbench.contracts.specs import ATTRIBUTE
 from ncbench.data.files import clear_temporaries, from_home, locked
 from ncbench.data.store.open import Store
-from ncbench.data.store.prepare import prepare
 from ncbench.discovery.files import changed_files, plugins_from
 from ncbench.features.frozen import with_features
 from ncbench.records.archive import RESULT_FILE, RunResult
@@ -49,7 +48,7 @@ from ncbench.training.interrupts import Interrupts
 from ncbench.training.loop import Reporter, Silent
 from ncbench.training.session import Session, refuse_unfit_task
 from ncbench.training.tracking import Tracking
-from ncbench.training.trained import configuration_of, plugins_of, refuse_changed_files, store_of
+from ncbench.training.trained import configuration_of, plugins_of, prepare_data, refuse_changed_files, store_of
 
 
 def run(
@@ -266,7 +265,7 @@ class _Runner:
 
     def _refuse_other_data(self, configuration: Configuration, earlier: RunResult) -> None:
         """Refuse a finished run whose data the user has changed since, which a digest of a path need not tell."""
-        store = _prepare(configuration, self.data_root, self.device, self.warn)
+        store = prepare_data(configuration, self.data_root, self.warn)
         if store.fingerprint != earlier.record.dataset.fingerprint:
             raise DataError(
                 f"The run in {earlier.folder} is finished, and was made of other images or labels than there are now. "
@@ -300,15 +299,7 @@ def _prepare(
             f"The synthetic twin of {configuration.dataset.name} is generated data, and its figures say nothing of "
             f"the real data's.{recipe_holds}"
         )
-    store = prepare(
-        configuration.dataset.registered.card,
-        configuration.dataset.params,
-        data_root=None if data_root is None else Path(data_root),
-        synthetic=configuration.synthetic,
-        allow_mismatch=configuration.allow_mismatch,
-        report=warn,
-        inspect=functools.partial(refuse_unfit, configuration),
-    )
+    store = prepare_data(configuration, data_root, warn, functools.partial(refuse_unfit, configuration))
     if configuration.method.factory.learns_features:
         refuse_unfit_backbone(configuration, store.splits["train"].input_shape)
     if not is_frozen(configuration.backbone):

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ncbench.contracts.dataset import Dataset
 from ncbench.contracts.errors import ConfigurationError, DataError, described
 from ncbench.contracts.method import Backbone, Method
 from ncbench.contracts.task import Groups
@@ -170,6 +171,24 @@ def configuration_of(record: Record, dataset: str | None = None) -> Configuratio
     )
 
 
+def prepare_data(
+    configuration: Configuration,
+    data_root: str | Path | None,
+    warn: Callable[[str], None],
+    inspect: Callable[[Dataset], None] | None = None,
+) -> Store:
+    """Return the data of a configuration; arguments and errors of :func:`ncbench.data.store.prepare.prepare`."""
+    return prepare(
+        configuration.dataset.registered.card,
+        configuration.dataset.params,
+        data_root=None if data_root is None else Path(data_root),
+        synthetic=configuration.synthetic,
+        allow_mismatch=configuration.allow_mismatch,
+        report=warn,
+        inspect=inspect,
+    )
+
+
 def store_of(
     configuration: Configuration, record: Record, data_root: str | Path | None, warn: Callable[[str], None]
 ) -> Store:
@@ -178,14 +197,7 @@ def store_of(
     Raises:
         DataError: They are not there, or others now.
     """
-    store = prepare(
-        configuration.dataset.registered.card,
-        configuration.dataset.params,
-        data_root=None if data_root is None else from_home(data_root),
-        synthetic=configuration.synthetic,
-        allow_mismatch=configuration.allow_mismatch,
-        report=warn,
-    )
+    store = prepare_data(configuration, data_root, warn)
     if store.fingerprint != record.dataset.fingerprint:
         raise DataError(
             f"The images or labels of {record.dataset.spec} are others here ({store.fingerprint[:12]}) than those of "
