@@ -33,6 +33,25 @@ def group_counts(target: np.ndarray, bias: np.ndarray | None, num_classes: int, 
     return np.bincount(group, minlength=num_classes * columns).reshape(num_classes, columns)
 
 
+def group_cells(count: np.ndarray, correct: np.ndarray, *, bias_known: bool) -> list[dict[str, int | None]]:
+    """Return a table of counts as a record lists it, row by row.
+
+    Args:
+        count: (K, B) integer, images a group; (K, 1) where the bias attribute is unknown.
+        correct: The same of correctly classified images.
+        bias_known: Whether the attribute is known; if not, the bias of every group is None.
+    """
+    return [
+        {
+            "target": target,
+            "bias": bias if bias_known else None,
+            "count": int(count[target, bias]),
+            "correct": int(correct[target, bias]),
+        }
+        for target, bias in np.ndindex(count.shape)
+    ]
+
+
 def ravel_attributes(values: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
     """Return the value of the one bias attribute that several make up: (N, A) integer -> (N,) int64.
 

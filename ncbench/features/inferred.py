@@ -17,7 +17,7 @@ from ncbench.contracts.groups import agreement
 from ncbench.data.files import write_atomically
 from ncbench.data.store.open import Store
 from ncbench.features.arrays import read_npz
-from ncbench.records.folder import GROUPS_FILE
+from ncbench.records.folder import GROUPS_FILE, make_again
 
 if TYPE_CHECKING:
     from ncbench.contracts.task import Groups
@@ -62,7 +62,7 @@ def read_groups(folder: Path, digest: str, sizes: Mapping[str, int]) -> Groups:
     from ncbench.contracts.task import Groups
 
     path = folder / GROUPS_FILE
-    again = f"Delete the folder of {folder.name}, and the same command makes that run again."
+    again = make_again(folder.name)
     try:
         found = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:

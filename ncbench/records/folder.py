@@ -90,6 +90,11 @@ def way_to_start_anew(folder: Path) -> str:
     return f"start the run anew: give --force or, where another run builds on it, delete {folder}."
 
 
+def make_again(run_id: str) -> str:
+    """Return the next step where what a run left cannot be used."""
+    return f"Delete the folder of {run_id}, and the same command makes that run again."
+
+
 def discard_earlier_attempt(folder: Path, *, checkpoints: bool, everything: bool) -> None:
     """Remove what a new attempt must not find, once nothing can refuse it any more before it begins.
 

@@ -27,7 +27,7 @@ from ncbench.discovery.files import changed_files, plugins_from
 from ncbench.discovery.registry import Plugin, registry
 from ncbench.features.inferred import read_groups
 from ncbench.records.archive import RunResult, load_result
-from ncbench.records.folder import MODEL_FILE
+from ncbench.records.folder import MODEL_FILE, make_again
 from ncbench.records.record import Record, given
 from ncbench.training.configuration import Configuration, is_frozen, resolve
 from ncbench.training.loop import make_method
@@ -315,8 +315,3 @@ def groups_of(base: RunResult, store: Store) -> tuple[dict[str, Any], Groups]:
     images = {name: len(split) for name, split in store.splits.items()}
     groups = read_groups(base.folder, inferred.digest, images)
     return {"spec": record.method.spec, "base": record.run_id, **inferred.model_dump()}, groups
-
-
-def make_again(run_id: str) -> str:
-    """Return the next step where what a run left cannot be used."""
-    return f"Delete the folder of {run_id}, and the same command makes that run again."

@@ -26,7 +26,7 @@ from ncbench.data.store.prepare import prepare
 from ncbench.discovery.registry import registry
 from ncbench.features.predictions import Columns, Predictions, read_predictions, write_predictions
 from ncbench.records.archive import RunResult
-from ncbench.training.evaluation.predictions import worst_group_interval
+from ncbench.training.evaluation.predictions import PredictionReport, worst_group_interval
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -52,21 +52,20 @@ def table(path: Path, **columns: Any) -> Path:
     return path
 
 
+def cells(report: PredictionReport) -> list[dict[str, int]]:
+    """Return the groups as a record has them."""
+    return [
+        {"target": target, "bias": bias, "count": report.count[target, bias], "correct": report.correct[target, bias]}
+        for target, bias in np.ndindex(report.count.shape)
+    ]
+
+
 def test_a_run_keeps_what_it_predicts(finished: RunResult) -> None:
     kept = pq.read_table(finished.folder / "predictions.parquet")
     assert kept.column_names == ["split", "id", "target", "bias", "prediction", *(f"p_{index}" for index in range(10))]
     for split in ("val", "test"):
         report = ncbench.evaluate(finished.folder, split=split)
-        groups = [
-            {
-                "target": target,
-                "bias": bias,
-                "count": report.count[target, bias],
-                "correct": report.correct[target, bias],
-            }
-            for target, bias in np.ndindex(report.count.shape)
-        ]
-        assert groups == [group.model_dump() for group in finished.record.groups[split]]
+        assert cells(report) == [group.model_dump() for group in finished.record.groups[split]]
         recorded = finished.metrics[split]
         assert {"accuracy", "worst_group_accuracy", "ece", "brier"} <= report.metrics.keys()
         assert report.metrics == pytest.approx({name: recorded[name] for name in report.metrics}, abs=1e-6)
@@ -262,14 +261,5 @@ def test_the_accuracies_that_others_print() -> None:
     expected = json.loads((folder / "expected.json").read_text())
     for name, counts in expected.items():
         report = ncbench.evaluate(folder / name, columns=Columns("y_true", "y_pred", "attr_true"))
-        found = [
-            {
-                "target": target,
-                "bias": bias,
-                "count": report.count[target, bias],
-                "correct": report.correct[target, bias],
-            }
-            for target, bias in np.ndindex(report.count.shape)
-        ]
-        assert found == counts["groups"]
+        assert cells(report) == counts["groups"]
         assert report.metrics["accuracy"] == pytest.approx(counts["accuracy"], abs=1e-6)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ncbench.cli.tables.result import numbers_table
 from ncbench.cli.terminal import text_console
 from ncbench.contracts.errors import counted, one_line
+from ncbench.contracts.groups import group_cells
 from ncbench.discovery.registry import registry
 from ncbench.records.record import FEW_IMAGES
 
@@ -26,15 +27,7 @@ def to_json(report: PredictionReport) -> dict[str, Any]:
         "bias_names": [*report.bias_names],
         "metrics": report.metrics,
         "worst_group_interval": report.worst_group_interval and [*report.worst_group_interval],
-        "groups": [
-            {
-                "target": target,
-                "bias": bias if report.bias_names else None,
-                "count": int(report.count[target, bias]),
-                "correct": int(report.correct[target, bias]),
-            }
-            for target, bias in _cells(report)
-        ],
+        "groups": group_cells(report.count, report.correct, bias_known=bool(report.bias_names)),
     }
 
 
@@ -42,7 +35,7 @@ def print_report(report: PredictionReport, source: Path) -> None:
     """Print the groups, the worst first, and the metrics."""
     console = text_console()
     console.print(f"{one_line(str(source))}: {counted(int(report.count.sum()), 'image')}", style="bold", soft_wrap=True)
-    filled = [cell for cell in _cells(report) if report.count[cell]]
+    filled = [*zip(*report.count.nonzero(), strict=True)]
     filled.sort(key=lambda cell: report.correct[cell] / report.count[cell])
     rows = []
     for target, bias in filled[:MOST_GROUPS]:
@@ -72,8 +65,3 @@ def print_report(report: PredictionReport, source: Path) -> None:
         )
         if (smallest := int(report.count[report.count > 0].min())) < FEW_IMAGES:
             console.print(f"The smallest group has {counted(smallest, 'image')}, of which such draws say little.")
-
-
-def _cells(report: PredictionReport) -> list[tuple[int, int]]:
-    rows, columns = report.count.shape
-    return [(target, bias) for target in range(rows) for bias in range(columns)]

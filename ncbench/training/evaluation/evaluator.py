@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ncbench.collapse import ClassMeans
 from ncbench.contracts.errors import NcbenchError, PluginError, counted, described
-from ncbench.contracts.groups import group_counts
+from ncbench.contracts.groups import group_cells, group_counts
 from ncbench.contracts.method import Method
 from ncbench.contracts.metric import Evaluation, FeatureStream, Metric
 from ncbench.data.store.open import Store
@@ -41,16 +41,7 @@ class SplitResult:
 
     def groups(self, bias_known: bool) -> list[dict[str, int | None]]:
         """Return the cells as the record lists them."""
-        return [
-            {
-                "target": target,
-                "bias": bias if bias_known else None,
-                "count": int(self.count[target, bias]),
-                "correct": int(self.correct[target, bias]),
-            }
-            for target in range(self.count.shape[0])
-            for bias in range(self.count.shape[1])
-        ]
+        return group_cells(self.count, self.correct, bias_known=bias_known)
 
 
 class DivergedError(Exception):
