@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from ncbench.cli.main import main
+from ncbench.training.loop import Silent
 from tests.served import Finished
 
 Command = Callable[..., Finished]
@@ -30,6 +31,17 @@ def ncbench_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.C
         return Finished(int(ended.value.code or 0), *capfd.readouterr())
 
     return call
+
+
+class EndsAfter(Silent):
+    """Ends a run, as Ctrl-C does, when an epoch is done."""
+
+    def __init__(self, last: int) -> None:
+        self.last = last
+
+    def epoch(self, entry: dict[str, Any]) -> None:
+        if entry["epoch"] == self.last:
+            raise KeyboardInterrupt
 
 
 def only_record(folder: Path) -> dict[str, Any]:

@@ -32,6 +32,9 @@ from ncbench.launch.suite import Block, Suite
 from ncbench.records.archive import RunResult
 from ncbench.training.checkpoints import load_latest_checkpoint, save_checkpoint
 from ncbench.training.configuration import resolve
+from ncbench.training.loop import Silent
+
+from .conftest import EndsAfter
 
 QUIET: Mapping[str, Any] = {"warn": lambda line: None}
 
@@ -173,9 +176,7 @@ def test_a_run_that_was_cut_off_goes_on_exactly_and_not_from_another_base(tmp_pa
     folder = tmp_path / "cut"
     cut = functools.partial(run, folder, set={"recipe.epochs": 3}, checkpoint_seconds=0.0)
 
-    class Interrupting:
-        def plan(self, epochs: int, done: int) -> None: ...
-        def step(self, fraction: float) -> None: ...
+    class Interrupting(Silent):
         def epoch(self, entry: dict[str, Any]) -> None:
             if entry["epoch"] == 2 and any(folder.glob("erm-*/result.json")):
                 raise KeyboardInterrupt
@@ -282,15 +283,8 @@ def test_a_sweep_makes_bases_first_and_once(tmp_path: Path) -> None:
 
 
 def test_a_base_that_cannot_be_gone_on_with_is_named_by_the_folder_to_delete(tmp_path: Path) -> None:
-    class Interrupting:
-        def plan(self, epochs: int, done: int) -> None: ...
-        def step(self, fraction: float) -> None: ...
-        def epoch(self, entry: dict[str, Any]) -> None:
-            if entry["epoch"] == 2:
-                raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path, reporter=Interrupting())
+        run(tmp_path, reporter=EndsAfter(2))
     (base,) = tmp_path.glob("erm-*")
     (path,) = base.glob("checkpoints/*.pt")
     state: Any = load_latest_checkpoint(path.parent, torch.device("cpu"))

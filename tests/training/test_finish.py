@@ -24,10 +24,11 @@ from ncbench.leaderboard.intake.soundness import check_alone
 from ncbench.leaderboard.intake.stated import check_chosen_metrics
 from ncbench.records.archive import RunResult
 from ncbench.records.comparison import describe_choice
-from ncbench.training.loop import Silent
 from ncbench.training.selection import criteria
 from ncbench_methods.erm import ERM
 from ncbench_methods.last_layer.fixed_features import LastLayer
+
+from .conftest import EndsAfter
 
 QUIET: Mapping[str, Any] = {"warn": lambda line: None}
 
@@ -155,14 +156,9 @@ def test_whatever_is_read_of_validation_images_counts_whenever_it_is(
 
 
 def test_what_was_read_before_a_run_was_cut_off_counts_too(tmp_path: Path) -> None:
-    class Interrupting(Silent):
-        def epoch(self, entry: dict[str, Any]) -> None:
-            if entry["epoch"] == 2:
-                raise KeyboardInterrupt
-
     data, options = "colored_digits:val=0.2,val_bias=uniform", {"set": {"recipe.epochs": 3}, "output": tmp_path}
     with pytest.raises(KeyboardInterrupt):
-        ncbench.run("peeks", data, reporter=Interrupting(), checkpoint_seconds=0.0, **options, **QUIET)
+        ncbench.run("peeks", data, reporter=EndsAfter(2), checkpoint_seconds=0.0, **options, **QUIET)
     record = ncbench.run("peeks", data, resume=True, **options, **QUIET).record
     assert (record.fitted, record.method.supervision.val) == (["val"], "bias")
 

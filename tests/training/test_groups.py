@@ -20,6 +20,8 @@ from ncbench.training.configuration import resolve
 from ncbench_groups.attribute import Attribute
 from ncbench_groups.errors import Errors
 
+from .conftest import EndsAfter
+
 QUIET: Mapping[str, Any] = {"warn": lambda line: None}
 HELD_OUT = "colored_digits:val=0.1"
 
@@ -195,15 +197,8 @@ def test_a_run_on_groups_that_was_cut_off_goes_on_exactly(tmp_path: Path) -> Non
     whole = run(tmp_path / "whole", set=settings)
     folder = tmp_path / "cut"
 
-    class Interrupting:
-        def plan(self, epochs: int, done: int) -> None: ...
-        def step(self, fraction: float) -> None: ...
-        def epoch(self, entry: dict[str, Any]) -> None:
-            if entry["epoch"] == 2:
-                raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        run(folder, set=settings, reporter=Interrupting(), checkpoint_seconds=0.0)
+        run(folder, set=settings, reporter=EndsAfter(2), checkpoint_seconds=0.0)
     resumed = run(folder, set=settings, resume=True)
     assert resumed.metrics == whole.metrics
     assert resumed.record.groups_from == whole.record.groups_from
