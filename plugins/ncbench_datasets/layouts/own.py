@@ -11,8 +11,18 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from ncbench import ConfigurationError, DataError, Dataset, LocalPath, Parameters, Split, name_offenders, names_of
-from ncbench import codes_of as positions
+from ncbench import (
+    ConfigurationError,
+    DataError,
+    Dataset,
+    LocalPath,
+    Parameters,
+    Split,
+    codes_of,
+    name_offenders,
+    names_of,
+)
+from ncbench.contracts.groups import group_counts, ravel_attributes
 from ncbench_datasets.made.held_out import ValShare, hold_out
 
 SPLITS = {
@@ -22,8 +32,6 @@ SPLITS = {
 }
 """What a split may be called."""
 
-DEFAULT_TEST = 0.2
-
 
 class OwnParameters(Parameters):
     """Parameters of data of the user's own."""
@@ -31,7 +39,7 @@ class OwnParameters(Parameters):
     path: LocalPath = Field("", description="where the data lie; in specs and records a digest takes its place")
     val: ValShare = 0.0
     test: Annotated[float, Field(ge=0, lt=1)] = Field(
-        DEFAULT_TEST, description="share of each group held out for the test, where there is no split called test"
+        0.2, description="share of each group held out for the test, where there is no split called test"
     )
 
 
@@ -99,21 +107,14 @@ class OwnData(Dataset):
         return {name: names_of(self.source, labels) for name, labels in self.labelled.attributes.items()}
 
     @cached_property
-    def bias_names(self) -> Sequence[str]:
-        """The values of the attribute, or the combinations of several ones' values."""
-        return Dataset.bias_names.func(self)
-
-    @cached_property
     def aligned_bias(self) -> Sequence[int] | None:  # type: ignore[override]
         """For each class, the bias value that most of its training images have."""
-        if not self.attributes:
+        target, bias, split = self._coded
+        if bias is None:
             return None
-        train = self.read()["train"]
-        sizes = [len(values) for values in self.attributes.values()]
-        assert train.bias is not None
-        bias = np.ravel_multi_index(tuple(train.bias.T), tuple(sizes))
-        count = np.zeros((len(self.class_names), int(np.prod(sizes))), np.int64)
-        np.add.at(count, (train.target, bias), 1)
+        train = split == "train"
+        value = ravel_attributes(bias[train], [len(values) for values in self.attributes.values()])
+        count = group_counts(target[train], value, len(self.class_names), len(self.bias_names))
         most = count.max(axis=1, keepdims=True)
         return count.argmax(axis=1).tolist() if (count == most).sum(axis=1).max() == 1 else None
 
@@ -122,17 +123,10 @@ class OwnData(Dataset):
 
         Raises:
             DataError: The sources are damaged, a split has a name that means none, or classes of another split have no
-                training image; all offenders are named.
-            ConfigurationError: A share leaves a group without images to train on.
+                training image; all offenders are named. Or there is nothing to test on.
+            ConfigurationError: Images are to be held out for validation where there is a validation split.
         """
-        found = self.labelled
-        target = positions(self.source, found.target, self.class_names)
-        columns = [positions(self.source, found.attributes[name], values) for name, values in self.attributes.items()]
-        bias = np.stack(columns, axis=1) if columns else None
-        split = self._splits(found, np.unique(np.column_stack([target, *columns]), axis=0, return_inverse=True)[1])
-        unseen = sorted({self.class_names[y] for y in target} - {self.class_names[y] for y in target[split == "train"]})
-        if unseen:
-            raise DataError(f"{self.source}: no training image has the class {name_offenders(unseen)}.")
+        found, (target, bias, split) = self.labelled, self._coded
         return {
             name: Split(
                 inputs=found.inputs[mine] if isinstance(found.inputs, np.ndarray) else [found.inputs[i] for i in mine],
@@ -143,6 +137,19 @@ class OwnData(Dataset):
             for name in ("train", "val", "test")
             if len(mine := np.flatnonzero(split == name))
         }
+
+    @cached_property
+    def _coded(self) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+        """Each one's class, (N,) int64, attributes, (N, A) int64 if it has any, and split, (N,) text."""
+        found = self.labelled
+        target = codes_of(self.source, found.target, self.class_names)
+        columns = [codes_of(self.source, found.attributes[name], values) for name, values in self.attributes.items()]
+        bias = np.stack(columns, axis=1) if columns else None
+        split = self._splits(found, np.unique(np.column_stack([target, *columns]), axis=0, return_inverse=True)[1])
+        unseen = sorted({self.class_names[y] for y in target} - {self.class_names[y] for y in target[split == "train"]})
+        if unseen:
+            raise DataError(f"{self.source}: no training image has the class {name_offenders(unseen)}.")
+        return target, bias, split
 
     def _splits(self, found: Labelled, group: np.ndarray) -> np.ndarray:
         """Return the name of each one's split, (N,) text."""
