@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -60,9 +61,7 @@ class Table(OwnData, Photographs):
                 f"{path} lists images that are not in its folder: {name_offenders(outside)}. Put them below it, or the "
                 "table above them, and write their names relative to it."
             )
-        if len(set(names)) < len(names):
-            seen = set[str]()
-            twice = [name for name in names if name in seen or seen.add(name)]  # type: ignore[func-returns-value]
+        if twice := [name for name, times in Counter(names).items() if times > 1]:
             raise DataError(f"{path} lists images twice: {name_offenders(twice)}.")
         split = labels_of(path, table, params.split) if params.split in table.column_names else None
         if split is None and params.split != "split":
