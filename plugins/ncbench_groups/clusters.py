@@ -64,21 +64,21 @@ class Clusters(Reference):
         self.report["clusters"] = float(sum(map(len, centres.values())))
         if scores:
             self.report["silhouette"] = float(np.mean(scores))
-        annotated = None if val is None or not self.params.val else torch.from_numpy(self._nearest(val, centres))
+        annotated = self.annotated(val, lambda view: self._nearest(view, centres))
         return Groups(torch.from_numpy(group), max(map(len, centres.values())), annotated)
 
     def embedding(self, view: SplitView) -> Tensor:
         """Return what is clustered: (N, d)."""
         return self.features_of(view)
 
-    def _nearest(self, view: SplitView, centres: dict[int, np.ndarray]) -> np.ndarray:
+    def _nearest(self, view: SplitView, centres: dict[int, np.ndarray]) -> Tensor:
         features, target = self._numbers(view)
         group = np.zeros(len(target), dtype=np.int64)
         for label, of_class in centres.items():
             own = features[target == label]
             distance = [np.square(own - centre).sum(axis=1) for centre in of_class]
             group[target == label] = np.argmin(distance, axis=0)
-        return group
+        return torch.from_numpy(group)
 
     def _numbers(self, view: SplitView) -> tuple[np.ndarray, np.ndarray]:
         embedding = self.embedding(view).double()

@@ -58,8 +58,7 @@ class EIIL(Reference):
 
     def infer(self, train: SplitView, val: SplitView | None) -> Groups:
         """Return the two environments."""
-        annotated = None if val is None or not self.params.val else self.environment(val)
-        return Groups(self.environment(train), 2, annotated)
+        return Groups(self.environment(train), 2, self.annotated(val, self.environment))
 
     def environment(self, view: SplitView) -> Tensor:
         """Return the environment of each image of a split: (N,) int64, 0 or 1."""

@@ -45,8 +45,7 @@ class Errors(Reference):
 
     def infer(self, train: SplitView, val: SplitView | None) -> Groups:
         """Return the error set and the rest."""
-        annotated = None if val is None or not self.params.val else self.errors(val)
-        return Groups(self.errors(train), 2, annotated)
+        return Groups(self.errors(train), 2, self.annotated(val, self.errors))
 
     def errors(self, view: SplitView) -> Tensor:
         """Return 1 for each image of a split that is misclassified, else 0: (N,) int64."""

@@ -21,8 +21,7 @@ class Predictions(Reference):
 
     def infer(self, train: SplitView, val: SplitView | None) -> Groups:
         """Return the predictions."""
-        annotated = None if val is None or not self.params.val else self.predictions(val)
-        return Groups(self.predictions(train), self.task.num_classes, annotated)
+        return Groups(self.predictions(train), self.task.num_classes, self.annotated(val, self.predictions))
 
     def predictions(self, view: SplitView) -> Tensor:
         """Return the class that each image of a split is taken for: (N,) int64."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -32,6 +32,10 @@ class Reference(GroupInference):
     def annotates_val(cls, params: Any) -> bool:
         """Return whether the user asks for the groups of validation images."""
         return bool(params.val)
+
+    def annotated(self, val: SplitView | None, group_of: Callable[[SplitView], Tensor]) -> Tensor | None:
+        """Return the groups of the validation images, (N,) int64, if the user asks for them and there are any."""
+        return None if val is None or not self.params.val else group_of(val)
 
     def stages(self, epochs: int) -> Sequence[Stage]:
         """Return the one stage, however many epochs the recipe has."""

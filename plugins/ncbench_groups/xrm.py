@@ -65,8 +65,7 @@ class XRM(Reference):
     def infer(self, train: SplitView, val: SplitView | None) -> Groups:
         """Return what either twin gets wrong, and the rest."""
         self.report["flips"] = float((self.label != train.target).float().mean())
-        annotated = None if val is None or not self.params.val else self.errors(val)
-        return Groups(self.errors(train), 2, annotated)
+        return Groups(self.errors(train), 2, self.annotated(val, self.errors))
 
     @torch.no_grad()
     def errors(self, view: SplitView) -> Tensor:
