@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from ncbench import Evaluation, Metric
-from ncbench.contracts.groups import accuracies, attribute_accuracies
+from ncbench.contracts.groups import accuracies, attribute_accuracies, group_counts
 
 
 class GroupMetrics(Metric):
@@ -37,8 +36,10 @@ class GroupMetrics(Metric):
 
 def _worst(evaluation: Evaluation, group: Tensor) -> float:
     """Return the lowest accuracy of the cells (y, inferred group) that have images."""
-    cell = evaluation.target * (int(group.max()) + 1) + group
-    _, place, count = cell.unique(return_inverse=True, return_counts=True)
-    hit = (evaluation.predicted == evaluation.target).double()
-    correct = torch.zeros(len(count), dtype=torch.float64, device=hit.device).index_add_(0, place, hit)
-    return float((correct / count).min())
+    hit = evaluation.predicted == evaluation.target
+    shape = evaluation.num_classes, int(group.max()) + 1
+    count, correct = (
+        group_counts(evaluation.target[images].cpu().numpy(), group[images].cpu().numpy(), *shape)
+        for images in (slice(None), hit)
+    )
+    return accuracies(count, correct, bias_known=True)["worst_group_accuracy"]
