@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from ncbench.data.tables import labels_of as labels_of
     from ncbench.data.tables import names_of as names_of
     from ncbench.data.tables import read_table as read_table
+    from ncbench.data.tables import vectors_of as vectors_of
     from ncbench.records.archive import load_result as load_result
     from ncbench.records.results import load_results as load_results
     from ncbench.training.evaluation.predictions import evaluate as evaluate
@@ -131,6 +132,7 @@ _HOME = {
     "labels_of": "data.tables",
     "names_of": "data.tables",
     "codes_of": "data.tables",
+    "vectors_of": "data.tables",
     "run": "training.run",
     "unknown_name": "contracts.errors",
 }

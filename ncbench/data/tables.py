@@ -1,4 +1,7 @@
-"""Tables of anyone's: CSV, TSV, Parquet and JSON lines, and columns of labels in them. Nothing is ever unpickled."""
+"""Tables of anyone's: CSV, TSV, Parquet and JSON lines, and columns of labels and of vectors in them.
+
+Nothing is ever unpickled.
+"""
 
 from __future__ import annotations
 
@@ -80,6 +83,51 @@ def labels_of(path: Path, table: pa.Table, column: str) -> list[int] | list[str]
     if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         raise DataError(f"{path}: column {column!r} is {kind}, neither whole numbers nor names.")
     return values
+
+
+def vectors_of(path: Path, table: pa.Table, column: str) -> np.ndarray:
+    """Return a column whose cells are lists of as many numbers each: (N, D), of the type that the table has.
+
+    Args:
+        path: The table's file, for messages.
+        table: It.
+        column: Which.
+
+    Raises:
+        DataError: It holds something else, lists of different lengths, or rows or numbers are missing; the first is
+            named.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    cells = table.column(column)
+    kind = cells.type.storage_type if isinstance(cells.type, pa.BaseExtensionType) else cells.type
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
+        raise DataError(f"{path}: column {column!r} is {cells.type}, not a list of numbers an image.")
+    refuse_holes(path, column, "no value", cells)
+    cells = cells.cast(kind)
+    lengths = pc.list_value_length(cells).to_numpy()
+    if not lengths.any():
+        raise DataError(f"{path}: column {column!r} holds no features.")
+    width = lengths[0]
+    if len(uneven := np.flatnonzero(lengths != width)):
+        row = uneven[0]
+        raise DataError(f"{path}: column {column!r} has {lengths[row]} numbers in row {row}, but {width} in row 0.")
+    numbers = pc.list_flatten(cells)
+    refuse_holes(path, column, "a missing number", numbers, width)
+    vectors: np.ndarray = numbers.to_numpy().reshape(-1, width)
+    return vectors
+
+
+def refuse_holes(path: Path, name: str, what: str, column: pa.ChunkedArray, width: int = 1) -> None:
+    """Refuse nulls in a column, of so many entries a row.
+
+    Raises:
+        DataError: There are some; the row of the first is named.
+    """
+    if column.null_count:
+        entry = np.flatnonzero(column.is_null())[0]
+        raise DataError(f"{path}: column {name!r} has {what} in row {entry // width}.")
 
 
 def names_of(path: Path, labels: Iterable[int | str]) -> list[str]:

@@ -6,15 +6,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ncbench.contracts.errors import ConfigurationError, DataError
+from ncbench.data.tables import refuse_holes, vectors_of
 from ncbench.features.arrays import as_tensor, guarded, read_npz
 from ncbench.features.snapshot import is_snapshot
 from ncbench.records.archive import RESULT_FILE
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
 
 Names = Mapping[str, str | None]
@@ -160,40 +160,6 @@ def _read_parquet(path: Path, names: Names) -> dict[str, torch.Tensor]:
         wanted = _wanted(path, file.schema_arrow.names, names)
         features, labels = wanted["features"], wanted["labels"]
         table = guarded(path, lambda: file.read(columns=[features, labels]))
-    rows = _rows(path, features, table.column(features))
-    classes = table.column(labels)
-    _refuse_holes(path, labels, "no value", classes)
+    rows, classes = vectors_of(path, table, features), table.column(labels)
+    refuse_holes(path, labels, "no value", classes)
     return {"features": as_tensor(path, features, rows), "labels": as_tensor(path, labels, classes.to_numpy())}
-
-
-def _rows(path: Path, name: str, column: Any) -> np.ndarray[Any, Any]:
-    """Return (N, d) from a column whose cells are lists of d numbers."""
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    kind = column.type.storage_type if isinstance(column.type, pa.BaseExtensionType) else column.type
-    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
-        raise DataError(f"{path}: column {name!r} is {column.type}, not a list of numbers an image.")
-    _refuse_holes(path, name, "no value", column)
-    cells = column.cast(kind)
-    lengths = pc.list_value_length(cells).to_numpy()
-    if not lengths.any():
-        raise DataError(f"{path}: column {name!r} holds no features.")
-    width = lengths[0]
-    if len(uneven := np.flatnonzero(lengths != width)):
-        row = uneven[0]
-        raise DataError(f"{path}: column {name!r} has {lengths[row]} numbers in row {row}, but {width} in row 0.")
-    numbers = pc.list_flatten(cells)
-    _refuse_holes(path, name, "a missing number", numbers, width)
-    features: np.ndarray[Any, Any] = numbers.to_numpy().reshape(-1, width)
-    return features
-
-
-def _refuse_holes(path: Path, name: str, what: str, column: Any, width: int = 1) -> None:
-    """Refuse nulls, and name the row of the first, of so many entries each."""
-    import numpy as np
-
-    if column.null_count:
-        entry = np.flatnonzero(column.is_null())[0]
-        raise DataError(f"{path}: column {name!r} has {what} in row {entry // width}.")

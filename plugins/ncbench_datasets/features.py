@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from ncbench import DataError, name_offenders, read_table
+from ncbench import DataError, name_offenders, read_table, vectors_of
 from ncbench_datasets.layouts.own import Labelled, OwnData, OwnParameters
 
 DEFAULT_FILE = "features.npz"
@@ -124,8 +124,16 @@ def _safetensors(path: Path) -> tuple[Callable[[str], Any], Sequence[str]]:
 
 
 def _parquet(path: Path) -> tuple[Callable[[str], Any], Sequence[str]]:
+    import pyarrow as pa
+
     table = read_table(path)
-    return lambda name: np.array(table.column(name).to_pylist()), table.column_names
+
+    def read(name: str) -> np.ndarray:
+        if pa.types.is_nested(table.schema.field(name).type):
+            return vectors_of(path, table, name)
+        return np.array(table.column(name).to_pylist())
+
+    return read, table.column_names
 
 
 _READERS = {".npz": _npz, ".safetensors": _safetensors, ".parquet": _parquet}

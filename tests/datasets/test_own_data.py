@@ -228,6 +228,22 @@ def test_vectors_that_are_unsound_are_refused(tmp_path: Path, changed: Any, mess
         opened(f"features:path='{vectors(tmp_path / 'clip.npz', **changed)}'")
 
 
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ([[1.0, 2.0], [3.0, None]], "'inputs' has a missing number in row 1"),
+        ([[1.0, 2.0], None], "'inputs' has no value in row 1"),
+        ([[1.0, 2.0], [3.0]], "'inputs' has 1 numbers in row 1, but 2 in row 0"),
+        ([1.0, 2.0], r"'inputs' must be numbers \(N, D\)"),
+        ([["a"], ["b"]], r"'inputs' must be numbers \(N, D\)"),
+    ],
+)
+def test_columns_of_vectors_that_are_unsound_are_refused(tmp_path: Path, inputs: list[Any], message: str) -> None:
+    pq.write_table(pa.table({"inputs": inputs, "target": [0, 1]}), tmp_path / "clip.parquet")
+    with pytest.raises(DataError, match=message):
+        opened(f"features:path='{tmp_path / 'clip.parquet'}'")
+
+
 def test_a_record_holds_no_path(tmp_path: Path, cli: Cli) -> None:
     path = vectors(tmp_path / "secret name.npz")
     text = f"features:path='{path}',bias=place"
