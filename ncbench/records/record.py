@@ -130,6 +130,11 @@ class BasePart(Part):
     plugin: PluginPart | None = None
     base: BasePart | None = None
 
+    @property
+    def name(self) -> str:
+        """Of its method."""
+        return self.method.partition(":")[0]
+
 
 class InferredPart(Part):
     """Groups of the training images that a run inferred.
@@ -366,7 +371,7 @@ class Record(BaseModel):
         if self.groups_from is None or self.base is None:
             return ATTRIBUTE
         given = self.base.parameters or Spec.parse(self.base.method).parameters
-        return str(Spec(self.base.method.partition(":")[0], given))  # type: ignore[arg-type]
+        return str(Spec(self.base.name, given))  # type: ignore[arg-type]
 
     @property
     def label(self) -> str:

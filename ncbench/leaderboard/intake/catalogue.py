@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ncbench.contracts.cards import Measure, MethodCard, Supervision
 from ncbench.contracts.errors import ConfigurationError, DataError
 from ncbench.data.sources.manifest import Manifest, load_manifest
-from ncbench.discovery.registry import Registered, registry
+from ncbench.discovery.registry import Registered, plural, registry
 from ncbench.leaderboard.intake.problems import RefusedError, plain
 from ncbench.leaderboard.intake.recompute import Cells
 from ncbench.records.record import Record
@@ -101,24 +101,23 @@ class Catalogue:
         }
         return dict(sorted(found.items(), key=lambda item: (item[0] != DEFAULT, item[1].from_counts)))
 
-    def refits(self, name: str, distribution: str) -> bool:
-        """Whether the card of a method says that it fits something on after its epochs; not of one that is unknown."""
-        found = self.cards.get("methods", {}).get(name, [])
-        return any(each.card.refits for each in found if each.plugin.distribution == distribution)
+    def known(self, kind: str, name: str, distribution: str) -> Registered | None:
+        """Return the card of that name and distribution, or None if it is not known here."""
+        found = self.cards.get(kind, {}).get(name, [])
+        return next((registered for registered in found if registered.plugin.distribution == distribution), None)
 
     def find(self, kind: str, name: str, distribution: str) -> Registered | None:
-        """Return the card, or None if it is not known here.
+        """Return that card, or None, as :meth:`known`.
 
         Raises:
             RefusedError: The name is one of ncbench's own, and the distribution another.
         """
-        found = self.cards.get(kind, {}).get(name, [])
         if distribution != BUILT_IN and self.own(kind, name):
             singular = kind.removesuffix("s")
             raise RefusedError(
                 f"{singular}.plugin.distribution", f"{name!r} is a {singular} of {BUILT_IN}, not of {distribution!r}"
             )
-        return next((registered for registered in found if registered.plugin.distribution == distribution), None)
+        return self.known(kind, name, distribution)
 
 
 def check_against_card(record: Record, catalogue: Catalogue) -> str:
@@ -171,19 +170,18 @@ def _unknown_bases(record: Record, catalogue: Catalogue) -> list[str]:
     for place, base in record.bases.items():
         if base.plugin is None:  # from before records said whose a base is, when none inferred groups
             continue
-        name, kind = base.method.partition(":")[0], "groups" if base.kind == "groups" else "methods"
         try:
-            found = catalogue.find(kind, name, base.plugin.distribution)
+            found = catalogue.find(plural(base.kind), base.name, base.plugin.distribution)
         except RefusedError as error:
             raise RefusedError(f"{place}plugin.distribution", error.reason) from None
         if found is None:
-            unknown.append(plain(name))
+            unknown.append(plain(base.name))
     return unknown
 
 
 def _check_base(record: Record, card: MethodCard) -> None:
     """Check that a record builds on what its method builds on, and has epochs if that trains."""
-    base = "" if record.base is None or record.base.kind == "groups" else record.base.method.partition(":")[0]
+    base = "" if record.base is None or record.base.kind == "groups" else record.base.name
     if base != card.builds_on:
         ours, theirs = base or "nothing", card.builds_on or "nothing"
         raise RefusedError("base", f"it builds on {ours}, and {card.name!r} on {theirs}")

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import pydantic_core
 
 from ncbench.contracts.errors import PluginError
+from ncbench.discovery.registry import plural
 from ncbench.leaderboard.intake.canonical import canonical, content_hash, parse_record
 from ncbench.leaderboard.intake.catalogue import (
     BUILT_IN,
@@ -126,8 +127,9 @@ def inspect(data: bytes, catalogue: Catalogue) -> Entry:
     cells = {str(split): read_cells(groups, split) for split, groups in record.groups.items()}
     accuracies = recomputed_accuracies(record, cells, catalogue.recomputed)
     stated = stated_numbers(record, accuracies, catalogue)
-    refits = catalogue.refits(record.method.name, record.method.plugin.distribution)
-    check_chosen_metrics(record, catalogue.recomputed, refits)
+    known = catalogue.known("methods", record.method.name, record.method.plugin.distribution)
+    card = None if known is None else known.card
+    check_chosen_metrics(record, catalogue.recomputed, refits=card is not None and card.refits)
     numbers = {name: accuracies[name] for name in catalogue.shown if name in accuracies} | stated
 
     said = [record.dataset.plugin.distribution, record.dataset.fingerprint, record.primary_metric]
@@ -144,15 +146,12 @@ def inspect(data: bytes, catalogue: Catalogue) -> Entry:
             if manifest is not None:
                 version = manifest.version_of(record.dataset.spec, record.dataset.fingerprint) or version
                 todays_version = manifest.version
-            method = catalogue.find("methods", record.method.name, record.method.plugin.distribution)
-            cards = {
-                prefix: card
+            of_bases = {
+                prefix: own
                 for prefix, base in record.bases.items()
-                for card in catalogue.own(
-                    "groups" if base.kind == "groups" else "methods", base.method.partition(":")[0]
-                )
+                for own in catalogue.own(plural(base.kind), base.name)
             }
-            tuned = tuned_on_test(record, method.card if method else None, manifest, cards)
+            tuned = tuned_on_test(record, card, manifest, of_bases)
         except RefusedError as error:
             # Not refused: the file may be right, and the card or the manifest another than when it was made.
             excluded = error.field, error.reason

@@ -213,7 +213,7 @@ def _recipe_spec(recipe: Recipe, selection: str) -> str:
 def _check_base(record: Record, criteria: Mapping[str, Criterion]) -> None:
     """Check the recipe and the id of every run that a record builds on, as far as it says them."""
     for prefix, base in record.bases.items():
-        begins = f"{base.method.partition(':')[0]}-{record.dataset.name}-s{record.seed}-"
+        begins = f"{base.name}-{record.dataset.name}-s{record.seed}-"
         if not base.run_id.startswith(begins):
             raise RefusedError(
                 f"{prefix}run_id", f"it is {base.run_id!r}, and begins with {begins!r} by the method and the seed"
