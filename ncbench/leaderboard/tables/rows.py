@@ -41,8 +41,9 @@ def dataset_table(entries: Sequence[Entry], heading: str, measures: Sequence[str
         rows = [_row(runs, _baseline(runs[0], configurations), measures, reruns) for runs in of_section.values()]
         rows = _distinguished(_ranked(rows, first.record.primary_metric))
         (train, val, hierarchy), selection, searched = labels
-        group = {"train": train, "val": val, "hierarchy": hierarchy, "selection": selection, "searched": searched}
-        sections.append(Section.model_validate({**group, "rows": rows}))
+        sections.append(
+            Section(train=train, val=val, hierarchy=hierarchy, selection=selection, searched=searched, rows=rows)
+        )
     return DatasetTable(
         heading=heading,
         dataset=_plugin([entry.record.dataset for entry in entries]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from ncbench.contracts.cards import MethodCard
@@ -11,7 +12,10 @@ from ncbench.records.record import Record
 
 
 def tuned_on_test(
-    record: Record, card: MethodCard | None, manifest: Manifest | None, bases: Mapping[str, MethodCard] | None = None
+    record: Record,
+    card: MethodCard | None,
+    manifest: Manifest | None,
+    bases: Mapping[str, MethodCard] = MappingProxyType({}),
 ) -> str:
     """Return which settings of a run were chosen by looking at test results, and how; empty if none is known to be.
 
@@ -27,19 +31,17 @@ def tuned_on_test(
     # A search chose by validation metrics, whatever it came to; of a setting with one value it chose nothing.
     searched: set[str] = set() if record.search is None else record.search.compared()
     runs = [("", card, _without(record.method.parameters, "method.", searched), record.recipe)] + [
-        (prefix, (bases or {}).get(prefix), base.parameters or {}, base.recipe or {})
-        for prefix, base in record.bases.items()
+        (prefix, bases.get(prefix), base.parameters or {}, base.recipe or {}) for prefix, base in record.bases.items()
     ]
     found = []
     for prefix, of, parameters, stated in runs:
-        recipe = _without(stated, f"{prefix}recipe.", searched)
+        recipe, beyond = _without(stated, f"{prefix}recipe.", searched), f"{prefix}recipe." if prefix else ""
         for published in () if of is None else of.tuned_on_test.get(record.dataset.name, ()):
-            beyond = f"{prefix}recipe." if prefix else ""
             kept = [*_kept(published.parameters, parameters, prefix), *_kept(published.recipe, recipe, beyond)]
             found += [f"{', '.join(kept)} {published.tuned_on_test}"] if kept else []
         if manifest is not None and manifest.tuned_on_test is not None:
             tuned = {key: manifest.recipe[key] for key in manifest.tuned_on_test.keys}
-            kept = [*_kept(tuned, recipe, f"{prefix}recipe." if prefix else "")]
+            kept = [*_kept(tuned, recipe, beyond)]
             found += [f"{', '.join(kept)} {manifest.tuned_on_test.reason}"] if kept else []
     return "; ".join(found)
 
