@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -148,7 +149,7 @@ class TimmNetwork(Backbone):
         return features
 
 
-def _path(config: Any) -> Any:
+def _path(config: Any) -> Path:
     """Return where the file of weights belongs."""
     if config.hf_hub_id:
         return checkpoints_folder() / "timm" / f"{config.architecture}.{config.tag}.safetensors"
