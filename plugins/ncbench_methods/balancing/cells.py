@@ -47,34 +47,22 @@ def cell_weights(task: Task, by: By, power: float = 1.0, to: To = "uniform") -> 
 
 def balanced_draws(train: SplitView, task: Task, by: By, generator: torch.Generator) -> Tensor:
     """Draw N training images with replacement, each cell that has images equally often: (N,) int64."""
-    return equal_draws(cell_of(train, task, by).cpu(), generator)
-
-
-def equal_draws(cell: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw N images with replacement, each cell that has images equally often.
-
-    Within a cell every image is equally likely: an image of cell c is drawn with probability 1 / (cells * n_c).
-
-    Args:
-        cell: (N,) int64, the cell of each image, on the CPU.
-        generator: What is drawn from.
-
-    Returns:
-        (N,) int64, positions of the images.
-    """
-    return weighted_draws(cell, generator)
+    return weighted_draws(cell_of(train, task, by).cpu(), generator)
 
 
 def weighted_draws(
     cell: Tensor, generator: torch.Generator, power: float = 1.0, of_class: Tensor | None = None
 ) -> Tensor:
-    """Draw N images with replacement, each with a weight of 1 / n^power for n images of its cell: (N,) int64.
+    """Draw N images with replacement, each with a weight of 1 / n^power for n images of its cell.
 
     Args:
         cell: (N,) int64, the cell of each image, on the CPU.
         generator: What is drawn from.
-        power: 1 draws each cell that has images equally often, 0 each image.
+        power: 1, the default, draws each cell that has images equally often, 0 each image.
         of_class: (N,) int64, the class of each image, where classes are to be drawn equally often.
+
+    Returns:
+        (N,) int64, positions of the images.
     """
     weight = 1 / torch.bincount(cell)[cell].double() ** power  # (N,)
     if of_class is not None:

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ncbench import Batch, Method, Parameters, SplitView
-from ncbench_methods.balancing.cells import equal_draws
+from ncbench_methods.balancing.cells import weighted_draws
 
 
 class EnvironmentParameters(Parameters):
@@ -36,7 +36,7 @@ class ComparesEnvironments(Method):
         """Return N images, drawn with replacement so that each environment is equally likely."""
         if self.params.sample == "image":
             return super().order(train, generator)
-        return equal_draws(train.bias.cpu(), generator)
+        return weighted_draws(train.bias.cpu(), generator)
 
     def environments(self, batch: Batch) -> Environments:
         """Return the environments in a batch."""
