@@ -82,6 +82,12 @@ class Environments:
         counts = self.count >= fewest
         return torch.where(counts, of_each, 0.0).sum() / counts.sum().clamp_min(1)
 
+    def spread(self, of_each: Tensor) -> Tensor:
+        """Return the mean squared distance of (E, m) values to their mean, over environments of two images at least."""
+        counts = (self.count >= 2)[:, None]
+        mean = torch.where(counts, of_each, 0.0).sum(dim=0) / counts.sum().clamp_min(1)
+        return self.average((of_each - mean).square().mean(dim=1), fewest=2)
+
     def halves(self) -> tuple[Environments, Environments]:
         """Deal each environment's images out in turn: its first, third, ..., and its second, fourth, ..."""
         odd = self.belongs & (self.belongs.cumsum(dim=0) % 2 == 1)  # (N, E)

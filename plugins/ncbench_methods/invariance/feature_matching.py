@@ -106,14 +106,7 @@ class CORAL(_MatchesFeatures):
         of_each = [centred * belongs[:, None] for belongs in environments.belongs.unbind(dim=1)]
         covariances = torch.stack([images.T @ images for images in of_each])  # (E, d, d)
         covariances = covariances / (environments.count - 1).clamp_min(1)[:, None, None]
-        spread = _spread(means, environments) + _spread(covariances.flatten(1), environments)
+        spread = environments.spread(means) + environments.spread(covariances.flatten(1))
         number = (environments.count >= 2).sum()
         # The mean of |a - b|^2 over pairs of E points is 2 / (E - 1) times the sum of |a - mean|^2.
         return 2 * number / (number - 1).clamp_min(1) * torch.where(number > 1, spread, 0.0)
-
-
-def _spread(moments: Tensor, environments: Environments) -> Tensor:
-    """Return the mean squared distance of moments (E, m) to their mean, over environments of two images at least."""
-    counts = (environments.count >= 2)[:, None]
-    mean = torch.where(counts, moments, 0.0).sum(dim=0) / counts.sum().clamp_min(1)
-    return environments.average((moments - mean).square().mean(dim=1), fewest=2)

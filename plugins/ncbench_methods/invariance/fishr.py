@@ -66,14 +66,11 @@ class Fishr(ComparesEnvironments):
 
     def penalty(self, features: Tensor, logits: Tensor, target: Tensor, environments: Environments) -> Tensor:
         """Update the averages by a batch, and return how far they are from one another."""
-        counts = environments.count >= 2
         variances = gradient_variances(features, logits, target, environments)
         averages = self.params.ema * self.variances + (1 - self.params.ema) * variances
         with torch.no_grad():
-            self.variances = torch.where(counts[:, None, None], averages, self.variances)
-        corrected = (averages / (1 - self.params.ema)).flatten(1)  # (E, K (d + 1))
-        mean = torch.where(counts[:, None], corrected, 0.0).sum(dim=0) / counts.sum().clamp_min(1)
-        return environments.average((corrected - mean).square().mean(dim=1), fewest=2)
+            self.variances = torch.where((environments.count >= 2)[:, None, None], averages, self.variances)
+        return environments.spread((averages / (1 - self.params.ema)).flatten(1))
 
 
 def gradient_variances(features: Tensor, logits: Tensor, target: Tensor, environments: Environments) -> Tensor:
