@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import torch
@@ -10,6 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ncbench import Batch, LogUniform, Method
+from ncbench_methods.balancing.cells import cell_of
 from ncbench_methods.invariance.environments import ComparesEnvironments, EnvironmentParameters, Environments
 from ncbench_methods.precision import at_least_float32
 
@@ -44,10 +46,10 @@ class PGI(ComparesEnvironments):
         """Return the environments' mean risk and the weighted divergence of their predictions."""
         logits, environments = at_least_float32(self(batch.images)), self.environments(batch)
         losses = F.cross_entropy(logits, batch.target, reduction="none")
-        cells = (self.task.num_classes, self.task.num_bias)
-        cell = Environments.of(batch.target * cells[1] + batch.bias, cells[0] * cells[1])
-        predictions = cell.means(logits.softmax(dim=1)).unflatten(0, cells)  # (K, B, K)
-        divergence = group_divergence(predictions, cell.count.unflatten(0, cells) > 0)
+        shape = (self.task.num_classes, self.task.num_bias)
+        groups = Environments.of(cell_of(batch, self.task, "group"), math.prod(shape))
+        predictions = groups.means(logits.softmax(dim=1)).unflatten(0, shape)  # (K, B, K)
+        divergence = group_divergence(predictions, groups.count.unflatten(0, shape) > 0)
         return {
             "risk": environments.average(environments.means(losses)),
             "divergence": self.divergence_weight() * divergence,
