@@ -72,19 +72,19 @@ class DANN(ComparesEnvironments):
         if self.class_embedding is not None:
             seen = seen + self.class_embedding(batch.target)
         losses = F.cross_entropy(at_least_float32(self.discriminator(seen)), batch.bias, reduction="none")
-        classes = Environments.of(batch.target, self.task.num_classes)
-        return {
-            "cross_entropy": F.cross_entropy(self.classify(features), batch.target),
-            "adversary": classes.average(classes.means(losses)) if self.params.conditional else losses.mean(),
-        }
+        if self.params.conditional:
+            classes = Environments.of(batch.target, self.task.num_classes)
+            adversary = classes.average(classes.means(losses))
+        else:
+            adversary = losses.mean()
+        return {"cross_entropy": F.cross_entropy(self.classify(features), batch.target), "adversary": adversary}
 
     def adversary_weight(self) -> float:
         """Return lambda."""
         weight: float = self.params.weight
         if not self.params.warm_up:
             return weight
-        epochs = self.progress.epoch + self.progress.step / max(self.progress.steps, 1)
-        return weight * (2 / (1 + math.exp(-10 * epochs / max(self.progress.epochs, 1))) - 1)
+        return weight * (2 / (1 + math.exp(-10 * self.epochs_done() / max(self.progress.epochs, 1))) - 1)
 
 
 def reversed_gradient(values: Tensor, weight: float) -> Tensor:

@@ -42,10 +42,13 @@ class ComparesEnvironments(Method):
         """Return the environments in a batch."""
         return Environments.of(batch.bias, self.task.num_bias)
 
+    def epochs_done(self) -> float:
+        """Return how many epochs of the training are done, the part of the one under way among them."""
+        return self.progress.epoch + self.progress.step / max(self.progress.steps, 1)
+
     def after(self, share: float) -> bool:
         """Whether so much of the training is done, a share from 0 to 1."""
-        at = self.progress
-        return (at.epoch + at.step / max(at.steps, 1)) / max(at.epochs, 1) >= share
+        return self.epochs_done() / max(self.progress.epochs, 1) >= share
 
 
 @dataclass(frozen=True, eq=False)
