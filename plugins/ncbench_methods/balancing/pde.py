@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -15,6 +16,8 @@ from ncbench_methods.balancing.cells import cell_counts, cell_of, drawn_subset
 from ncbench_methods.published_recipes import RESNET50
 
 EXPAND = "expand"
+
+_RECIPE: Mapping[str, Any] = MappingProxyType({**RESNET50, "augmentation": "crop_flip", "lr": 1e-2})
 
 
 class PDEParameters(Parameters):
@@ -53,28 +56,14 @@ class PDE(Method):
         "waterbirds": Published(
             source="Deng et al. (NeurIPS 2023), the published code's README; epochs of its configs/datasets.py",
             parameters={"warm_up": 0.467, "add": 10, "every": 10, "gamma": 0.01, "balance": "class"},
-            recipe={
-                **RESNET50,
-                "augmentation": "crop_flip",
-                "epochs": 300,
-                "batch_size": 64,
-                "lr": 1e-2,
-                "weight_decay": 1e-2,
-            },
+            recipe={**_RECIPE, "epochs": 300, "batch_size": 64, "weight_decay": 1e-2},
             backbone="resnet50:weights=imagenet",
         ),
         "celeba": Published(
             source="Deng et al. (NeurIPS 2023), the published code's README, which lowers no learning rate "
             "here; epochs and batch of its configs/datasets.py",
             parameters={"warm_up": 0.32, "add": 50, "every": 10, "gamma": 1.0, "balance": "all"},
-            recipe={
-                **RESNET50,
-                "augmentation": "crop_flip",
-                "epochs": 50,
-                "batch_size": 128,
-                "lr": 1e-2,
-                "weight_decay": 1e-4,
-            },
+            recipe={**_RECIPE, "epochs": 50, "batch_size": 128, "weight_decay": 1e-4},
             backbone="resnet50:weights=imagenet",
         ),
     }
