@@ -24,8 +24,7 @@ class Subsample(Method):
     """Train on min_c n_c images of each cell c, drawn without replacement and kept for the whole run.
 
     SUBG (groups) and SUBY (classes) of Idrissi et al. (CLeaR 2022). Of cells, those without training images are passed
-    over. An epoch is that much shorter. A search tries the paper's grid of learning
-    rates, decays and batch sizes.
+    over. An epoch is that much shorter. A search tries the paper's grid of learning rates, decays and batch sizes.
 
     Supervision: the bias attribute of training images; none with `by=class`.
     """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from typing import ClassVar
 
 import torch
@@ -49,9 +48,9 @@ class _MatchesFeatures(ComparesEnvironments):
             discrepancy = self.discrepancy(at_least_float32(features), self.environments(batch))
         return {"cross_entropy": cross_entropy, "discrepancy": self.params.weight * discrepancy}
 
-    @abstractmethod
     def discrepancy(self, features: Tensor, environments: Environments) -> Tensor:
         """Return the mean over pairs of environments of how differently their features (N, d) are distributed."""
+        raise NotImplementedError
 
 
 class MMD(_MatchesFeatures):
@@ -64,11 +63,10 @@ class MMD(_MatchesFeatures):
 
     Each of the first two means is too large by up to 7 / n for n images of its environment in the batch, a pair by the
     sum of both, and equal features of all images are what takes that away: with a few images each, they collapse.
-    `unbiased=true` leaves k(h, h) out of the
-    first two means (Gretton et al., JMLR 2012, eq. 3), and an environment with a single image out of the pairs. Either
-    way, features with one distribution in all environments cannot tell classes whose frequency differs between them:
-    where the attribute all but determines the class, they may collapse without the excess, and a smaller weight is
-    needed.
+    `unbiased=true` leaves k(h, h) out of the first two means (Gretton et al., JMLR 2012, eq. 3), and an environment
+    with a single image out of the pairs. Either way, features with one distribution in all environments cannot tell
+    classes whose frequency differs between them: where the attribute all but determines the class, they may collapse
+    without the excess, and a smaller weight is needed.
 
     Supervision: the bias attribute of training images, whose values are the environments.
     """

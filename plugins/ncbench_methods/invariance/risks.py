@@ -9,11 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ncbench import Batch, LogUniform, Method
-from ncbench_methods.invariance.environments import (
-    ComparesEnvironments,
-    EnvironmentParameters,
-    scale_gradients,
-)
+from ncbench_methods.invariance.environments import ComparesEnvironments, EnvironmentParameters, scale_gradients
 from ncbench_methods.precision import at_least_float32
 
 _SEARCH_SPACE = {
