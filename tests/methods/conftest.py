@@ -162,6 +162,15 @@ def at(method: Any, stage: str, epoch: int = 0, step: int = 0) -> Any:
     return method
 
 
+def total(loss: Tensor | dict[str, Tensor]) -> Tensor:
+    """Return the scalar that a runner minimises: the loss, or the sum of its terms."""
+    return loss if isinstance(loss, Tensor) else torch.stack(list(loss.values())).sum()
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
 def copy_shared(source: nn.Module, target: nn.Module) -> None:
     """Give a method the parameters that another has by the same names."""
     shared = {name: value for name, value in source.state_dict().items() if name in target.state_dict()}

@@ -13,17 +13,11 @@ from ncbench_methods.erm import ERM
 from ncbench_methods.invariance.badd import BAdd
 from ncbench_methods.invariance.flac import FLAC, flac_divergence
 
+from .conftest import normal, total
+
 BIAS = Supervision(train="bias")
 TRAINING = Progress("train", 0, 3, 0, 2)
 each_method = pytest.mark.parametrize("method_class", [BAdd, FLAC])
-
-
-def total(terms):
-    return torch.stack(list(terms.values())).sum()
-
-
-def normal(*shape, seed=0):
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
 @each_method

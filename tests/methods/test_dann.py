@@ -12,11 +12,9 @@ from ncbench import Progress, Supervision
 from ncbench_methods.erm import ERM
 from ncbench_methods.invariance.dann import DANN
 
+from .conftest import total
+
 BIAS = Supervision(train="bias")
-
-
-def total(terms):
-    return torch.stack(list(terms.values())).sum()
 
 
 @pytest.mark.parametrize("conditional", [False, True])

@@ -12,15 +12,9 @@ from ncbench import Progress, Supervision
 from ncbench_methods.invariance.end import EnD, end_terms
 from ncbench_methods.invariance.pgi import PGI, group_divergence
 
+from .conftest import normal, total
+
 BIAS = Supervision(train="bias")
-
-
-def total(terms):
-    return torch.stack(list(terms.values())).sum()
-
-
-def normal(*shape, seed=0):
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
 def test_end_is_its_sums_over_pairs(toy, make):

@@ -15,7 +15,7 @@ from ncbench.contracts.specs import Spec
 from ncbench.contracts.task import Progress
 from ncbench.training.recipe import Recipe
 
-from .conftest import Toy, ToyBackbone
+from .conftest import Toy, ToyBackbone, total
 
 CARDS = {card.name: card for card in ncbench_methods.ncbench_methods()}
 BACKBONES = {card.name: card for card in ncbench_backbones.ncbench_backbones()}
@@ -82,8 +82,7 @@ def test_it_trains_through_all_its_stages_and_learns_the_toy(name, toy, build):
             method.progress = Progress(stage.name, epoch, stage.epochs)
             for step, index in enumerate(method.order(split, generator).split(12)):
                 method.progress = Progress(stage.name, epoch, stage.epochs, step, 2)
-                terms = method.loss(toy.batch(index, bias=CARDS[name].supervision.train == "bias"))
-                loss = terms if isinstance(terms, torch.Tensor) else torch.stack(list(terms.values())).sum()
+                loss = total(method.loss(toy.batch(index, bias=CARDS[name].supervision.train == "bias")))
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -116,9 +115,9 @@ def logits_after(method: Method, toy: Toy) -> torch.Tensor:
         for epoch in range(stage.epochs):
             for step, index in enumerate(torch.randperm(24, generator=generator).split(12)):
                 method.progress = Progress(stage.name, epoch, stage.epochs, step, 2)
-                terms = method.loss(toy.batch(index))
+                loss = total(method.loss(toy.batch(index)))
                 optimizer.zero_grad()
-                (terms if isinstance(terms, torch.Tensor) else torch.stack(list(terms.values())).sum()).backward()
+                loss.backward()
                 optimizer.step()
     method.eval()
     method.finish(split, toy.split("val"))

@@ -17,6 +17,8 @@ from ncbench_methods.hierarchy.hxe import HXE
 from ncbench_methods.hierarchy.levels import Levels
 from ncbench_methods.hierarchy.soft_labels import SoftLabels
 
+from .conftest import total
+
 HIERARCHY = Supervision(hierarchy=True)
 FLAT = Hierarchy.from_categories((f"class {k}",) for k in range(5))
 # Three classes under one node, one alone a level deeper, and one directly under the root.
@@ -36,10 +38,6 @@ def uneven(toy_of):
 @pytest.fixture
 def flat(toy_of):
     return toy_of(num_images=25, num_classes=5, hierarchy=FLAT)
-
-
-def total(loss):
-    return sum(loss.values()) if isinstance(loss, dict) else loss
 
 
 @pytest.mark.parametrize("tree", [UNEVEN, FLAT])

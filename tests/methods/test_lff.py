@@ -11,9 +11,7 @@ import torch.nn.functional as F
 from ncbench_methods.generalized_cross_entropy import generalized_cross_entropy
 from ncbench_methods.two_networks.lff import LfF
 
-
-def total(terms):
-    return torch.stack(list(terms.values())).sum()
+from .conftest import total
 
 
 def test_generalized_cross_entropy_is_its_definition_and_tends_to_cross_entropy():

@@ -13,11 +13,9 @@ from ncbench.contracts.task import Progress
 from ncbench.training.recipe import Recipe
 from ncbench_methods.frames.shortcut_prime import ShortcutPrime
 
+from .conftest import total
+
 BIAS = Supervision(train="bias")
-
-
-def total(terms):
-    return torch.stack(list(terms.values())).sum()
 
 
 def two_passes(method, batch, weight, clean_label):
