@@ -24,11 +24,11 @@ class BPA(Method):
     Seo et al. (CVPR 2022), who take for groups the clusters of each class in the features of an erm: that is
     `--groups clusters:k=8,metric=cosine`. (The published code's k-means assigns images to centres by the cosine; here
     it is the k-means of unit features, whose centres are shorter where a cluster is wide.) As in the published code the
-    mean loss of a group is that of its images' latest losses, computed every ten steps, and
-    counts once every image has one. The weights of a batch, and again the running means v_i that they enter with
-    `momentum`, are scaled to mean 1. (In that code the mean has no memory, since an image's new weight is stored in the
-    place of its old one before the two are averaged: that is momentum = 1 here, but that its default multiplies the
-    weight w by exp(0.05 w) besides.) Where all groups have the same loss the weights are inverse frequencies.
+    mean loss of a group is that of its images' latest losses, computed every ten steps, and counts once every image has
+    one. The weights of a batch, and again the running means v_i that they enter with `momentum`, are scaled to mean 1.
+    (In that code the mean has no memory, since an image's new weight is stored in the place of its old one before the
+    two are averaged: that is momentum = 1 here, but that its default multiplies the weight w by exp(0.05 w) besides.)
+    Where all groups have the same loss the weights are inverse frequencies.
 
     Published for celeba, besides k = 8: a ResNet-18 with ImageNet weights, and a learning rate of 1e-4.
 
