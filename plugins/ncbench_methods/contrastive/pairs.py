@@ -63,7 +63,7 @@ class Contrastive(Method):
     def order(self, train: SplitView, generator: torch.Generator) -> Tensor:
         """Return N images drawn by their weights; every image once where they are all equal."""
         weight = self.draw_weight.cpu()
-        if self.params.ratio == 1 or bool((weight == weight[0]).all()):
+        if (weight == weight[0]).all():
             return torch.randperm(len(train), generator=generator)
         return torch.multinomial(weight.double(), len(train), replacement=True, generator=generator)
 

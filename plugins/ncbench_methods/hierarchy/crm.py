@@ -24,7 +24,6 @@ class CRM(Method):
     no log-probabilities; calibration measures of them mean little. Supervision: the class hierarchy.
     """
 
-    Parameters = Parameters
     search_space: ClassVar = {}
     alternative = "Use erm, which needs none."
 

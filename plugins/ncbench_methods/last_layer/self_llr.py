@@ -105,10 +105,6 @@ class SELF(FeaturePasses):
             self.early[0].load_state_dict(self.backbone.state_dict())
             self.early[1].load_state_dict(self.classifier.state_dict())
 
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return the parameters of the erm."""
-        return [{"params": [*self.backbone.parameters(), *self.classifier.parameters()]}]
-
     def loss(self, batch: Batch) -> Tensor:
         """Return the mean cross-entropy of the erm."""
         return F.cross_entropy(self(batch.images), batch.target)
