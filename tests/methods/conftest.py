@@ -15,6 +15,7 @@ from ncbench.contracts.method import refuse_missing_labels
 from ncbench.contracts.task import Progress
 from ncbench.geometry import Hierarchy
 from ncbench_methods import ncbench_methods
+from ncbench_methods.erm import ERM
 
 IMAGE_SHAPE = (3, 4, 4)
 NAMES = {card.factory: card.name for card in ncbench_methods()}
@@ -154,6 +155,31 @@ def make() -> Callable[..., Method]:
         return method_class(task, params, make_backbone).double()
 
     return build
+
+
+@pytest.fixture
+def built(make: Callable[..., Method]) -> Callable[..., tuple[Method, Method]]:
+    """Build a method on a toy and let it start from an erm that is there; the two are returned."""
+
+    def build(
+        method_class: type[Method], toy: Toy, declared: Supervision | None = None, **values: object
+    ) -> tuple[Method, Method]:
+        method = make(method_class, toy, declared, **values)
+        base = make(ERM, toy, global_seed=9).eval()
+        base(toy.images)
+        method.eval()
+        method.start_from(base)
+        return method, base
+
+    return build
+
+
+def problem(number: int = 120, dim: int = 8, num_classes: int = 3, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Return features around a random centre of each class, (number, dim) float64, and their targets."""
+    generator = torch.Generator().manual_seed(seed)
+    target = torch.randint(num_classes, (number,), generator=generator)
+    centres = 1.5 * torch.randn(num_classes, dim, generator=generator, dtype=torch.float64)
+    return centres[target] + torch.randn(number, dim, generator=generator, dtype=torch.float64), target
 
 
 def at(method: Any, stage: str, epoch: int = 0, step: int = 0) -> Any:

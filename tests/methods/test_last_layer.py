@@ -13,7 +13,6 @@ from sklearn.neighbors import NearestCentroid
 from sklearn.preprocessing import StandardScaler
 
 from ncbench import ConfigurationError, Supervision
-from ncbench_methods.erm import ERM
 from ncbench_methods.last_layer import dfr as dfr_module
 from ncbench_methods.last_layer.crt import CRT
 from ncbench_methods.last_layer.dfr import DFR
@@ -22,14 +21,9 @@ from ncbench_methods.last_layer.l1_logistic import fit_l1_logistic
 from ncbench_methods.last_layer.ncm import NCM
 from ncbench_methods.last_layer.tau_norm import CANDIDATES, TauNorm, normalised
 
+from .conftest import problem
+
 BIAS = Supervision(train="bias", val="bias")
-
-
-def problem(number: int = 120, dim: int = 8, num_classes: int = 3, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    target = torch.randint(num_classes, (number,), generator=generator)
-    centres = 1.5 * torch.randn(num_classes, dim, generator=generator, dtype=torch.float64)
-    return centres[target] + torch.randn(number, dim, generator=generator, dtype=torch.float64), target
 
 
 @pytest.mark.parametrize("num_classes", [2, 3])
@@ -121,21 +115,6 @@ def test_a_balanced_subset_has_as_many_of_each_cell_as_the_smallest(cells, seed)
     ]
 
 
-@pytest.fixture
-def built(make):
-    """Build a method on the toy and let it start from an erm that is there."""
-
-    def build(method_class, toy, declared=None, **values):
-        method = make(method_class, toy, declared, **values)
-        base = make(ERM, toy, global_seed=9).eval()
-        base(toy.images)
-        method.eval()
-        method.start_from(base)
-        return method, base
-
-    return build
-
-
 def test_dfr_is_the_mean_of_scikit_learns_fits_on_balanced_subsets(toy_of, built, monkeypatch):
     toy = toy_of(num_images=90, num_bias=2)
     method, _ = built(DFR, toy, BIAS)
@@ -153,7 +132,6 @@ def test_dfr_is_the_mean_of_scikit_learns_fits_on_balanced_subsets(toy_of, built
         features = method.features(toy.images).numpy()
     scaled = StandardScaler().fit(features).transform(features)
     group = toy.target * 2 + toy.bias
-    probability = np.zeros((90, 3))
     logits = np.zeros((90, 3))
     for positions in drawn[1:]:
         assert torch.bincount(group[positions], minlength=6).unique().tolist() == [int(torch.bincount(group).min())]

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from ncbench import ConfigurationError, Supervision
 from ncbench.contracts.method import Stage
-from ncbench_methods.erm import ERM
 from ncbench_methods.invariance.environments import scale_gradients
 from ncbench_methods.last_layer import dispel as dispel_module
 from ncbench_methods.last_layer.afr import AFR, AFRParameters, hardness_weights, refit
@@ -22,30 +21,10 @@ from ncbench_methods.last_layer.l1_logistic import fit_l1_logistic
 from ncbench_methods.last_layer.lws import LWS
 from ncbench_methods.last_layer.self_llr import SELF, highest
 
+from .conftest import problem
+
 BIAS = Supervision(train="bias", val="bias")
 VAL_BIAS = Supervision(val="bias")
-
-
-def problem(number: int = 90, dim: int = 6, num_classes: int = 3, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    target = torch.randint(num_classes, (number,), generator=generator)
-    centres = torch.randn(num_classes, dim, generator=generator, dtype=torch.float64)
-    return centres[target] + torch.randn(number, dim, generator=generator, dtype=torch.float64), target
-
-
-@pytest.fixture
-def built(make):
-    """Build a method on the toy and let it start from an erm that is there."""
-
-    def build(method_class, toy, declared=None, **values):
-        method = make(method_class, toy, declared, **values)
-        base = make(ERM, toy, global_seed=9).eval()
-        base(toy.images)
-        method.eval()
-        method.start_from(base)
-        return method, base
-
-    return build
 
 
 class TestAFR:
@@ -60,7 +39,7 @@ class TestAFR:
         torch.testing.assert_close(weight, torch.stack(raw) / sum(raw))
 
     def test_without_gamma_and_with_equal_classes_it_is_cross_entropy(self):
-        features, _ = problem(30)
+        features, _ = problem(30, 6)
         target = torch.arange(30) % 3
         weight = hardness_weights(features[:, :3], target, gamma=0.0)
         torch.testing.assert_close(weight, torch.full((30,), 1 / 30, dtype=torch.float64))
@@ -72,7 +51,7 @@ class TestAFR:
 
     @pytest.mark.parametrize("penalty", [0.05, 0.5])
     def test_with_a_penalty_it_converges_to_what_lbfgs_finds(self, penalty):
-        features, target = problem()
+        features, target = problem(90, 6)
         generator = torch.Generator().manual_seed(1)
         start = torch.randn(3, 6, generator=generator).double(), torch.randn(3, generator=generator).double()
         weight = hardness_weights(features @ start[0].T + start[1], target, gamma=3.0)
@@ -94,14 +73,14 @@ class TestAFR:
         torch.testing.assert_close(found[1], b.detach(), rtol=1e-5, atol=1e-6)
 
     def test_a_large_penalty_keeps_the_erm(self):
-        features, target = problem()
+        features, target = problem(90, 6)
         start = torch.ones(3, 6).double(), torch.zeros(3).double()
         weight = hardness_weights(features @ start[0].T, target, gamma=3.0)
         moved, _ = refit(features, target, weight, start, AFRParameters(penalty=1e3, lr=1e-4, steps=100))
         assert (moved - start[0]).abs().max() < 1e-3
 
     def test_a_step_is_never_longer_than_the_learning_rate(self):
-        features, target = problem()
+        features, target = problem(90, 6)
         weight = hardness_weights(features[:, :3], target, gamma=0.0)
         moved, shift = refit(1e4 * features, target, weight, self.START, AFRParameters(lr=0.5, steps=1))
         assert torch.cat([moved.flatten(), shift]).norm().item() == pytest.approx(0.5)
