@@ -57,6 +57,14 @@ _CARDS = (
         supervision=Supervision(),
     ),
     GroupsCard(
+        name="george",
+        summary="Subclasses of each class, estimated by how far a reference model's features are from its boundary",
+        factory="ncbench_groups.george:GEORGE",
+        citation="Sohoni, Dunnmon, Angus, Gu, Re. No Subclass Left Behind: Fine-Grained Robustness in Coarse-Grained "
+        "Classification Problems. NeurIPS 2020. https://arxiv.org/abs/2011.12945",
+        supervision=Supervision(),
+    ),
+    GroupsCard(
         name="spare",
         summary="Clusters of each class by k-means of a network's outputs after its first epochs",
         factory="ncbench_groups.spare:SPARE",
