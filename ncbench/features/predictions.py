@@ -158,6 +158,19 @@ def read_predictions(path: Path, columns: Columns = TYPICAL, split: str | None =
     )
 
 
+def group_names(folder: Path) -> tuple[Sequence[str], Sequence[str]] | None:
+    """Return the names of classes and bias values that a run's predictions carry; None where they cannot be read."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        metadata = pq.read_schema(folder / PREDICTIONS_FILE).metadata or {}
+        names = _Names.model_validate_json(metadata[b"ncbench"])
+    except (OSError, KeyError, ValueError, pa.ArrowException):
+        return None
+    return names.class_names, names.bias_names
+
+
 class _Names(Part):
     """What the metadata of a run's file say."""
 

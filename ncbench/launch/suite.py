@@ -139,7 +139,10 @@ def load_suite(path: Path) -> Suite:
     try:
         return Suite.model_validate(read_yaml(path.read_text(encoding="utf-8")))
     except OSError as error:
-        raise ConfigurationError(f"There is no suite at {path} ({error.strerror}).") from error
+        raise ConfigurationError(
+            f"There is no suite at {path} ({error.strerror}). Name a YAML file of methods, datasets and seeds, such as "
+            "those in leaderboard/suites; docs/suites.md says how to write one."
+        ) from error
     except pydantic.ValidationError as error:
         raise ConfigurationError(f"{path} is not a suite: {name_offenders(faults(error))}.") from error
     except ValueError as error:

@@ -80,7 +80,10 @@ def load_result(path: str | Path) -> RunResult:
     try:
         return RunResult(Record.model_validate(parse_json(read_file(path))), path.parent)
     except OSError as error:
-        raise DataError(f"There is no record at {path} ({error.strerror}).") from error
+        raise DataError(
+            f"There is no record at {path} ({error.strerror}). Name the folder of a run, which ncbench run and ncbench "
+            "sweep make below --output, or its result.json."
+        ) from error
     except pydantic.ValidationError as error:
         field, message = first_fault(error)
         raise DataError(f"{path} is not a valid record: {field or 'the whole'}: {message}.") from error

@@ -63,6 +63,18 @@ class _Row:
         return str(self.seeds) if self.completed == self.seeds else f"{self.completed} of {self.seeds}"
 
     @property
+    def epochs(self) -> int | None:
+        """How long the models were trained; None where nothing is trained by epochs, or not all as long."""
+        epochs = {member.record.recipe.get("epochs") for member in self.members if member.record.history}
+        only = epochs.pop() if len(epochs) == 1 else None
+        return only if isinstance(only, int) else None
+
+    @property
+    def selection(self) -> str:
+        """The rule that chose the epoch."""
+        return str(self.members[0].record.recipe.get("selection"))
+
+    @property
     def labels(self) -> str:
         """The splits whose bias labels were used: methods that have none are no match for those that have."""
         supervision = self.members[0].record.method.supervision
@@ -86,6 +98,22 @@ class _Table:
     columns: Sequence[_Column]
     rows: Sequence[_Row]
 
+    @property
+    def identity(self) -> dict[str, list[str]]:
+        """What stands before the numbers, by heading: a cell for each row.
+
+        How long was trained, and by what the epoch was chosen, is among it where that is not the same for all rows.
+        """
+        epochs = ["-" if row.epochs is None else str(row.epochs) for row in self.rows]
+        selection = [row.selection for row in self.rows]
+        varying = {"epochs": epochs, "epoch chosen by": selection}
+        return {
+            "method": [row.name for row in self.rows],
+            "bias labels": [row.labels for row in self.rows],
+            **{heading: cells for heading, cells in varying.items() if len({*cells}) > 1},
+            "seeds": [row.shown_seeds for row in self.rows],
+        }
+
     def best(self, column: _Column) -> list[_Row]:
         """Return the rows that look best, ties included; none where none looks worse.
 
@@ -106,7 +134,7 @@ class _Table:
     def notes(self) -> list[str]:
         """Return what a reader has to know beside the numbers."""
         intervals = any(len(row.values(column)) >= MIN_SEEDS for row in self.rows for column in self.columns)
-        rules = sorted({str(row.members[0].record.recipe.get("selection")) for row in self.rows})
+        rules = sorted({row.selection for row in self.rows})
         ends = "the last epoch" if rules == ["last"] else f"the epoch chosen by {', '.join(rules)}"
         spread = " ± half the 95% interval of the mean (Student's t)" if intervals else ""
         few = f", from {MIN_SEEDS} seeds on" if any(row.completed < MIN_SEEDS for row in self.rows) else ""
@@ -167,14 +195,18 @@ def _shown(measure: Measure, values: Sequence[float]) -> tuple[str, str]:
     return measure.text(statistics.fmean(values)) if values else "", width
 
 
+_LEFT = {"method": ":--", "bias labels": ":--", "epoch chosen by": ":--"}  # columns of text
+
+
 def _markdown(table: _Table) -> str:
     best = {column.name: table.best(column) for column in table.columns}
+    identity = table.identity
     lines = [
-        ["method", "bias labels", "seeds", *(column.heading for column in table.columns)],
-        [":--", ":--", *["--:"] * (1 + len(table.columns))],
+        [*identity, *(column.heading for column in table.columns)],
+        [_LEFT.get(heading, "--:") for heading in identity] + ["--:"] * len(table.columns),
     ]
-    for row in table.rows:
-        cells = [literal(row.name), row.labels, row.shown_seeds]
+    for row, before in zip(table.rows, zip(*identity.values(), strict=True), strict=True):
+        cells = [literal(row.name), *before[1:]]
         for column in table.columns:
             mean, width = _shown(column.measure, row.values(column))
             bold = f"**{mean}**" if row in best[column.name] else mean or "-"
@@ -186,10 +218,12 @@ def _markdown(table: _Table) -> str:
 
 def _latex(table: _Table) -> str:
     best = {column.name: table.best(column) for column in table.columns}
-    headings = ["method", "bias labels", "seeds", *(latex(column.heading) for column in table.columns)]
+    identity = table.identity
+    headings = [*identity, *(latex(column.heading) for column in table.columns)]
+    aligned = "".join("l" if heading in _LEFT else "r" for heading in identity) + "r" * len(table.columns)
     lines = []
-    for row in table.rows:
-        cells = [latex(row.name), row.labels, row.shown_seeds]
+    for row, before in zip(table.rows, zip(*identity.values(), strict=True), strict=True):
+        cells = [*map(latex, before)]
         for column in table.columns:
             mean, width = map(_number, _shown(column.measure, row.values(column)))
             bold = rf"\mathbf{{{mean}}}" if row in best[column.name] else mean
@@ -202,7 +236,7 @@ def _latex(table: _Table) -> str:
             r"\begin{table}",
             r"\centering",
             rf"\caption{{{latex(table.heading)}. {'. '.join(map(latex, table.notes()))}.}}",
-            rf"\begin{{tabular}}{{ll{'r' * (1 + len(table.columns))}}}",
+            rf"\begin{{tabular}}{{{aligned}}}",
             r"\toprule",
             top,
             r"\midrule",
@@ -228,6 +262,8 @@ _ENTRY = (
     "backbone",
     "configuration",
     "bias_labels",
+    "epochs",
+    "selection",
     "seeds",
     "completed",
     "metric",
@@ -260,6 +296,8 @@ def _entries(table: _Table, row: _Row) -> list[dict[str, Any]]:
             record.backbone.spec,
             row.name,
             row.labels,
+            row.epochs,
+            row.selection,
             row.seeds,
             row.completed,
         )

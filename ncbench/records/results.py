@@ -116,7 +116,9 @@ def load_results(
             if path == named or result.record.method.kind != "groups":
                 results[file.resolve()] = result
     if not results:
-        raise DataError("None of these folders has a record yet.")
+        raise DataError(
+            "None of these folders has a record yet. Name another, or let the runs end: a record is written then."
+        )
     return Results(tuple(results.values()))
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 import ncbench
+from ncbench.features.predictions import group_names
 from ncbench.records.archive import RunResult
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -74,6 +75,10 @@ def test_run_prints_a_table_and_where_things_are(cli: Cli, tmp_path: Path) -> No
     (folder,) = tmp_path.iterdir()
     for expected in ("worst_group_accuracy", "nc1", "Worst test group: target ", str(folder / "result.json")):
         assert expected in out
+    names = group_names(folder)
+    assert names is not None
+    (line,) = [line for line in out.splitlines() if line.startswith("Worst test group: ")]
+    assert any(f"target {target}, bias {bias}:" in line for target in names[0] for bias in names[1])
     assert out.endswith(f"Curves: ncbench plot {folder}\n")
     assert not (folder / "curves.png").exists()
     assert "epoch 2/2" in err  # plain lines, since this is no terminal

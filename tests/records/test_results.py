@@ -162,6 +162,23 @@ def test_rows_say_what_tells_them_apart(tmp_path: Path) -> None:
     ]
 
 
+def test_rows_that_trained_longer_or_chose_the_epoch_otherwise_say_so(tmp_path: Path) -> None:
+    longer, chosen = make_record("lff", epochs=7), make_record("jtt", epochs=7)
+    chosen["recipe"]["selection"] = "val_accuracy"
+    same = of(tmp_path / "same", make_record("erm"), make_record("focal"))
+    assert "epochs" not in same.export("markdown").splitlines()[2]
+    mixed = of(tmp_path / "mixed", make_record("erm"), longer, chosen)
+    head, _, *rows = [line for line in mixed.export("markdown").splitlines() if line.startswith("|")]
+    names = [cell.strip() for cell in head.strip("|").split("|")]
+    assert names[:5] == ["method", "bias labels", "epochs", "epoch chosen by", "seeds"]
+    shown = [[cell.strip() for cell in row.strip("|").split("|")][2:4] for row in rows]
+    epochs = make_record("erm")["recipe"]["epochs"]
+    assert shown == [[str(epochs), "last"], ["7", "last"], ["7", "val_accuracy"]]
+    assert r"method & bias labels & epochs & epoch chosen by & seeds" in mixed.export("latex")
+    told = {(row["method"], row["epochs"], row["selection"]) for row in json.loads(mixed.export("json"))}
+    assert told == {("erm", epochs, "last"), ("lff", 7, "last"), ("jtt", 7, "val_accuracy")}
+
+
 def test_numbers_for_programs_are_not_rounded(results: Results) -> None:
     entries = json.loads(results.export("json"))
     lines = list(csv.DictReader(io.StringIO(results.export("csv"))))

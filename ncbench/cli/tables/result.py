@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.table import Table
 
@@ -11,6 +12,7 @@ from ncbench.cli.terminal import text_console
 from ncbench.contracts.cards import Measure
 from ncbench.contracts.errors import counted, name_offenders, one_line
 from ncbench.discovery.registry import registry
+from ncbench.features.predictions import group_names
 from ncbench.records.archive import RunResult
 from ncbench.records.comparison import describe_choice
 from ncbench.records.record import Group, InferredPart, Record
@@ -58,14 +60,22 @@ def print_result(result: RunResult) -> None:
     worst = worst_group(record)
     if worst is not None:
         console.print(
-            f"Worst test group: target {worst.target}, bias {worst.bias}: "
-            f"{worst.correct} of {worst.count} images correct."
+            f"Worst test group: {_named(worst, result.folder)}: {worst.correct} of {worst.count} images correct."
         )
     if (groups := record.groups_from or record.inferred) is not None:
         console.print(describe_groups(groups))
     if record.timing.get("train_seconds"):
         console.print(f"Training took {record.timing['train_seconds']:.1f} s.")
     console.print(one_line(f"Record: {result.path}"), soft_wrap=True)
+
+
+def _named(group: Group, folder: Path) -> str:
+    """Return what a group is called: by its names where the run has left them, else by its numbers."""
+    classes, values = group_names(folder) or ((), ())
+    target, bias = group.target, group.bias
+    if target >= len(classes) or bias is None or bias >= len(values):
+        return f"target {target}, bias {bias}"
+    return f"target {classes[target]}, bias {values[bias]}"
 
 
 def describe_groups(groups: InferredPart) -> str:
