@@ -51,10 +51,10 @@ allow_mismatch = click.option(
 picture_format = click.option(
     "--format",
     "ending",
-    type=click.Choice(["png", "svg"]),
+    type=click.Choice(["png", "svg", "pdf"]),
     default="png",
     show_default=True,
-    help="Of pictures; svg can be scaled and edited.",
+    help="Of pictures; svg and pdf can be scaled, and their text is text.",
 )
 
 

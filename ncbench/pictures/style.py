@@ -21,6 +21,8 @@ COLOURS = (
 )
 _STYLE: Any = {
     "svg.hashsalt": "ncbench",  # identifiers in an SVG follow from its content
+    "svg.fonttype": "none",  # text stays text, which can be searched and edited
+    "pdf.fonttype": 42,  # likewise; publishers refuse type 3
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.spines.top": False,
@@ -50,7 +52,7 @@ def title(text: str) -> str:
 
 
 def save_figure(figure: Figure, path: Path, option: str) -> Path:
-    """Write a figure in the format that the ending of `path` names, ``.png`` or ``.svg``.
+    """Write a figure in the format that the ending of `path` names, ``.png``, ``.svg`` or ``.pdf``.
 
     Args:
         figure: What was drawn.
@@ -67,8 +69,9 @@ def save_figure(figure: Figure, path: Path, option: str) -> Path:
     buffer = io.BytesIO()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Without a date in it the SVG of the same content is the same file.
-        metadata = {"Date": None} if path.suffix == ".svg" else None
+        # Without a date in it the file of the same content is the same.
+        dates: dict[str, Any] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+        metadata = dates.get(path.suffix)
         figure.savefig(buffer, format=path.suffix[1:], dpi=140, metadata=metadata)
         write_atomically(path, buffer.getvalue())
     except OSError as error:

@@ -16,9 +16,14 @@ from ncbench.records.record import FEW_IMAGES, Record
 
 def label(result: RunResult) -> str:
     """Return what names a run's configuration: everything but the seed, and whether the data are not the real ones."""
+    return " / ".join(label_parts(result))
+
+
+def label_parts(result: RunResult) -> tuple[str, str, str]:
+    """Return what :func:`label` joins: the method, the data and the backbone."""
     record = result.record
     caveat = f" ({record.dataset.caveat})" if record.dataset.caveat else ""
-    return f"{record.label} / {record.dataset.spec}{caveat} / {record.backbone.spec}"
+    return record.label, f"{record.dataset.spec}{caveat}", record.backbone.spec
 
 
 def by_configuration(results: Sequence[RunResult]) -> dict[str, list[RunResult]]:

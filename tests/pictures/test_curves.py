@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import ncbench
-from ncbench.pictures.curves import draw, panels_of_cards
+from ncbench.pictures.curves import COLUMN, draw, panels_of_cards, plot_curves
 from ncbench.pictures.style import shared_style
 from ncbench.records.archive import RunResult
 
@@ -102,3 +105,67 @@ def test_colours_are_different_as_long_as_there_are_enough(result: RunResult) ->
     ]
     axis = axes_of(*runs)[0]
     assert len({line.get_color() for line in axis.lines}) == 12
+
+
+def with_settings(result: RunResult, seed: int, scale: float, **recipe: Any) -> RunResult:
+    """The run with another seed and recipe, and all its shares of the test split scaled."""
+    history = []
+    for entry in result.record.history:
+        test = {name: scale * value for name, value in entry.metrics["test"].items()}
+        history.append(entry.model_copy(update={"metrics": {**entry.metrics, "test": test}}))
+    update = {"history": history, "seed": seed, "recipe": {**result.record.recipe, **recipe}}
+    return RunResult(result.record.model_copy(update=update), result.folder)
+
+
+def test_seeds_are_drawn_as_their_mean_in_a_band(result: RunResult) -> None:
+    long = of_length(result, 10, (0.5, 0.2))
+    runs = [with_settings(long, seed, scale) for seed, scale in enumerate((0.2, 0.6, 0.7))]
+    axis = axes_of(*runs)[0]
+    (line,) = axis.lines
+    (band,) = axis.collections
+    value = 100 * result.record.history[0].metrics["test"]["accuracy"]
+    assert line.get_ydata() == pytest.approx([0.5 * value] * len(line.get_xdata()))
+    heights = [height for path in band.get_paths() for _, height in path.vertices]
+    assert (min(heights), max(heights)) == pytest.approx((0.2 * value, 0.7 * value))
+
+
+def test_methods_are_told_apart_by_dash_as_well(result: RunResult) -> None:
+    long = of_length(result, 10, (0.5, 0.2))
+    runs = [with_settings(long, 0, 1, lr=lr) for lr in range(5)]
+    with shared_style():
+        panel = next(panel for panel in panels_of_cards() if panel.curves[0][0] == "aligned_accuracy")
+        figure = draw([panel], runs, COLUMN)
+    assert figure.get_figwidth() <= 3.5
+    (axis,) = figure.axes
+    dashes = {line.get_color(): line._unscaled_dash_pattern for line in axis.lines}
+    assert len(dashes) == len({repr(dash) for dash in dashes.values()}) == 5
+    assert len({line.get_marker() for line in axis.lines}) == 2  # aligned and conflicting
+    (legend,) = figure.legends
+    assert legend.get_title().get_text() == "colored_digits / mlp"
+    assert [text.get_text() for text in legend.get_texts()][:2] == ["erm (lr=0) (seed 0)", "erm (lr=1) (seed 0)"]
+
+
+def test_a_share_that_is_always_zero_has_a_line_and_no_panel(result: RunResult, tmp_path: Path) -> None:
+    def texts(*runs: RunResult, metrics: Sequence[str] = ()) -> str:
+        path = plot_curves(runs, tmp_path / "curves.svg", metrics)
+        assert path is not None
+        return " ".join(re.findall(r"<text[^>]*>([^<]*)</text>", path.read_text()))
+
+    nothing = with_settings(result, 0, 0)
+    assert "Worst-group accuracy, test: 0 in every epoch" in texts(nothing)
+    assert "in every epoch" not in texts(nothing, metrics=["worst_group_accuracy"])  # asked for
+    assert "in every epoch" not in texts(nothing, with_settings(nothing, 0, 0, lr=1), metrics=["loss"])
+
+
+def test_one_panel_is_named_by_its_metric_and_its_text_is_text(result: RunResult, tmp_path: Path, cli: Any) -> None:
+    code, out, _ = cli("plot", result.folder, "--panel", "nc1", "--panel", "loss", "--format", "pdf")
+    assert (code, out) == (0, f"{result.folder / 'nc1-loss.pdf'}\n")
+    written = (result.folder / "nc1-loss.pdf").read_bytes()
+    assert b"/FontFile2" in written  # a TrueType font: its letters are letters
+    assert b"/Type3" not in written
+    cli("plot", result.folder, "--panel", "nc1", "--panel", "loss", "--format", "pdf")
+    assert (result.folder / "nc1-loss.pdf").read_bytes() == written
+    code, _, err = cli("plot", result.folder, "--panel", "nc7")
+    assert code == 2
+    assert "Unknown panel 'nc7'. Did you mean 'nc1'?" in err
+    assert cli("plot", result.folder, "--panel", "nc1", "--kind", "geometry")[0] == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,6 +36,13 @@ _NEXT_STEP = {
     "of a single run, Gram matrices beside their ideals and a view of a few classes.",
 )
 @click.option(
+    "--panel",
+    "panels",
+    multiple=True,
+    metavar="METRIC",
+    help="Draw the panel of this metric alone (loss is the training loss), as wide as a column of a paper; repeatable.",
+)
+@click.option(
     "--output",
     type=options.PathOption(),
     help="Folder of the pictures; default: the run's, or the current one for several.",
@@ -42,17 +50,21 @@ _NEXT_STEP = {
 @click.option("--each", is_flag=True, help="Draw every run by itself, into its own folder.")
 @options.picture_format
 @options.plugin_files
-def plot(runs: tuple[Path, ...], kind: str, output: Path | None, each: bool, ending: str) -> None:
+def plot(
+    runs: tuple[Path, ...], kind: str, panels: tuple[str, ...], output: Path | None, each: bool, ending: str
+) -> None:
     """Draw runs.
 
     RUN is a run folder, a folder of them, or a result.json. Several are drawn into one picture, in which those that
-    differ in the seed alone share a colour.
+    differ in the seed alone are one curve, their mean, in a band from the lowest to the highest.
     """
     from ncbench.records.results import load_results
 
     if each and output is not None:
         raise ConfigurationError("--each draws every run into its own folder; leave out --output.")
-    draw = _plot_geometry if kind == "geometry" else _plot_curves
+    if panels and kind == "geometry":
+        raise ConfigurationError("--panel names what is drawn, collapse measures too; leave out --kind geometry.")
+    draw = _plot_geometry if kind == "geometry" else functools.partial(_plot_curves, panels)
     results = load_results(runs, tell)
     if not each:
         draw(results, output or (results[0].folder if len(results) == 1 else Path.cwd()), ending)
@@ -64,10 +76,10 @@ def plot(runs: tuple[Path, ...], kind: str, output: Path | None, each: bool, end
             tell(f"{result.folder}: {error}")
 
 
-def _plot_curves(results: Sequence[RunResult], folder: Path, ending: str) -> None:
+def _plot_curves(panels: Sequence[str], results: Sequence[RunResult], folder: Path, ending: str) -> None:
     from ncbench.pictures.curves import plot_curves
 
-    path = plot_curves(results, folder / f"curves.{ending}")
+    path = plot_curves(results, folder / f"{'-'.join(panels) or 'curves'}.{ending}", panels)
     if path is None:
         raise ConfigurationError(
             "There are no curves to draw: no run has trained an epoch. A picture of what it learned: --kind geometry."

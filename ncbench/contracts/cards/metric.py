@@ -107,7 +107,8 @@ class Panel:
 
     Args:
         title: What it shows.
-        curves: (metric, what the legend calls it) of each curve, three at most: solid, dashed, dotted.
+        curves: (metric, what the legend calls it) of each curve, three at most: of one run solid, dashed, dotted; of
+            several with markers of their own, as dashes tell the runs apart.
         split: Whose numbers are drawn; ``"losses"`` for the terms of the training loss.
         axis: Label of the y axis, TeX between dollar signs.
         logarithmic: Whether y is logarithmic.
