@@ -163,6 +163,44 @@ def attribute_accuracies(
     return found
 
 
+def shortcut_gaps(
+    count: np.ndarray,
+    correct: np.ndarray,
+    attributes: Mapping[str, Sequence[str]],
+    aligned_bias: Sequence[int] | None,
+    train_count: np.ndarray | None,
+) -> dict[str, float]:
+    """Return what is lost where some of several shortcuts mislead, as a difference of fractions (Li et al., A
+    Whac-A-Mole Dilemma, CVPR 2023, section 3.2).
+
+    `NAME_gap`, and `NAME_OTHER_gap` for two or more attributes, is the mean accuracy of the groups in which these
+    attributes conflict and all others are aligned, less the `adjusted_accuracy`; it is negative where a model follows
+    the shortcut. On UrbanCars these are the paper's BG gap, CoObj gap and BG+CoObj gap. Nothing where there are fewer
+    than two attributes, no alignment, or no `adjusted_accuracy`.
+
+    Args:
+        count: (K, B) integer, images a group; B is the product of the attributes' sizes.
+        correct: The same of correctly classified images.
+        attributes: Name -> value names, in the order in which they are raveled.
+        aligned_bias: For each class the bias value that goes along with it in training; None if not defined.
+        train_count: (K, B) integer, training images a group; None where the attributes are unknown.
+    """
+    usual = accuracies(count, correct, bias_known=True, train_count=train_count).get("adjusted_accuracy")
+    if len(attributes) < 2 or aligned_bias is None or usual is None:
+        return {}
+    sizes = tuple(map(len, attributes.values()))
+    every = np.arange(count.shape[1])
+    values, own = (np.stack(np.unravel_index(raveled, sizes), axis=1) for raveled in (every, aligned_bias))
+    conflicts = values != own[:, None]  # (K, B, A)
+    found = {}
+    for misled in itertools.product((False, True), repeat=len(sizes)):
+        cells = (conflicts == misled).all(axis=2)  # (K, B)
+        if any(misled) and count[cells].any():
+            name = "_".join(itertools.compress(attributes, misled))
+            found[f"{name}_gap"] = float(_shares(correct[cells], count[cells]).mean()) - usual
+    return found
+
+
 def agreement(
     inferred: np.ndarray, target: np.ndarray, bias: np.ndarray, aligned_bias: Sequence[int] | None
 ) -> dict[str, float]:

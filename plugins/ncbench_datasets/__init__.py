@@ -146,6 +146,33 @@ def ncbench_datasets() -> Iterable[DatasetCard]:
             "Revisiting the Importance of Amplifying Bias for Debiasing, AAAI 2023",
         ),
         _card(
+            "urbancars",
+            "UrbanCars: cars told apart, which in training go along with a background and with an object",
+            "UrbanCars",
+            "Li et al., A Whac-A-Mole Dilemma: Shortcuts Come in Multiples Where Mitigating One Amplifies Others, "
+            "CVPR 2023",
+        ),
+        _card(
+            "spuco_animals",
+            "SpuCoAnimals: birds and dogs of ImageNet, in training nearly always at their usual place",
+            "SpuCoAnimals",
+            _JOSHI,
+        ),
+        _card(
+            "spawrious",
+            "Spawrious: generated dogs whose breed goes along with the place, tested at others' places",
+            "Spawrious",
+            "Lynch, Dovonon, Kaddour & Silva, Spawrious: A Benchmark for Fine Control of Spurious Correlation Biases, "
+            "arXiv:2303.05470, 2023",
+        ),
+        _card(
+            "imagenet9",
+            "ImageNet-9: nine classes of ImageNet, tested before backgrounds of other images",
+            "ImageNet9",
+            "Xiao, Engstrom, Ilyas & Madry, Noise or Signal: The Role of Image Backgrounds in Object Recognition, "
+            "ICLR 2021",
+        ),
+        _card(
             "corrupted_cifar10",
             "CIFAR-10 with ten corruptions that give the class away, of two types and five severities (LfF protocol)",
             "CorruptedCifar10",

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from ncbench import Evaluation, Metric
-from ncbench.contracts.groups import accuracies, attribute_accuracies, group_counts
+from ncbench.contracts.groups import accuracies, attribute_accuracies, group_counts, shortcut_gaps
 
 
 class GroupMetrics(Metric):
     """The accuracies of :mod:`ncbench.contracts.groups`, where their definitions stand.
 
     Where a dataset has several bias attributes, `group_mean_accuracy_NAME` and `worst_group_accuracy_NAME` of each
-    besides; no card can list these, since their names are the dataset's.
+    besides, and `NAME_gap` of each and of several at once; no card can list these, since their names are the dataset's.
     """
 
     def compute(self, evaluation: Evaluation) -> Mapping[str, float]:
@@ -28,7 +28,9 @@ class GroupMetrics(Metric):
             train_count=evaluation.train_count,
         )
         if bias_known:
-            found |= attribute_accuracies(evaluation.count, evaluation.correct, evaluation.attributes)
+            tables, attributes = (evaluation.count, evaluation.correct), evaluation.attributes
+            found |= attribute_accuracies(*tables, attributes)
+            found |= shortcut_gaps(*tables, attributes, evaluation.aligned_bias, evaluation.train_count)
         if evaluation.inferred is not None and evaluation.split == "val":
             found["worst_inferred_group_accuracy"] = _worst(evaluation, evaluation.inferred)
         return found

@@ -18,6 +18,7 @@ from ncbench.contracts.groups import (
     attribute_names,
     group_counts,
     ravel_attributes,
+    shortcut_gaps,
 )
 from ncbench.data.store.open import Store, open_store
 from ncbench.data.store.verify import verify
@@ -125,3 +126,23 @@ def test_the_accuracies_of_each_attribute_are_those_without_the_others(data: st.
     of_first = names[raveled[0]].split(", ")
     assert of_first == [f"a{index}={value}" for index, value in enumerate(values[0])]
     assert attribute_accuracies(count, correct, {"a": names}) == {}
+
+
+def test_gaps_are_the_papers() -> None:
+    # UrbanCars: 95 % each in training, 125 images a group in the test (Li et al., CVPR 2023).
+    train = np.array([[3610, 190, 190, 10], [10, 190, 190, 3610]])
+    count = np.full((2, 4), 125)
+    correct = np.array([[120, 90, 60, 40], [30, 70, 100, 122]])  # columns: both urban, bg, coobj, both country
+    attributes = {"bg": ("urban", "country"), "coobj": ("urban", "country")}
+    # By hand: the mean over classes of each kind of group; in distribution they weigh 0.9025, 0.0475, 0.0475, 0.0025.
+    both, coobj, bg, neither = (pair / 250 for pair in (120 + 122, 90 + 100, 60 + 70, 40 + 30))
+    usual = 0.9025 * both + 0.0475 * (coobj + bg) + 0.0025 * neither
+    found = shortcut_gaps(count, correct, attributes, (0, 3), train)
+    expected = {"bg_gap": bg - usual, "coobj_gap": coobj - usual, "bg_coobj_gap": neither - usual}
+    assert found == pytest.approx(expected, abs=1e-12)
+    assert shortcut_gaps(count, correct, {"bg": ("a", "b", "c", "d")}, (0, 3), train) == {}
+    assert shortcut_gaps(count, correct, attributes, None, train) == {}
+    assert shortcut_gaps(count, correct, attributes, (0, 3), None) == {}
+    assert shortcut_gaps(0 * count, 0 * correct, attributes, (0, 3), train) == {}
+    count[0, 3] = correct[0, 3] = count[1, 0] = correct[1, 0] = 0
+    assert set(shortcut_gaps(count, correct, attributes, (0, 3), train)) == {"bg_gap", "coobj_gap"}
