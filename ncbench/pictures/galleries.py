@@ -22,6 +22,7 @@ from ncbench.pictures.style import plain_text, save_figure, shared_style, title
 GROUPS = 3
 IMAGES = 8  # of a group
 MOST_GROUPS = 20
+_OPACITY = 0.8  # of a map over its image, where it is greatest
 _SIDE = 96  # pixels of an image on the page, at least
 
 _PAGE = """<!doctype html>
@@ -33,6 +34,7 @@ body {{ margin: 1.5rem; }}
 .row {{ display: flex; flex-wrap: wrap; gap: .8rem; }}
 figure {{ margin: 0; width: {side}px; overflow-wrap: anywhere; }}
 img {{ width: {side}px; image-rendering: pixelated; display: block; }}
+img + img {{ margin-top: .2rem; }}
 </style>
 <h1>{title}</h1>
 {rows}
@@ -48,11 +50,13 @@ class Row:
         heading: What they are.
         images: (n, H, W, C) uint8, C 1 or 3.
         captions: n texts.
+        maps: (n, H, W) float32 in [0, 1], which parts of each image speak for the prediction; None if not known.
     """
 
     heading: str
     images: np.ndarray
     captions: Sequence[str]
+    maps: np.ndarray | None = None
 
 
 def mistakes(predictions: Predictions, images: np.ndarray) -> list[Row]:
@@ -126,16 +130,23 @@ def plot_gallery(rows: Sequence[Row], heading: str, path: Path, option: str) -> 
 
     with shared_style():
         columns = max(len(row.images) for row in rows)
-        figure = Figure(figsize=(1.1 * max(columns, 6), 0.6 + 1.75 * len(rows)), layout="constrained")
+        lines = [1 if row.maps is None else 2 for row in rows]
+        height = 0.6 + sum(1.75 if number == 1 else 2.75 for number in lines)
+        figure = Figure(figsize=(1.1 * max(columns, 6), height), layout="constrained")
         figure.suptitle(title(heading))
-        for part, row in zip(figure.subfigures(len(rows), 1, squeeze=False).ravel(), rows, strict=True):
+        parts = figure.subfigures(
+            len(rows), 1, squeeze=False, height_ratios=[0.75 + number for number in lines]
+        ).ravel()
+        for part, row, number in zip(parts, rows, lines, strict=True):
             part.suptitle(title(row.heading), x=0.01, ha="left", fontsize=9)
-            axes = np.ravel(part.subplots(1, columns))
-            for axis in axes:
+            axes = part.subplots(number, columns, squeeze=False)
+            for axis in axes.ravel():
                 axis.axis("off")
-            for axis, image, caption in zip(axes, row.images, row.captions, strict=False):
+            for axis, image, caption in zip(axes[0], row.images, row.captions, strict=False):
                 axis.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
                 axis.set_title(plain_text("\n".join(textwrap.wrap(caption, 16)[:3])), fontsize=7)
+            for axis, image in zip(axes[-1], _overlaid(row), strict=False):
+                axis.imshow(image, interpolation="nearest")
         return save_figure(figure, path, option)
 
 
@@ -144,9 +155,10 @@ def write_page(rows: Sequence[Row], heading: str, path: Path) -> Path:
     parts = []
     for row in rows:
         figures = "".join(
-            f'<figure><img alt="" src="data:image/png;base64,{_png(image)}">'
-            f"<figcaption>{html.escape(caption)}</figcaption></figure>"
-            for image, caption in zip(row.images, row.captions, strict=True)
+            f"<figure>{''.join(map(_img, pictures))}<figcaption>{html.escape(caption)}</figcaption></figure>"
+            for *pictures, caption in zip(
+                row.images, *([] if row.maps is None else [_overlaid(row)]), row.captions, strict=True
+            )
         )
         parts.append(f'<h2>{html.escape(row.heading)}</h2>\n<div class="row">{figures}</div>')
     side = max(_SIDE, min(224, rows[0].images.shape[2]))
@@ -154,7 +166,20 @@ def write_page(rows: Sequence[Row], heading: str, path: Path) -> Path:
     return path
 
 
-def _png(image: np.ndarray) -> str:
+def _overlaid(row: Row) -> list[np.ndarray]:
+    """Return the images in grey under their maps, as (H, W, 3) uint8: what does not matter stays grey."""
+    from matplotlib import colormaps
+
+    pictures = []
+    for image, weight in zip(row.images, [] if row.maps is None else row.maps, strict=False):
+        grey = image.mean(axis=2, keepdims=True).repeat(3, axis=2)
+        opacity = _OPACITY * weight[..., None]
+        colour = 255 * colormaps["inferno"](weight)[..., :3]
+        pictures.append(((1 - opacity) * grey + opacity * colour).round().astype(np.uint8))
+    return pictures
+
+
+def _img(image: np.ndarray) -> str:
     file = io.BytesIO()
     Image.fromarray(image.squeeze()).save(file, "PNG")
-    return base64.b64encode(file.getvalue()).decode("ascii")
+    return f'<img alt="" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode("ascii")}">'

@@ -6,7 +6,7 @@ import hashlib
 import io
 import pickle
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -62,14 +62,26 @@ class TrainedModel:
         Raises:
             ConfigurationError: They are not of the shape and type of the dataset's.
         """
-        return self._logits(images).argmax(dim=1).numpy()
+        return self._predicted(images).argmax(dim=1).numpy()
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """Return the probability of each class: -> (N, K) float32; arguments and errors of :meth:`predict`."""
-        return self._logits(images).softmax(dim=1).numpy()
+        return self._predicted(images).softmax(dim=1).numpy()
 
     @torch.no_grad()
-    def _logits(self, images: np.ndarray) -> Tensor:
+    def _predicted(self, images: np.ndarray) -> Tensor:
+        logits = torch.empty(len(images), len(self.class_names))
+        for inputs, index in self.batches(images):
+            logits[index.cpu()] = self.logits(inputs).cpu()
+        return logits
+
+    def logits(self, inputs: Tensor) -> Tensor:
+        """Return the logits of scaled images, or of vectors: (N, ...) -> (N, K) float32."""
+        features = inputs if self.backbone is None else self.backbone(inputs).float()
+        return self.method.classify(self.method.features(features).float()).float()
+
+    def batches(self, images: np.ndarray) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield images scaled, on the model's device, in batches, and their positions; errors of :meth:`predict`."""
         dtype = np.uint8 if len(self.input_shape) == 3 else np.float32
         if images.shape[1:] != self.input_shape or images.dtype != dtype:
             raise ConfigurationError(
@@ -82,11 +94,7 @@ class TrainedModel:
         last = memory_format(self.method if self.backbone is None else self.backbone) is torch.channels_last
         scaling, mean, std = self.scaling
         loader = Loader(split, device, scaling, "none", mean, std, channels_last=last, resident=False)
-        logits = torch.empty(number, len(self.class_names))
-        for batch, index in loader.batches(torch.arange(number), _BATCH):
-            inputs = batch if self.backbone is None else self.backbone(batch).float()
-            logits[index.cpu()] = self.method.classify(self.method.features(inputs).float()).float().cpu()
-        return logits
+        yield from loader.batches(torch.arange(number), _BATCH)
 
 
 def load_model(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,17 @@ def test_names_are_text_in_picture_and_page(tmp_path: Path, channels: int) -> No
     first, again = (plot_gallery(rows, HOSTILE, tmp_path / name, "--output") for name in ("a.svg", "b.svg"))
     assert first.read_bytes() == again.read_bytes()
     assert plot_gallery(rows[:1], HOSTILE, tmp_path / "a.png", "--output").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_spoke_for_a_prediction_is_shown_below_the_image(tmp_path: Path) -> None:
+    rows = mistakes(predictions(), numbered(200))
+    maps = [np.linspace(0, 1, row.images[..., 0].size, dtype=np.float32).reshape(row.images.shape[:3]) for row in rows]
+    mapped = [replace(row, maps=each) for row, each in zip(rows, maps, strict=True)]
+    plain, page = (write_page(each, "Mistakes", tmp_path / "errors.html").read_text() for each in (rows, mapped))
+    assert page.count("<img") == 2 * plain.count("<img")
+    assert page.count("<figcaption>") == plain.count("<figcaption>")
+    few = [mapped[0], rows[1]]  # of one network all rows have maps or none has; a gallery does not rely on it
+    assert plot_gallery(few, "Mistakes", tmp_path / "a.png", "--output").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("split", ["train", "test"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -24,13 +25,15 @@ def errors(
 ) -> None:
     """Show the mistakes of a RUN in its worst groups, most confident first, with what was predicted.
 
-    Leaves a picture, errors.png, and a page, errors.html, which holds its images.
+    Leaves a picture, errors.png, and a page, errors.html, which holds its images. Below each image of a convolutional
+    network, where the package grad-cam is installed (ncbench[cam]), stands what spoke for the prediction.
     """
     from ncbench.features.predictions import read_predictions
     from ncbench.pictures.curves import heading
     from ncbench.pictures.galleries import mistakes, plot_gallery, write_page
     from ncbench.records.archive import load_result
-    from ncbench.training.trained import configuration_of, store_of
+    from ncbench.training.activation_maps import activation_maps
+    from ncbench.training.trained import configuration_of, load_model, store_of
 
     result = load_result(run)
     predictions = read_predictions(result.folder, split=split)
@@ -41,7 +44,15 @@ def errors(
     if list(there.ids) != list(predictions.ids or ()):
         raise DataError(f"The predictions in {result.folder} are not of the {split} images of {store.name}.")
     rows = mistakes(predictions, there.inputs)
-    text = f"Mistakes on {split} images: {heading(result)}"
+    try:
+        model = load_model(result, dataset=dataset, data_root=data_root, warn=tell)
+        rows = [replace(row, maps=activation_maps(model, row.images)) for row in rows]
+    except (ConfigurationError, DataError) as error:  # the pictures themselves want neither the model nor a library
+        tell(str(error))
+    below = (
+        "" if all(row.maps is None for row in rows) else ". Below, the brighter the more it spoke for the prediction"
+    )
+    text = f"Mistakes on {split} images: {heading(result)}{below}"
     folder = output or result.folder
     show(str(plot_gallery(rows, text, folder / f"errors.{ending}", "--output")))
     show(str(write_page(rows, text, folder / "errors.html")))
