@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -51,11 +52,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("real_data") and not os.environ.get("NCBENCH_DATA"):
             item.add_marker(pytest.mark.skip(reason="set NCBENCH_DATA to a folder with the real datasets"))
+        if item.get_closest_marker("slurm") and (lack := _lack_of_slurm()):
+            item.add_marker(pytest.mark.skip(reason=lack))
         if item.get_closest_marker("gpu"):
             import torch
 
             if not torch.cuda.is_available():
                 item.add_marker(pytest.mark.skip(reason="there is no CUDA device"))
+
+
+def _lack_of_slurm() -> str:
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        return "Slurm's daemons are started by root alone"
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return "there is one Slurm on a machine; -m slurm, without -n, runs these"
+    path = f"{os.environ['PATH']}:/usr/sbin"
+    found = all(shutil.which(name, path=path) for name in ("slurmctld", "slurmd", "munged"))
+    return "" if found else "there is no Slurm here: tests/launch/slurm_here.sh install"
 
 
 @pytest.fixture

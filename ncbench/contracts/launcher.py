@@ -215,8 +215,24 @@ class Launcher:
         workers: int = Field(0, ge=0, description="runs at a time; 0: as many as the launcher finds fitting")
         device: str = Field("auto", description="what a run trains on: auto, cpu, cuda, cuda:1, ...")
 
+    detaches = False
+    """Whether runs can be handed in to something that makes them without this process; then there is `hand_in`."""
+
     def __init__(self, params: Any) -> None:
         self.params = params
+
+    def hand_in(self, jobs: Sequence[Job], output: Path, arguments: Sequence[str]) -> None:
+        """Hand every run in and return, while they wait or run; of a launcher that `detaches`.
+
+        What an earlier call has handed in and is not over is not handed in again. A later :meth:`launch` of the same
+        jobs takes it up: it tells of it, and ends it when it is closed early, as of what it hands in itself.
+
+        Args:
+            jobs: As for :meth:`launch`.
+            output: Likewise.
+            arguments: Likewise.
+        """
+        raise NotImplementedError
 
     def launch(self, jobs: Sequence[Job], output: Path, arguments: Sequence[str]) -> Generator[Event, None, None]:
         """Make every run, and tell when one waits, starts and ends. Each job ends exactly once.

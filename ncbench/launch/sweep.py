@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import signal
+import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from ncbench.training.interrupts import TERMINATING
 from ncbench.training.trained import refuse_changed_files
 
 State = Literal["missing", "waiting", "running", "damaged"] | Status
+_LOOK_AGAIN_SECONDS = 0.5
 
 
 @dataclass
@@ -57,6 +59,7 @@ class Sweep:
 
     output: Path
     runs: dict[str, Run] = field(default_factory=dict)
+    _patience: float = field(default=60.0, init=False)  # seconds in which a network's folder shows what is written
 
     @classmethod
     def of(cls, members: Sequence[Member], output: Path) -> Sweep:
@@ -113,17 +116,8 @@ class Sweep:
         Raises:
             NcbenchError: The output folder cannot be written.
         """
-        if self.unfinished:
-            writable_folder(self.output)  # else every run would find out by itself
-        for run_id, run in self.runs.items():
-            if run.state in FINISHED:  # a process that was killed between its record and this has left them
-                remove_checkpoints(self.output / run_id)
-        jobs = self._jobs(data_root, report)
-        output = self.output.absolute()  # a launcher's runs start in folders of its own
-        arguments = ["--output", str(output), *(["--data-root", str(data_root.absolute())] if data_root else [])]
-        arguments += [*file_arguments(), *(part for spec in track for part in ("--track", spec))]
         reasons = set[str]()
-        with contextlib.closing(launcher.launch(jobs, output, arguments)) as events:
+        with contextlib.closing(launcher.launch(*self._work(data_root, track, report))) as events:
             for event in events:
                 if isinstance(event, Waiting) and event.why not in reasons:
                     reasons.add(event.why)
@@ -131,6 +125,37 @@ class Sweep:
                 run = self.runs[event.job.run_id]
                 self._note(run, event)
                 yield run
+
+    def hand_in(
+        self,
+        launcher: Launcher,
+        data_root: Path | None,
+        report: Callable[[str], None] = lambda line: None,
+        track: Sequence[str] = (),
+    ) -> None:
+        """Hand in what is unfinished and leave it to be made; :meth:`make`, later, goes on from there.
+
+        Raises:
+            ConfigurationError: The launcher's runs end with this process.
+            NcbenchError: The output folder cannot be written.
+        """
+        if not launcher.detaches:
+            raise ConfigurationError("--detach is for launchers whose runs outlive the sweep, as those of slurm do.")
+        launcher.hand_in(*self._work(data_root, track, report))
+
+    def _work(
+        self, data_root: Path | None, track: Sequence[str], report: Callable[[str], None]
+    ) -> tuple[list[Job], Path, list[str]]:
+        """Make everything ready, and return what a launcher is told: jobs, output folder and arguments."""
+        if self.unfinished:
+            writable_folder(self.output)  # else every run would find out by itself
+        for run_id, run in self.runs.items():
+            if run.state in FINISHED:  # a process that was killed between its record and this has left them
+                remove_checkpoints(self.output / run_id)
+        output = self.output.absolute()  # a launcher's runs start in folders of its own
+        arguments = ["--output", str(output), *(["--data-root", str(data_root.absolute())] if data_root else [])]
+        arguments += [*file_arguments(), *(part for spec in track for part in ("--track", spec))]
+        return self._jobs(data_root, report), output, arguments
 
     def _jobs(self, data_root: Path | None, report: Callable[[str], None]) -> list[Job]:
         """Prepare the data of what is unfinished, and return the jobs of all runs that can be made."""
@@ -165,8 +190,26 @@ class Sweep:
                 run.state, run.place = "running", place
             case Ended():
                 self._read(run)
+                while event.exit_code == 0 and run.state not in FINISHED and self._patience > 0:
+                    time.sleep(_LOOK_AGAIN_SECONDS)
+                    self._patience -= _LOOK_AGAIN_SECONDS
+                    self._read(run)
                 if run.state not in FINISHED:
-                    run.problem = _problem(event)
+                    run.problem = self._problem(event)
+
+    def _problem(self, event: Ended) -> str:
+        """Say in one line why a run was not made."""
+        # A process that is told to end while it still imports torch leaves no record, and nothing to lose.
+        if event.exit_code in (130, *(-number for number in TERMINATING)):
+            return "interrupted; the next sweep goes on with it"
+        if event.exit_code < 0:
+            number = -event.exit_code
+            hint = "; if memory ran out, make fewer runs at a time" if number == signal.SIGKILL else ""
+            return f"ended by signal {number}, {signal.strsignal(number)}{hint}"
+        if event.exit_code == 0:
+            where = self.output.absolute()
+            return f"it is made, but not to be seen in {where}; name an --output that all nodes share"
+        return event.message.removeprefix("Error: ") or f"ended with exit code {event.exit_code} and said nothing"
 
     def _read(self, run: Run) -> None:
         path = self.output / run.member.job.run_id / RESULT_FILE
@@ -200,15 +243,3 @@ def make_launcher(text: str, options: Mapping[str, Scalar]) -> Launcher:
     if not (isinstance(kind, type) and issubclass(kind, Launcher)):
         raise PluginError(f"The factory of the launcher {spec.name!r} is not a subclass of ncbench.Launcher.")
     return kind(kind.Parameters.build({**spec.parameters, **options}, owner=spec.name))
-
-
-def _problem(event: Ended) -> str:
-    """Say in one line why a run was not made."""
-    # A process that is told to end while it still imports torch leaves no record, and nothing to lose.
-    if event.exit_code in (130, *(-number for number in TERMINATING)):
-        return "interrupted; the next sweep goes on with it"
-    if event.exit_code < 0:
-        number = -event.exit_code
-        hint = "; if memory ran out, make fewer runs at a time" if number == signal.SIGKILL else ""
-        return f"ended by signal {number}, {signal.strsignal(number)}{hint}"
-    return event.message.removeprefix("Error: ") or f"ended with exit code {event.exit_code} and said nothing"

@@ -1,4 +1,4 @@
-"""Sweeps: the runs a suite names, made where a launcher makes them. The built-in launcher is this machine.
+"""Sweeps: the runs a suite names, made where a launcher makes them. Here: this machine, and Slurm.
 
 This module is a plugin like any other; it imports no torch.
 """
@@ -19,5 +19,10 @@ def ncbench_launchers() -> Iterable[LauncherCard]:
             name="local",
             summary="Processes on this machine, as many as its cores or GPUs and its memory allow",
             factory="ncbench_launchers.local:Local",
-        )
+        ),
+        LauncherCard(
+            name="slurm",
+            summary="Jobs of a Slurm cluster, requeued at their time limit; the sweep may be left and taken up again",
+            factory="ncbench_launchers.slurm.launcher:Slurm",
+        ),
     ]

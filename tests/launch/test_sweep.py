@@ -137,6 +137,55 @@ def test_runs_may_be_made_in_any_folder_and_start_again(tmp_path: Path, monkeypa
     assert run.result.path.samefile(tmp_path / "runs" / run.member.job.run_id / "result.json")
 
 
+class Remote(Launcher):
+    """Makes no run itself; their records appear `late`, in seconds, or never."""
+
+    detaches = True
+
+    def __init__(self, params: Any, late: float | None = None) -> None:
+        super().__init__(params)
+        self.late = late
+        self.handed_in: list[str] = []
+
+    def hand_in(self, jobs: Sequence[Job], output: Path, arguments: Sequence[str]) -> None:
+        assert arguments == ["--output", str(output)]
+        self.handed_in = [job.run_id for job in jobs]
+
+    def launch(self, jobs: Sequence[Job], output: Path, arguments: Sequence[str]) -> Generator[Event, None, None]:
+        for job in jobs:
+            elsewhere = output / "elsewhere"
+            ncbench.run(job.method, job.dataset, seed=job.seed, set=job.settings, output=elsewhere, device="cpu")
+            if self.late is not None:
+                threading.Timer(self.late, os.rename, (elsewhere / job.run_id, output / job.run_id)).start()
+            yield Ended(job, 0, "")
+
+
+@pytest.mark.parametrize("late", [1.0, None])
+def test_a_record_that_a_network_shows_late_is_waited_for(tmp_path: Path, late: float | None) -> None:
+    state = Sweep.of(load_suite(suite(tmp_path, {"methods": ["erm"]})).members(), tmp_path / "runs")
+    state._patience = 60.0 if late else 1.0
+    (run,) = state.make(Remote(Launcher.Parameters(), late), None)
+    if late:
+        assert (run.state, run.problem) == ("completed", "")
+    else:
+        assert run.state == "missing"
+        assert run.problem == (
+            f"it is made, but not to be seen in {tmp_path / 'runs'}; name an --output that all nodes share"
+        )
+
+
+def test_a_sweep_that_is_left_hands_in_what_is_missing(tmp_path: Path, cli: Cli) -> None:
+    path, runs = suite(tmp_path, {"methods": ["erm", "focal"]}), tmp_path / "runs"
+    state = Sweep.of(load_suite(path).members(), runs)
+    launcher = Remote(Launcher.Parameters())
+    state.hand_in(launcher, None)
+    assert launcher.handed_in == list(state.runs)
+    assert [run.state for run in state.runs.values()] == ["missing", "missing"]
+    code, out, err = cli("sweep", path, "--output", runs, "--detach")
+    assert (code, out) == (2, "")
+    assert "--detach is for launchers whose runs outlive the sweep, as those of slurm do" in err
+
+
 def test_what_builds_on_a_run_that_cannot_be_made_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NCBENCH_DATA", raising=False)
     blocks = {"methods": ["erm"], "datasets": ["bar"]}, {"methods": ["erm", "focal", "ldam"]}  # bar is not there

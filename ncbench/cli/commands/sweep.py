@@ -57,6 +57,7 @@ def _shard(context: click.Context, option: click.Parameter, value: str | None) -
     metavar="I/N",
     help="Make the I-th of N parts of the runs, for machines that share no folder.",
 )
+@click.option("--detach", is_flag=True, help="Hand the runs in and end; the same command later goes on from there.")
 @click.option("--trials", "only_trials", is_flag=True, help="Only show the trials of searches, by validation metrics.")
 @options.as_json
 @options.debug
@@ -70,6 +71,7 @@ def sweep(
     dry_run: bool,
     status: bool,
     shard: tuple[int, int] | None,
+    detach: bool,
     only_trials: bool,
     as_json: bool,
     **parameters: str | int | None,
@@ -150,6 +152,11 @@ def sweep(
         return 0
     given = {key: value for key, value in parameters.items() if value is not None}
     tracked = Tracking(track, tell).specs  # what cannot be used is said once, here
+    if detach:
+        for each in (trials, state):
+            each.hand_in(make_launcher(launcher, given), data_root, tell, tracked)
+        tell("Handed in. --status says how it stands; give the same command again, to go on or to follow it.")
+        return 1 if _tell_problems(trials, state) else 0
     try:
         with terminated_as_interrupted():
             if tunings:
@@ -165,13 +172,23 @@ def sweep(
         click.echo(line)
     if any(run.result is not None for run in state.runs.values()):
         show(f"Curves: ncbench plot {shlex.quote(str(output))}, of every run by itself: --each")
+    _tell_problems(trials, state)
+    return 1 if trials.unfinished or state.unfinished or open_tunings() else 0
+
+
+def _tell_problems(*sweeps: Sweep) -> bool:
+    """Say why runs were not made, and return whether there are such runs."""
+    from ncbench.cli.tables.sweep import describe
+    from ncbench.contracts.errors import name_offenders
+
     problems: dict[str, list[str]] = {}
-    for made in (trials, state):
+    for made in sweeps:
         for run in made.unfinished:
-            problems.setdefault(run.problem, []).append(describe(run.member.job, made))
+            if run.problem:
+                problems.setdefault(run.problem, []).append(describe(run.member.job, made))
     for problem, jobs in problems.items():
         tell(f"Not made: {name_offenders(jobs)}: {problem}")
-    return 1 if problems or open_tunings() else 0
+    return bool(problems)
 
 
 def _make(

@@ -1,0 +1,1 @@
+"""Runs as elements of Slurm's job arrays."""
