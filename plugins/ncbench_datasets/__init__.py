@@ -159,6 +159,13 @@ def ncbench_datasets() -> Iterable[DatasetCard]:
             _JOSHI,
         ),
         _card(
+            "metashift",
+            "MetaShift's cats and dogs, told apart, which go along with being in and out of doors",
+            "MetaShift",
+            "Liang & Zou, MetaShift: A Dataset of Datasets for Evaluating Contextual Distribution Shifts and Training "
+            "Conflicts, ICLR 2022",
+        ),
+        _card(
             "spawrious",
             "Spawrious: generated dogs whose breed goes along with the place, tested at others' places",
             "Spawrious",

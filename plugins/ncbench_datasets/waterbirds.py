@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ncbench import DataError, Split, name_offenders
-from ncbench_datasets.layouts.folders import text
+from ncbench import DataError, Split
 from ncbench_datasets.layouts.hub_files import find_shards, read_images
-from ncbench_datasets.layouts.listed_images import leads_out, listed_images, on_disk
-from ncbench_datasets.layouts.photographs import Photographs
+from ncbench_datasets.layouts.listed_groups import SPLITS, ListedGroups
 from ncbench_datasets.made.twin_pictures import striped_on
 
-SPLITS = ("train", "val", "test")  # in the order of the table's numbers
 HUB_SPLITS = {"train": "train", "val": "validation", "test": "test"}
-LIMITS = {"y": 2, "split": 3, "place": 2}
 
 
-@dataclass(frozen=True)
-class _Row:
-    name: str
-    y: int
-    split: int
-    place: int
-
-
-class Waterbirds(Photographs):
+class Waterbirds(ListedGroups):
     """Photographs of birds (CUB) pasted onto land or water (Places); in training 95 % of each kind at its usual place.
 
     The class y is 1 for waterbirds, the bias attribute 1 for water. As in the published experiments an image's centre
@@ -43,7 +29,8 @@ class Waterbirds(Photographs):
     """
 
     folder = "waterbird_complete95_forest2water2"
-    has_val = True
+    table = "metadata.csv"
+    columns = ("img_filename", "y", "place")
     class_names = ("landbird", "waterbird")
     bias_names = ("land", "water")
 
@@ -53,9 +40,8 @@ class Waterbirds(Photographs):
         Raises:
             DataError: There is neither, or files are missing, or the table is damaged; all offenders are named.
         """
-        table = self.source / "metadata.csv"
-        if table.is_file():
-            return [table, *listed_images(self.source, [row.name for row in read_metadata(table)])]
+        if (self.source / self.table).is_file():
+            return super().source_files()
         return [path for paths in self._shards().values() for path in paths]
 
     def read(self) -> Mapping[str, Split]:
@@ -64,19 +50,9 @@ class Waterbirds(Photographs):
         Raises:
             DataError: A file is damaged; all offenders are named.
         """
-        table = self.source / "metadata.csv"
-        if not table.is_file():
-            return {split: _packed(split, paths) for split, paths in self._shards().items()}
-        rows = read_metadata(table)
-        return {name: self._listed([row for row in rows if row.split == code]) for code, name in enumerate(SPLITS)}
-
-    def _listed(self, rows: Sequence[_Row]) -> Split:
-        return Split(
-            inputs=[path for path, _ in on_disk(self.source, [row.name for row in rows])],
-            target=np.array([row.y for row in rows], dtype=np.int64),
-            bias=np.array([row.place for row in rows], dtype=np.int64),
-            ids=[row.name for row in rows],
-        )
+        if (self.source / self.table).is_file():
+            return super().read()
+        return {split: _packed(split, paths) for split, paths in self._shards().items()}
 
     def _shards(self) -> Mapping[str, Sequence[Path]]:
         shards = find_shards([self.source, self.source / "data"], list(HUB_SPLITS.values()))
@@ -107,45 +83,6 @@ class Waterbirds(Photographs):
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(("img_id", "img_filename", "y", "split", "place", "place_filename"))
             writer.writerows(rows)
-
-
-def read_metadata(path: Path) -> list[_Row]:
-    """Read the release's table.
-
-    Raises:
-        DataError: It is no such table, or rows are incomplete, hold a number that has no meaning, name a file outside
-            the folder, or one that another row names; all are named.
-    """
-    rows: list[_Row] = []
-    problems: list[str] = []
-    seen: dict[str, int] = {}
-    try:
-        reader = csv.DictReader(io.StringIO(text(path), newline=""))
-        wanted = ("img_filename", *LIMITS)
-        if missing := [name for name in wanted if name not in (reader.fieldnames or ())]:
-            raise DataError(f"{path} has no column {', '.join(missing)}, but {', '.join(reader.fieldnames or ())}.")
-        for entry in reader:
-            name, line = entry["img_filename"] or "", reader.line_num
-            codes = {key: entry[key] and entry[key].strip() for key in LIMITS}
-            wrong = [
-                f"{key} {'is missing' if code is None else f'is {code!r}'}"
-                for key, code in codes.items()
-                if code not in {str(number) for number in range(LIMITS[key])}
-            ]
-            if leads_out(name):
-                wrong.append(f"img_filename is {name!r}")
-            elif name in seen:
-                wrong.append(f"the image is that of line {seen[name]}")
-            if wrong:
-                problems.append(f"line {line}: {', '.join(wrong)}")
-                continue
-            seen[name] = line
-            rows.append(_Row(name, *(int(codes[key]) for key in LIMITS)))
-    except csv.Error as error:
-        raise DataError(f"{path} cannot be read ({error}).") from error
-    if problems:
-        raise DataError(f"{path} is damaged in {len(problems)} rows: {name_offenders(problems)}.")
-    return rows
 
 
 def _packed(split: str, paths: Sequence[Path]) -> Split:

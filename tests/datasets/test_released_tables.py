@@ -53,3 +53,8 @@ def test_celeba(tmp_path: Path) -> None:
     partition = _table("celeba/list_eval_partition.txt")
     _place("celeba", tmp_path, list_attr_celeba=attributes, list_eval_partition=partition)
     _counts_are_promised("celeba", tmp_path, load_manifest(CARDS["celeba"].manifest))
+
+
+def test_metashift(tmp_path: Path) -> None:
+    _place("metashift", tmp_path, metadata_metashift=_table("metashift/metadata_metashift.csv"))
+    _counts_are_promised("metashift", tmp_path, load_manifest(CARDS["metashift"].manifest))
