@@ -19,4 +19,7 @@ def seed_global_generators(seed: int, *purpose: str | int) -> None:
     derived = derived_seed(seed, *purpose)
     random.seed(derived)
     np.random.seed(derived % 2**32)
-    torch.manual_seed(derived)
+    if torch.accelerator.is_available():
+        torch.manual_seed(derived)
+    else:  # for devices that may come, that would format and keep a stack trace of each of its calls
+        torch.default_generator.manual_seed(derived)
