@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ncbench.conformance.problem import SmallBackbone, images_of
+from ncbench.conformance.problem import SmallBackbone, images_of, make_problem
 from ncbench.conformance.properties.common import require_backbone
 from ncbench.conformance.subject import ConformanceError, Subject, require
 from ncbench.conformance.surroundings import temporary_folder
@@ -74,6 +75,12 @@ def build(subject: Subject, problem: Store, task: Task | None = None, order: Ord
 
     Shortened.__name__ = method_class.__name__
     return make_method(Shortened, subject.spec.name, subject.params, task, make_backbone)
+
+
+@functools.lru_cache(maxsize=1)  # one check of a method comes after the other
+def trained(subject: Subject) -> Method:
+    """Return the method that is trained on the ordinary problem, once for all the checks that only look at it."""
+    return train(subject, make_problem())
 
 
 def train(subject: Subject, problem: Store, **options: Any) -> Method:

@@ -15,7 +15,7 @@ from ncbench.conformance.problem import images_of, make_hierarchy, make_problem
 from ncbench.conformance.properties.common import require_same_in_any_batch
 from ncbench.conformance.subject import Skipped, Subject, builds_on, require, saying
 from ncbench.conformance.surroundings import no_files_left, require_unseeded
-from ncbench.conformance.training import build, logits, supervision, train
+from ncbench.conformance.training import build, logits, supervision, train, trained
 from ncbench.contracts.cards import Supervision
 from ncbench.contracts.method import Method
 from ncbench.contracts.task import Batch, SplitView, Task
@@ -27,7 +27,7 @@ from ncbench.training.seeding import seed_global_generators
 def same_seed_same_result(subject: Subject) -> None:
     """Two runs with the same seed end in the same state, bit for bit."""
     problem = make_problem()
-    different = differences(train(subject, problem), train(subject, problem), problem)
+    different = differences(trained(subject), train(subject, problem), problem)
     require(not different, f"two runs with the same seed differ in {different}: draw from the generators you are given")
 
 
@@ -35,22 +35,20 @@ def same_seed_same_result(subject: Subject) -> None:
 def resumes_exactly(subject: Subject) -> None:
     """A run that is cut off after any epoch and resumed from its checkpoint ends as if it had not been."""
     problem = make_problem()
-    whole = train(subject, problem)
     with saying("resumed after every epoch"):
-        different = differences(whole, train(subject, problem, cut_off=True), problem)
+        different = differences(trained(subject), train(subject, problem, cut_off=True), problem)
         require(not different, f"it differs in {different}: what training changes belongs in state_dict")
 
 
 def state_is_whole(subject: Subject) -> None:
     """``state_dict`` holds tensors alone, and a new object that loads it predicts the same."""
-    problem = make_problem()
-    trained = train(subject, problem)
-    state = trained.state_dict()
+    problem, method = make_problem(), trained(subject)
+    state = method.state_dict()
     odd = [name for name, value in state.items() if not isinstance(value, Tensor)]
     require(not odd, f"no tensors: {', '.join(odd)}")
     loaded = build(subject, problem)
     loaded.load_state_dict(state)
-    same = torch.equal(logits(trained, images_of(problem)), logits(loaded, images_of(problem)))
+    same = torch.equal(logits(method, images_of(problem)), logits(loaded, images_of(problem)))
     require(same, "a new object with the trained one's state_dict predicts otherwise: what it needs belongs in there")
 
 
@@ -90,15 +88,13 @@ def order_follows_its_generator(subject: Subject) -> None:
 
 def predictions_depend_on_the_image_alone(subject: Subject) -> None:
     """An image gets the same logits again, in any batch, at any place in it."""
-    problem = make_problem()
-    method = train(subject, problem)
+    problem, method = make_problem(), trained(subject)
     require_same_in_any_batch(lambda images: logits(method, images), images_of(problem), "logits", rtol=1e-4)
 
 
 def classifier_explains_the_logits(subject: Subject) -> None:
     """``forward`` is ``classify(features)``, and the classifier's parameters, where it has them, give its logits."""
-    problem = make_problem()
-    method = train(subject, problem)
+    problem, method = make_problem(), trained(subject)
     with torch.no_grad():
         result = method(images_of(problem))
         features = method.features(images_of(problem))
