@@ -269,6 +269,11 @@ class GroupInference(Method):
     trains nothing has no stages.
     """
 
+    published_with: ClassVar[Mapping[str, Mapping[str, Published]]] = {}
+    """Method name -> dataset name -> the settings that its source publishes for that method on these groups.
+
+    They take the place of those that the method has for the dataset by itself."""
+
     @classmethod
     def annotates_val(cls, params: Any) -> bool:
         """Return whether one with these parameters gives the groups of the validation images too. Default: no."""

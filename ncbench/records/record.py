@@ -162,8 +162,9 @@ class GroupsFromPart(InferredPart):
 class SettingsFromPart(Part):
     """Where settings that were not given come from, and which ones differ from that: by hand, or by a search.
 
-    `source` is ``"published"`` if the method publishes settings for the dataset, of which what they leave open is
-    default. `changed` names ``"method.KEY"``, ``"recipe.KEY"``, ``"base.recipe.KEY"`` or ``"backbone"``.
+    `source` is ``"published"`` if the method, or what infers its groups, publishes settings for the dataset, of which
+    what they leave open is default. `changed` names ``"method.KEY"``, ``"recipe.KEY"``, ``"base.recipe.KEY"`` or
+    ``"backbone"``.
     """
 
     source: Literal["published", "default"]

@@ -6,14 +6,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ncbench.contracts.cards import Supervision
-from ncbench.contracts.dataset import Dataset, DatasetParameters
+from ncbench.contracts.cards import Published, Supervision
+from ncbench.contracts.dataset import Dataset
 from ncbench.contracts.errors import ConfigurationError, NcbenchError, PluginError, unknown_name
 from ncbench.contracts.method import Backbone, GroupInference, Method, refuse_missing_labels
 from ncbench.contracts.parameters import Parameters
 from ncbench.contracts.specs import ATTRIBUTE, Spec
 from ncbench.data.sources.manifest import Manifest, load_manifest
-from ncbench.discovery.registry import Registered, registry, singular
+from ncbench.discovery.registry import registry, singular
+from ncbench.discovery.resolved import Resolved, resolve_spec
 from ncbench.features.frozen import FrozenFeatures
 from ncbench.records.identity import run_id
 from ncbench.records.record import SearchPart
@@ -22,43 +23,6 @@ from ncbench.training.selection import find_criterion, refuse_unfit_criterion
 
 SEEDS = 2**63
 """One more than the largest seed."""
-
-
-@dataclass(frozen=True)
-class Resolved:
-    """A spec with its card, its class and its validated parameters.
-
-    Args:
-        registered: The card.
-        factory: The class.
-        params: The parameters.
-        published: Values that were taken for what was not given.
-    """
-
-    registered: Registered
-    factory: Any
-    params: Any
-    published: Mapping[str, Any]
-
-    @property
-    def name(self) -> str:
-        """The card's name."""
-        return str(self.registered.card.name)
-
-    @property
-    def spec(self) -> str:
-        """The canonical spec: sorted keys, defaults left out."""
-        return str(self.params.spec(self.name, self.published))
-
-    def describe(self) -> dict[str, Any]:
-        """Return the entry that the record keeps."""
-        plugin = self.registered.plugin
-        return {
-            "name": self.name,
-            "spec": self.spec,
-            "parameters": self.params.as_dict(),
-            "plugin": {"distribution": plugin.distribution, "version": plugin.version},
-        }
 
 
 @dataclass(frozen=True)
@@ -76,6 +40,7 @@ class Configuration:
         synthetic: Whether the dataset's generated twin is used.
         allow_mismatch: Whether data that are not what the manifest promises are gone on with.
         base: Of the run that this one builds on; None if it builds on none.
+        published: The settings that its source publishes for this dataset, on these groups; None where there are none.
         search: What chose some of the settings; None if they were given by hand.
     """
 
@@ -89,6 +54,7 @@ class Configuration:
     synthetic: bool
     allow_mismatch: bool = False
     base: Configuration | None = None
+    published: Published | None = None
     search: SearchPart | None = None
 
     @property
@@ -164,7 +130,7 @@ class Configuration:
         def make(spec: str | None = None) -> Backbone:
             if spec is None and of_features:
                 return FrozenFeatures(input_shape, Parameters())
-            resolved = self.backbone if spec is None else _resolve("backbones", Spec.parse(spec), {})
+            resolved = self.backbone if spec is None else resolve_spec("backbones", Spec.parse(spec), {})
             scaling = resolved.factory.input_scaling(resolved.params)
             if scaling not in (None, self.recipe.input_scaling):
                 setting = f"{BASE if self.infers else ''}recipe.input_scaling"
@@ -221,7 +187,7 @@ def resolve(
     dataset_spec, method_spec = Spec.parse(dataset), Spec.parse(method)
     if kind == "groups" and method_spec.name == ATTRIBUTE:
         raise ConfigurationError("Groups of the attribute are not inferred: give --groups another name.")
-    resolved_dataset = _resolve("datasets", dataset_spec, {})
+    resolved_dataset = resolve_spec("datasets", dataset_spec, {})
     manifest = load_manifest(resolved_dataset.registered.card.manifest)
     metrics = registry().measures()
     if manifest.primary_metric not in metrics:
@@ -232,20 +198,22 @@ def resolve(
     if not (isinstance(method_class, type) and issubclass(method_class, contract)):
         raise PluginError(f"The factory of {method_spec.name!r} is not a subclass of ncbench.{contract.__name__}.")
     found.card.refuse_unnamed_tuning(method_class.published)
-    published = method_class.published.get(dataset_spec.name)
-    resolved_method = _resolve(kind, method_spec, published.parameters if published else {})
+    inferred = Spec.parse(groups) != Spec(ATTRIBUTE)
+    source = registry().find("groups", Spec.parse(groups).name).load() if inferred else None
+    of_pair = getattr(source, "published_with", {}).get(method_spec.name, {})
+    published = of_pair.get(dataset_spec.name) or method_class.published.get(dataset_spec.name)
+    resolved_method = resolve_spec(kind, method_spec, published.parameters if published else {})
     declared = found.card.supervision
     supervision = method_class.supervision(resolved_method.params, declared)
     if not declared.covers(supervision):
         raise PluginError(f"The {singular(kind)} {method_spec.name!r} uses more supervision than its card declares.")
 
     backbone_text = backbone or (published.backbone if published else None) or manifest.backbone
-    resolved_backbone = _resolve("backbones", Spec.parse(backbone_text), {})
+    resolved_backbone = resolve_spec("backbones", Spec.parse(backbone_text), {})
 
     # Groups are inferred by the model of the last epoch: what was chosen by labels would have used them.
     of_dataset = {"selection": manifest.selection if kind == "methods" else "last", **manifest.recipe}
     base_spec, of_base = method_class.base(resolved_method.params), base_settings(settings)
-    inferred = Spec.parse(groups) != Spec(ATTRIBUTE)
     if inferred:
         _refuse_groups(resolved_method, supervision, base_spec, groups)
         base_spec = groups
@@ -281,6 +249,7 @@ def resolve(
             allow_mismatch,
             kind="groups" if inferred else "methods",
         ),
+        published=published,
         search=search,
     )
     if search is not None:
@@ -394,15 +363,3 @@ def refuse_unfit_backbone(configuration: Configuration, input_shape: tuple[int, 
             f"{configuration.backbone.spec} are given. Use a backbone that is trained: without frozen=true, or "
             "--backbone mlp, which puts layers between; or choose another method."
         )
-
-
-def _resolve(kind: str, spec: Spec, defaults: Mapping[str, Any]) -> Resolved:
-    registered = registry().find(kind, spec.name)
-    factory = registered.load()
-    values = {**defaults, **spec.parameters}
-    params: Parameters | DatasetParameters
-    if kind == "datasets":
-        params = DatasetParameters.build(factory, values, owner=spec.name)
-    else:
-        params = factory.Parameters.build(values, owner=spec.name)
-    return Resolved(registered, factory, params, defaults)

@@ -318,7 +318,7 @@ def _settings_from(configuration: Configuration) -> dict[str, Any]:
         }
         for each in (configuration, own)
     )
-    source = "published" if configuration.dataset.name in method.factory.published else "default"
+    source = "published" if configuration.published is not None else "default"
     return {"source": source, "changed": sorted(key for key, value in here.items() if there.get(key, value) != value)}
 
 

@@ -28,7 +28,8 @@ class SPARE(Clusters):
     some are above 0.9 and others are not, no run is the paper's. A run with k = 0 reports the mean silhouette.
 
     Published settings: `waterbirds` T = 1, 4 clusters, by the SpuCo package, which takes the softmax of the logits in
-    that example; the authors' repository is empty.
+    that example; the authors' repository is empty. On these groups `resample` has that example's recipe, with the
+    power left at 1; its celeba, clustered before any training, is not taken over.
 
     Supervision: none.
     """
@@ -36,6 +37,19 @@ class SPARE(Clusters):
     Parameters = SPAREParameters
     published: ClassVar[Mapping[str, Published]] = {
         "waterbirds": Published(source="the SpuCo package's example", parameters={"epochs": 1, "k": 4})
+    }
+
+    published_with: ClassVar[Mapping[str, Mapping[str, Published]]] = {
+        "resample": {
+            "waterbirds": Published(
+                source="the SpuCo package's example",
+                parameters={"equal_classes": True},
+                recipe={
+                    **{"epochs": 100, "batch_size": 128, "lr": 1e-4, "weight_decay": 0.1},
+                    **{"optimizer": "sgd", "momentum": 0.9, "schedule": "constant", "input_scaling": "standard"},
+                },
+            )
+        }
     }
 
     def embedding(self, view: SplitView) -> Tensor:

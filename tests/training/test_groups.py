@@ -248,3 +248,20 @@ def test_a_suite_infers_every_groups_once_and_before_what_trains_on_them() -> No
 def test_an_attribute_that_is_given_as_groups_is_the_attribute() -> None:
     assert issubclass(Attribute, GroupInference)
     assert not Attribute.annotates_val(Attribute.Parameters())
+
+
+def test_settings_published_for_a_method_on_these_groups_take_the_place_of_its_own() -> None:
+    def resolved(method: str, groups: str, **settings: Any) -> Any:
+        return resolve(method, "waterbirds", None, 0, settings, False, groups=groups)
+
+    own, pair = resolved("group_dro", "errors"), resolved("group_dro", "george")
+    assert (own.method.spec, pair.method.spec) == ("group_dro", "group_dro:adjustment=2.0")
+    assert pair.recipe == own.recipe  # which happen to be the same
+    assert pair.backbone.spec == "resnet50:weights=imagenet"
+    assert resolved("group_dro:adjustment=0", "george").method.spec == "group_dro:adjustment=0.0"
+    spare = resolved("resample", "spare", **{"recipe.lr": 0.5})
+    assert spare.method.spec == "resample:equal_classes=true"
+    assert (spare.recipe.epochs, spare.recipe.lr, spare.recipe.weight_decay) == (100, 0.5, 0.1)
+    assert [each.published is not None for each in (own, pair, spare)] == [True, True, True]
+    assert resolved("resample", "errors").published is None
+    assert resolved("resample", "attribute").published is None

@@ -20,6 +20,7 @@ from ncbench.conformance.properties.exactness import (
 from ncbench.conformance.properties.methods import (
     card_says_what_it_builds_on,
     published_settings_are_valid,
+    require_valid,
     supervision_is_within_the_declared,
 )
 from ncbench.conformance.subject import Property, Skipped, Subject, builds_on, require, saying
@@ -28,6 +29,21 @@ from ncbench.contracts.cards import Supervision
 from ncbench.contracts.errors import ConfigurationError
 from ncbench.contracts.task import Groups
 from ncbench.data.store.open import Store
+from ncbench.discovery.registry import registry
+
+
+def published_settings_of_pairs_are_valid(subject: Subject) -> None:
+    """Settings that it publishes for methods on its groups name their source, and are valid for a method that is there.
+
+    None of them was tuned on test results.
+    """
+    for method, by_dataset in subject.factory.published_with.items():
+        with saying(f"the settings for {method!r}"):
+            factory = registry().find("methods", method).load()
+            require(factory.consumes_groups, "it trains on no groups")
+            for published in by_dataset.values():
+                require_valid(published, factory.Parameters, method)
+                require(not published.tuned_on_test, "they are tuned_on_test")
 
 
 def infers_groups(subject: Subject) -> None:
@@ -124,6 +140,7 @@ CHECKS: Sequence[Property] = (
     *CHECKS_OF_CARDS,
     *CHECKS_OF_PARAMETERS,
     published_settings_are_valid,
+    published_settings_of_pairs_are_valid,
     supervision_is_within_the_declared,
     infers_groups,
     *map(

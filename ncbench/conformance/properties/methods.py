@@ -22,7 +22,7 @@ from ncbench.conformance.training import RECIPE, build, supervision, train, trai
 from ncbench.contracts.cards import Published, Supervision
 from ncbench.contracts.errors import ConfigurationError
 from ncbench.contracts.method import Stage
-from ncbench.contracts.parameters import draws
+from ncbench.contracts.parameters import Parameters, draws
 from ncbench.contracts.soundness import sound_search_space
 from ncbench.contracts.specs import Spec
 from ncbench.contracts.task import Groups
@@ -34,13 +34,19 @@ def published_settings_are_valid(subject: Subject) -> None:
     """Published settings name their source, and are valid; those tuned on test are on the card."""
     for dataset, published in subject.factory.published.items():
         with saying(f"the settings for {dataset!r}"):
-            require(isinstance(published, Published), "they are no ncbench.Published")
-            require(bool(published.source.strip()), "they name no source")
-            subject.factory.Parameters.build(published.parameters, owner=subject.spec.name)
-            Recipe.build(published.recipe, owner="the recipe")
-            if published.backbone is not None:
-                require_backbone(published.backbone)
+            require_valid(published, subject.factory.Parameters, subject.spec.name)
     subject.card.refuse_unnamed_tuning(subject.factory.published)
+
+
+def require_valid(published: object, parameters: type[Parameters], owner: str) -> None:
+    """Require published settings to name their source, and to be ones that the parameters and the recipe take."""
+    require(isinstance(published, Published), "they are no ncbench.Published")
+    assert isinstance(published, Published)
+    require(bool(published.source.strip()), "they name no source")
+    parameters.build(published.parameters, owner=owner)
+    Recipe.build(published.recipe, owner="the recipe")
+    if published.backbone is not None:
+        require_backbone(published.backbone)
 
 
 def search_space_is_valid(subject: Subject) -> None:
