@@ -48,7 +48,7 @@ class GEORGE(Reference):
     by the features themselves (Sohoni et al., NeurIPS 2020, section 5). With K classes and an image's own class y the
     distance is the least of ((w_y - w_j) h + c_y - c_j) / |w_y - w_j| over the others j, with w and c the classifier's
     weights and biases; it is negative where the image is misclassified. For two classes this is the published code's
-    "hardness" but for a constant, which moves all clusters alike.
+    "hardness" but for a constant, which moves all clusters alike. Points of a class are scaled to a mean variance of 1.
 
     Each class has the number of clusters from 2 to `most` with the largest mean of its *clusters'* mean silhouettes, so
     that small clusters count as much as large ones, unlike in `clusters`; of equals the larger number. With
@@ -110,11 +110,14 @@ class GEORGE(Reference):
         for label in np.unique(target):
             own = np.flatnonzero(target == label)
             own = own[np.lexsort((losses[own], *points[own].T))]  # nothing depends on the order of the images
+            # Mixtures add 1e-6 to each variance, which is not to hide clusters of points that lie close together.
+            scale = np.sqrt(points[own].var(axis=0).mean()) or 1.0
+            points[own] /= scale
             seed = int(torch.randint(2**31, (), generator=self.task.generator(f"george {label}")))
             number, score = self.params.k, None
             if not number:
                 number, score = choose_number(points[own], self.params.model, self.params.most, seed)
-            of_val = None if val_points is None else val_points[val_target == label]
+            of_val = None if val_points is None else val_points[val_target == label] / scale
             group[own], val_group[val_target == label] = subclasses(
                 points[own], losses[own], of_val, self.params.model, number, self.params.overcluster, seed
             )

@@ -43,6 +43,16 @@ def test_permuting_images_permutes_groups(seed: int) -> None:
     assert torch.equal(found[1], found[0][order])
 
 
+@pytest.mark.parametrize("scale", [1e-6, 1e6])
+def test_points_that_lie_close_together_are_told_apart_as_well(scale: float) -> None:
+    points, target, blob = blobs(0, (40, 25, 10), 3)
+    method, view = inference(GEORGE, points * scale, target, reduce="none", most=5, val=True)
+    groups = method.infer(view, view)
+    assert torch.equal(groups.train, blob)
+    assert groups.val is not None
+    assert torch.equal(groups.val, blob)
+
+
 @given(seeds, st.integers(2, 6))
 def test_the_distance_is_that_to_the_nearest_point_where_another_class_is_as_good(seed: int, classes: int) -> None:
     generator = torch.Generator().manual_seed(seed)
