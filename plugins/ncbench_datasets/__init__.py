@@ -166,6 +166,12 @@ def ncbench_datasets() -> Iterable[DatasetCard]:
             "Conflicts, ICLR 2022",
         ),
         _card(
+            "nico_plus_plus",
+            "NICO++: 60 classes in six contexts, two of which are left to the test",
+            "NicoPlusPlus",
+            "Zhang et al., NICO++: Towards Better Benchmarking for Domain Generalization, CVPR 2023",
+        ),
+        _card(
             "spawrious",
             "Spawrious: generated dogs whose breed goes along with the place, tested at others' places",
             "Spawrious",

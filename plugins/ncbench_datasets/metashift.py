@@ -35,13 +35,15 @@ class MetaShift(ListedGroups):
     @classmethod
     def synthesize(cls, root: Path) -> None:
         """Write the table and its images: a class is a direction of stripes, a place the colour behind them."""
-        dataset, generator = cls(cls.Parameters(), root), np.random.default_rng(0)
+        generator = np.random.default_rng(0)
         rows = ["filename,y,a,split"]
         for target, animal in enumerate(cls.class_names):
             for bias, place in enumerate(cls.bias_names):
                 counts = (24 if target == bias else 4, 8, 12)  # of the splits
                 folder = f"{TOP}/{'train' if target == bias else 'test'}/{animal}/{animal}({place})"
-                write_group(root / cls.folder / folder, sum(counts), TWIN_GROUNDS[bias], target, dataset, generator)
+                write_group(
+                    root / cls.folder / folder, sum(counts), TWIN_GROUNDS[bias], target, len(cls.class_names), generator
+                )
                 codes = np.repeat(range(len(SPLITS)), counts).tolist()
                 rows += [f"{folder}/{index:03d}.jpg,{target},{bias},{code}" for index, code in enumerate(codes)]
         (root / cls.folder / cls.table).write_text("\n".join([*rows, ""]), encoding="utf-8")

@@ -77,11 +77,11 @@ class Spawrious(GroupFolders):
     @classmethod
     def synthesize(cls, root: Path) -> None:
         """Write both halves with all places, fewer images at the beach."""
-        dataset, generator = cls(cls.Parameters(), root), np.random.default_rng(0)
+        generator = np.random.default_rng(0)
         for half, bias, target in itertools.product(range(2), range(len(_PLACES)), range(len(_DOGS))):
             folder = root / cls.folder / _folder(half, bias, target).path
             number = 1 if _PLACES[bias] == "beach" else 8
-            write_group(folder, number, TWIN_GROUNDS[bias], target, dataset, generator)
+            write_group(folder, number, TWIN_GROUNDS[bias], target, len(_DOGS), generator)
 
 
 def _folder(half: int, bias: int, target: int, first: int | None = None) -> GroupFolder:

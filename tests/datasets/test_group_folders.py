@@ -151,6 +151,23 @@ def test_a_protocol_that_does_not_exist_is_refused(twins: Path) -> None:
         _dataset("spawrious", twins, protocol="m2m")
 
 
+def test_two_contexts_are_left_to_the_test(tmp_path: Path) -> None:
+    CARDS["nico_plus_plus"].load().synthesize(tmp_path)
+    shutil.rmtree(tmp_path / "nicopp/public_dg_0416/train/dim/bus")  # a class that a context lacks
+    for test in ("autumn+rock", "dim+grass", "outdoor+water"):
+        dataset = _dataset("nico_plus_plus", tmp_path, test=test)
+        assert list(dataset.class_names) == ["bear", "bicycle", "bird", "bus", "butterfly"]
+        assert dataset.aligned_bias is None
+        for split, images in dataset.read().items():
+            here = {dataset.bias_names[bias] for bias in images.bias}
+            assert here == {name for name in dataset.bias_names if (name in test.split("+")) == (split == "test")}
+            for path, target, bias in zip(images.inputs, images.target, images.bias, strict=True):
+                assert path.parts[-3:-1] == (dataset.bias_names[bias], dataset.class_names[target])
+    shutil.rmtree(tmp_path / "nicopp/public_dg_0416/train/rock")
+    with pytest.raises(DataError, match="rock is missing"):
+        _dataset("nico_plus_plus", tmp_path).read()
+
+
 def test_every_variation_of_imagenet9_is_tested_on(tmp_path: Path) -> None:
     CARDS["imagenet9"].load().synthesize(tmp_path)
     for variation in ("mixed_rand", "mixed_same", "only_bg_t", "original"):

@@ -54,6 +54,7 @@ def test_a_twin_is_prepared_verified_and_learnt_from(text: str, tmp_path: Path) 
         ("spuco_animals:size=32", "worst_group_accuracy"),
         ("spawrious:size=32", "conflicting_accuracy"),
         ("metashift:size=32", "adjusted_accuracy"),
+        ("nico_plus_plus:size=32", "worst_group_accuracy"),
     ],
 )
 def test_a_biased_twin_is_prepared_verified_shown_and_trained_on(

@@ -116,16 +116,23 @@ class GroupFolders(Photographs):
                 aligned = dataset.aligned_bias is not None and dataset.aligned_bias[folder.target] == bias
                 number = (24 if aligned else 2) if split == "train" else 8
                 ground = TWIN_GROUNDS[bias]
-                write_group(root / str(cls.folder) / folder.path, number, ground, folder.target, dataset, generator)
+                write_group(
+                    root / str(cls.folder) / folder.path,
+                    number,
+                    ground,
+                    folder.target,
+                    len(dataset.class_names),
+                    generator,
+                )
 
 
 def write_group(
-    folder: Path, number: int, ground: Sequence[int], target: int, dataset: Photographs, generator: np.random.Generator
+    folder: Path, number: int, ground: Sequence[int], target: int, num_classes: int, generator: np.random.Generator
 ) -> None:
     """Write a folder of a twin: images of a class on a ground."""
     from PIL import Image  # here, since only twins need it
 
     folder.mkdir(parents=True, exist_ok=True)
     for index in range(number):
-        picture = striped_on(ground, target, len(dataset.class_names), generator, (64, 80), contrast=15)
+        picture = striped_on(ground, target, num_classes, generator, (64, 80), contrast=15)
         Image.fromarray(picture).save(folder / f"{index:03d}.jpg", quality=90)
