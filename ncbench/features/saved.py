@@ -126,7 +126,7 @@ def _read_npz(path: Path, names: Names) -> dict[str, torch.Tensor]:
             raise ConfigurationError(
                 f"{path} is what a run keeps for pictures, with images of a few classes alone: measures of it would "
                 f"mislead. Those of all training images are in {path.parent / RESULT_FILE}, and "
-                f"ncbench plot --kind geometry {path.parent} draws them."
+                f"ncbench plot --kind geometry {path.parent} draws them; ncbench collapse {path.parent} measures."
             )
         return _wanted(path, present, names)
 

@@ -26,6 +26,7 @@ from ncbench.data.store.prepare import prepare
 from ncbench.discovery.files import changed_files, plugins_from
 from ncbench.discovery.registry import Plugin, registry
 from ncbench.features.inferred import read_groups
+from ncbench.features.saved import SavedFeatures
 from ncbench.records.archive import RunResult, load_result
 from ncbench.records.folder import MODEL_FILE, make_again
 from ncbench.records.record import Record, given
@@ -69,6 +70,18 @@ class TrainedModel:
         return self._predicted(images).softmax(dim=1).numpy()
 
     @torch.no_grad()
+    def saved_features(self, split: StoredSplit) -> SavedFeatures:
+        """Return the features of a split's images, its labels and the classifier, for measures of collapse."""
+        features = [self._features(inputs).cpu() for inputs, _ in self.batches(np.asarray(split.inputs))]
+        weight, bias = self.method.classifier_parameters() or (None, None)
+        return SavedFeatures(
+            torch.cat(features),
+            torch.from_numpy(np.array(split.target, np.int64)),
+            None if weight is None else weight.float().cpu(),
+            None if bias is None else bias.float().cpu(),
+        )
+
+    @torch.no_grad()
     def _predicted(self, images: np.ndarray) -> Tensor:
         logits = torch.empty(len(images), len(self.class_names))
         for inputs, index in self.batches(images):
@@ -77,8 +90,11 @@ class TrainedModel:
 
     def logits(self, inputs: Tensor) -> Tensor:
         """Return the logits of scaled images, or of vectors: (N, ...) -> (N, K) float32."""
-        features = inputs if self.backbone is None else self.backbone(inputs).float()
-        return self.method.classify(self.method.features(features).float()).float()
+        return self.method.classify(self._features(inputs)).float()
+
+    def _features(self, inputs: Tensor) -> Tensor:
+        given = inputs if self.backbone is None else self.backbone(inputs).float()
+        return self.method.features(given).float()
 
     def batches(self, images: np.ndarray) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield images scaled, on the model's device, in batches, and their positions; errors of :meth:`predict`."""
@@ -137,7 +153,9 @@ def _load_model(
     result = run if isinstance(run, RunResult) else load_result(from_home(run))
     record = result.record
     if record.status != "completed":
-        raise DataError(f"The run in {result.folder} is {record.status}, so it left no model.")
+        raise DataError(
+            f"The run in {result.folder} is {record.status}, so it left no model. Name a completed one, or run it anew."
+        )
     configuration = configuration_of(record, dataset)
     refuse_changed_files(configuration, result)
     store = store_of(configuration, record, data_root, warn)

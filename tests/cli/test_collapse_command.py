@@ -232,7 +232,7 @@ def test_plot_shows_seli_only_for_unequal_counts(cli: Cli, tmp_path: Path, array
     cli(save(tmp_path / "unequal.npz", first), "--plot", tmp_path / "unequal", "--format", "svg")
     equal, unequal = ((tmp_path / name / "grams.svg").read_text() for name in ("equal", "unequal"))
     assert "SELI" not in equal
-    assert unequal.count("<!-- class means: SELI") == unequal.count("<!-- classifier: SELI") == 1
+    assert unequal.count(">class means: SELI") == unequal.count(">classifier: SELI") == 1
     assert sorted(path.name for path in (tmp_path / "equal").iterdir()) == ["grams.png", "grams.svg"]
 
 
@@ -430,3 +430,37 @@ def test_help_imports_nothing_heavy() -> None:
     traced = subprocess.run(command, capture_output=True, text=True, check=True)
     imported = {line.rpartition("|")[2].strip() for line in traced.stderr.splitlines()}
     assert not imported & {"torch", "numpy", "matplotlib", "pyarrow", "safetensors"}
+
+
+@pytest.mark.parametrize("backbone", ["mlp", "identity"])
+def test_a_runs_model_gives_what_its_record_says(cli: Cli, tmp_path: Path, backbone: str) -> None:
+    result = ncbench.run("erm", backbone=backbone, set={"recipe.epochs": 3}, output=tmp_path, device="cpu")
+    code, out, err = cli(result.folder, "--json")
+    assert (code, err) == (0, "")
+    report = json.loads(out)
+    recorded = result.metrics["train"]
+    shared = recorded.keys() & report["measures"].keys()
+    assert shared >= {"nc1", "nc2_angle_std", "nc3_self_duality", "nc4_disagreement"}
+    for name in shared:
+        assert report["measures"][name] == pytest.approx(recorded[name], rel=1e-4, abs=1e-6), name
+    code, out, _ = cli(result.path, "--split", "test", "--json")
+    images = sum(group.count for group in result.record.groups["test"])
+    assert (code, json.loads(out)["images"]) == (0, images)
+
+
+def test_what_a_run_cannot_be_asked_is_one_line(cli: Cli, tmp_path: Path, arrays: Arrays) -> None:
+    result = ncbench.run("erm", set={"recipe.epochs": 1}, output=tmp_path, device="cpu")
+    file = save(tmp_path / "features.npz", arrays)
+    for arguments, expected, said in (
+        ((result.folder, "--split", "dev"), 2, "Unknown split of colored_digits 'dev'"),
+        ((result.folder, "--features", "x"), 2, "--features is for a file of features"),
+        ((file, "--split", "test"), 2, "--split is for the folder of a run"),
+        ((tmp_path / "nowhere" / "result.json",), 3, "There is no record"),
+    ):
+        code, _, err = cli(*arguments)
+        assert (code, len(err.splitlines())) == (expected, 1)
+        assert said in err
+    (result.folder / "model.pt").unlink()
+    code, _, err = cli(result.folder)
+    assert code == 3
+    assert "the same command makes that run again" in err

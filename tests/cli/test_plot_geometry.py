@@ -59,7 +59,7 @@ def uneven(output: Path) -> RunResult:
 
 
 def texts(folder: Path, picture: str) -> str:
-    """The texts of an SVG: matplotlib draws them as outlines and puts each into a comment."""
+    """The texts of an SVG, each a line of an element."""
     return (folder / f"{picture}.svg").read_text()
 
 
@@ -89,17 +89,17 @@ def test_every_picture_is_there_and_always_the_same(cli: Cli, uneven: RunResult,
     run = "erm / colored_digits:conflict=0.2,imbalance=step,ratio=5.0 / mlp"
     curves = texts(tmp_path, "collapse")
     for text in (f"{run} (seed 0)", "epoch", "of the target", "of the bias", "class means", "classifier", "to SELI"):
-        assert f"<!-- {text} -->" in curves
+        assert f">{text}</text>" in curves
     for measure in ("NC1: within", "NC1: class-distance", "NC2: equal norms", "NC2: largest angles", "NC3", "NC4"):
-        assert f"<!-- {measure}" in curves
+        assert f">{measure}" in curves
     grams = texts(tmp_path, "grams")
     for text in ("cosine (no unit)", "class means: measured", "classifier: SELI for these counts", f"{run}, seed 0"):
-        assert f"<!-- {text}" in grams
+        assert f">{text}" in grams
     distance = uneven.metrics["train"]["seli_distance_classifier"]
-    assert f"<!-- distance {distance:.4f} -->" in grams
+    assert f">distance {distance:.4f}</text>" in grams
     frame = texts(tmp_path, "frame")
     for text in ("class 0", "class 9", "simplex ETF", "SELI's class means", "bias-conflicting image", f"{run}, seed 0"):
-        assert f"<!-- {text}" in frame
+        assert f">{text}" in frame
     assert "root mean square lengths of the class means" in frame
     assert "squared length that the projection keeps: features" in frame
 
@@ -127,9 +127,9 @@ def test_a_frozen_classifier_is_named_and_is_an_ideal(
     run = ncbench.run(method, dataset, backbone="mlp", **options)
     assert cli(measuring_less(run).folder)[0] == 0
     grams = texts(run.folder, "grams")
-    assert grams.count(f"<!-- {ideal} -->") == 1
-    assert f"<!-- classifier: {frozen} -->" in grams
-    assert ("<!-- hierarchy-aware frame -->" in texts(run.folder, "frame")) == (method == "haframe")
+    assert grams.count(f">{ideal}</text>") == 1
+    assert f">classifier: {frozen}</text>" in grams
+    assert (">hierarchy-aware frame</text>" in texts(run.folder, "frame")) == (method == "haframe")
     for name in PICTURES:
         assert ("synthetic data, not the real dataset" in texts(run.folder, name)) == (dataset == "cifar100")
 
@@ -149,7 +149,7 @@ def test_several_runs_share_the_curves(cli: Cli, even: RunResult, tmp_path: Path
     assert out.split() == [str(tmp_path / "collapse.svg")]
     assert err.count("\n") == 1
     assert "name one" in err
-    assert "mlp (seeds 0, 7) -->" in texts(tmp_path, "collapse")
+    assert "mlp (seeds 0, 7)</text>" in texts(tmp_path, "collapse")
     assert "first measured epoch with zero training error" in texts(tmp_path, "collapse")
 
 

@@ -64,7 +64,7 @@ def _remarks(report: CollapseReport) -> list[str]:
     if not report.balanced:
         remarks.append("The class counts differ: a collapsed net comes near SELI rather than the ETF of NC2.")
     if report.vectors.weight is None:
-        remarks.append("There is no classifier in the file: what needs its weight is left out.")
+        remarks.append("There is no classifier, or none that is linear: what needs its weight is left out.")
     if k < 2:
         remarks.append("One class alone has no geometry: what compares classes is undefined (-).")
     return remarks
