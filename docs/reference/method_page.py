@@ -36,11 +36,14 @@ def methods() -> str:
 def _table(cards: Sequence[MethodCard]) -> str:
     lines = ["| method | what it does | labels | builds on | source |", "|---|---|---|---|---|"]
     for card in cards:
-        base = f"[{card.builds_on}](#{card.builds_on})" if card.builds_on else ""
-        name = f'<a id="{card.name}"></a>[{card.name}](parameters.md#{card.name})'
-        cells = (name, card.summary, _labels(card), base, _linked(card.citation))
+        base = _parameters(card.builds_on) if card.builds_on else ""
+        cells = (_parameters(card.name), card.summary, _labels(card), base, _linked(card.citation))
         lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _parameters(name: str) -> str:
+    return f"[{name}](parameters.md#{name})"
 
 
 def _labels(card: MethodCard) -> str:

@@ -27,7 +27,7 @@ def gram_distance(gram: torch.Tensor, reference: torch.Tensor) -> float:
         reference: (K, K), the ideal.
 
     Returns:
-        || G/|G|_F - R/|R|_F ||_F, between 0 and 2; nan when either matrix is zero.
+        ``|| G/|G|_F - R/|R|_F ||_F``, between 0 and 2; nan when either matrix is zero.
 
     Raises:
         ValueError: on shapes that differ or are not square, or on non-finite entries.

@@ -43,14 +43,16 @@ def measure(
         Measures by name, each a float; nan where one is undefined (fewer than two classes, coincident means).
 
         - nc1: tr(Sigma_W Sigma_B^+)/K. Papyan, Han & Donoho (PNAS 2020), NC1.
-        - nc1_cdnv: mean over pairs of (v_i + v_j)/(2 |mu_i - mu_j|^2). Galanti, Gyoergy & Hutter (ICLR 2022), eq. 1.
-        - nc2_norm_cv: population std / mean of |mu_c - mu_G|; nc2_norm_cv_classifier: of |w_c|.
+        - nc1_cdnv: mean over pairs of ``(v_i + v_j)/(2 |mu_i - mu_j|^2)``. Galanti, Gyoergy & Hutter (ICLR 2022),
+          eq. 1.
+        - nc2_norm_cv: population std / mean of ``|mu_c - mu_G|``; nc2_norm_cv_classifier: of ``|w_c|``.
         - nc2_angle_std: population std over pairs of cos(mu_c - mu_G, mu_c' - mu_G); nc2_angle_mean: mean over pairs of
-          |cos + 1/(K-1)|; nc2_angle_std_classifier, nc2_angle_mean_classifier: of w_c. Papyan et al., NC2.
-        - nc2_etf_distance: || G/|G|_F - (I - J/K)/sqrt(K-1) ||_F, G the Gram matrix of mu_c - mu_G;
+          ``|cos + 1/(K-1)|``; nc2_angle_std_classifier, nc2_angle_mean_classifier: of w_c. Papyan et al., NC2.
+        - nc2_etf_distance: ``|| G/|G|_F - (I - J/K)/sqrt(K-1) ||_F``, G the Gram matrix of mu_c - mu_G;
           nc2_etf_distance_classifier: of w_c; nc2_etf_floor: the smallest value d dimensions allow, 0 if K <= d + 1.
-        - nc3_self_duality: || W/|W|_F - M/|M|_F ||_F^2 with M the rows mu_c - mu_G. Papyan et al., NC3.
-        - nc4_disagreement: share of images where argmax(W h + b) differs from argmin |h - mu_c|. Papyan et al., NC4.
+        - nc3_self_duality: ``|| W/|W|_F - M/|M|_F ||_F^2`` with M the rows mu_c - mu_G. Papyan et al., NC3.
+        - nc4_disagreement: share of images where argmax(W h + b) differs from ``argmin |h - mu_c|``. Papyan et al.,
+          NC4.
         - seli_distance_means, seli_distance_classifier: the same distance to the SELI geometry of the class counts.
           Thrampoulidis et al. (NeurIPS 2022), section 5.
 

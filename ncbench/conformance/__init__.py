@@ -1,8 +1,8 @@
-"""Checks that a plugin keeps its contract, for its author to run.
+"""Checks that a plugin keeps its contract, for its author to run::
 
     ncbench plugins check my_method
 
-or, in the plugin's own tests,
+or, in the plugin's own tests::
 
     from ncbench import conformance
 
