@@ -29,6 +29,7 @@ NAVIGATION = {
         "docs/choosing-a-method",
         "docs/your-data",
         "docs/suites",
+        "docs/scale",
         "docs/groups",
         "docs/results",
         "docs/predictions",
@@ -67,6 +68,8 @@ html_title = f"ncbench {version}"
 html_copy_source = False
 html_show_copyright = False
 html_show_sphinx = False
+html_static_path = ["site"]
+html_css_files = ["site.css"]
 
 myst_heading_anchors = 4
 nb_execution_mode = "off"  # a test runs the notebooks; what is shown are the outputs that they were committed with
