@@ -84,7 +84,7 @@ class Slurm(Launcher):
                 try:
                     found = states(arrays)
                 except SlurmError as error:
-                    yield from (Waiting(following[run_id].job, str(error).rstrip(".")) for run_id in open_runs)
+                    yield from (following[run_id].lose_sight(str(error)) for run_id in open_runs)
                 else:
                     for run_id, each in following.items():
                         # One of them may end another, which builds on it.
@@ -204,6 +204,11 @@ class _Followed:
         self._output = output
         self._before: State | None = None
         self._gone: float | None = None  # since when Slurm does not make it, without a word of its end
+
+    def lose_sight(self, why: str) -> Waiting:
+        """Return that nothing is known of it now; what :meth:`look` sees next is told anew."""
+        self._before = None
+        return Waiting(self.job, why.rstrip("."))
 
     def look(self, state: State | None) -> Iterator[Event]:
         """Yield what has happened, given what Slurm says now; None: it knows nothing of it any more."""
