@@ -174,9 +174,8 @@ def test_a_run_outlives_time_limit_preemption_and_node(cluster: Path, tmp_path: 
 
     def preempt(element: str, node: str) -> None:
         nonlocal rival
-        rival = shell(
-            "sbatch", "--parsable", "--partition=high", "--nodes=2", "--exclusive", "--wrap=sleep 600"
-        ).strip()
+        options = ("--parsable", "--partition=high", "--nodes=2", "--exclusive", "--output=/dev/null")
+        rival = shell("sbatch", *options, "--wrap=sleep 600").strip()
 
     def lose(element: str, node: str) -> None:
         number = re.search(r"JobId=(\d+)", shell("scontrol", "show", "job", element))
