@@ -71,7 +71,6 @@ if TYPE_CHECKING:
     from ncbench.records.archive import load_result as load_result
     from ncbench.records.results import load_results as load_results
     from ncbench.training.evaluation.predictions import evaluate as evaluate
-    from ncbench.training.run import find_device as find_device
     from ncbench.training.run import run as run
     from ncbench.training.trained import load_model as load_model
 
@@ -119,7 +118,7 @@ _HOME = {
     "Waiting": "contracts.launcher",
     "WeightsFile": "contracts.method",
     "evaluate": "training.evaluation.predictions",
-    "find_device": "training.run",
+    "find_device": "training.devices.ranks",
     "free_memory": "data.loading.memory",
     "cache_folder": "data.sources.roots",
     "hookimpl": "contracts.hookspecs",

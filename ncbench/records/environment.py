@@ -14,12 +14,14 @@ import torch
 import ncbench
 
 
-def environment(precision: str, device: torch.device) -> dict[str, Any]:
+def environment(precision: str, device: torch.device, devices: int, draws: bool) -> dict[str, Any]:
     """Return the entry that the record keeps.
 
     Args:
         precision: Name of the dtype of most of the work, as in ``"bfloat16"``.
         device: Where the run is.
+        devices: How many of them it is on.
+        draws: Whether its backbones draw random numbers on each of several devices for itself.
     """
     return {
         "ncbench": ncbench.__version__,
@@ -29,8 +31,10 @@ def environment(precision: str, device: torch.device) -> dict[str, Any]:
         "numpy": metadata.version("numpy"),
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else (_processor() or device.type),
+        "devices": devices,
         "threads": torch.get_num_threads(),
         "precision": precision,
+        **({"dropout": "drawn by each device, not as on one"} if draws else {}),
     }
 
 

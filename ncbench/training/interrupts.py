@@ -37,6 +37,7 @@ class Interrupts:
 
     Args:
         warn: Told, in one line, what the run waits for.
+        held: Whether it is noted even where nothing would be lost, since the run's other processes have to hear of it.
 
     Attributes:
         unsaved: Epochs that are done and not on the disk yet; kept by the training loop.
@@ -44,8 +45,9 @@ class Interrupts:
         over: Whether it has ended, and nothing must keep it from writing its record.
     """
 
-    def __init__(self, warn: Callable[[str], None]) -> None:
+    def __init__(self, warn: Callable[[str], None], held: bool = False) -> None:
         self.warn = warn
+        self.held = held
         self.unsaved = 0
         self.noted = False
         self.over = False
@@ -53,7 +55,7 @@ class Interrupts:
     @contextlib.contextmanager
     def heard(self) -> Iterator[None]:
         """Listen while the context is open; outside the main thread, which alone gets signals, do nothing."""
-        with _handled([*TERMINATING, signal.SIGINT], self._hear):  # a job in the background ignores Ctrl-C
+        with handled([*TERMINATING, signal.SIGINT], self._hear):  # a job in the background ignores Ctrl-C
             yield
 
     def raised_by(self, kind: type, error: KeyboardInterrupt) -> bool:
@@ -69,7 +71,7 @@ class Interrupts:
     def _hear(self, number: int, frame: FrameType | None) -> None:
         if self.over or (self.noted and number != signal.SIGINT):
             return
-        if self.noted or not self.unsaved:
+        if self.noted or not (self.unsaved or self.held):
             self.noted = True
             raise KeyboardInterrupt
         self.noted = True
@@ -94,7 +96,7 @@ def terminated_as_interrupted() -> Iterator[None]:
             ending = True
             raise KeyboardInterrupt
 
-    with _handled(TERMINATING, interrupt):
+    with handled(TERMINATING, interrupt):
         yield
 
 
@@ -114,7 +116,11 @@ def end_with_launcher() -> None:
 
 
 @contextlib.contextmanager
-def _handled(numbers: Sequence[int], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+def handled(numbers: Sequence[int], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Have a function called for these signals while the context is open, but for those that are ignored.
+
+    Outside the main thread, which alone gets signals, do nothing.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return

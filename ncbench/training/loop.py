@@ -24,7 +24,8 @@ from ncbench.contracts.soundness import sound_groups, sound_loss, sound_order, s
 from ncbench.contracts.task import Batch, Groups, Progress, SplitView, Task, derived_seed, seeded_generator
 from ncbench.data.loading.loader import batch_bounds
 from ncbench.features.snapshot import Snapshot, take_snapshot
-from ncbench.training.checkpoints import load_latest_checkpoint, refuse_other, restore, save_checkpoint
+from ncbench.training.checkpoints import Checkpoint, load_latest_checkpoint, refuse_other, restore, save_checkpoint
+from ncbench.training.devices.ranks import ALONE, Ranks
 from ncbench.training.evaluation.evaluator import DivergedError, Evaluator, SplitResult
 from ncbench.training.interrupts import Interrupts
 from ncbench.training.recipe import Recipe, rescale, schedules
@@ -140,6 +141,7 @@ def fit(
     interrupts: Interrupts,
     base: Method | None = None,
     made_with: Mapping[str, str] = MappingProxyType({}),
+    ranks: Ranks = ALONE,
 ) -> Fitted:
     """Train, select and evaluate.
 
@@ -157,6 +159,7 @@ def fit(
         interrupts: Told how many epochs are in no checkpoint; may note that the run is to end.
         base: The finished method that this one builds on, in evaluation mode; None if it builds on none.
         made_with: What a checkpoint must have been made with to be gone on from: data, versions, the base.
+        ranks: The processes that train it together. All do the same, but for the work of backbones, which they share.
 
     Raises:
         KeyboardInterrupt: The run was interrupted; a checkpoint has every finished epoch unless the user insisted.
@@ -184,7 +187,7 @@ def fit(
     if finishes:  # the other criteria would compare models that it goes on to change
         criteria = [recipe.selection]
     total_epochs = sum(stage.epochs for stage in stages)
-    restored = load_latest_checkpoint(checkpoints, device) if resume else None
+    restored = ranks.lead(lambda: load_latest_checkpoint(checkpoints, device)) if resume else None
     if restored is None and base is not None:
         method.eval()
         method.start_from(base)
@@ -216,8 +219,10 @@ def fit(
             start_stage(method, stage, views["train"], views.get("val"))
             method.to(device)
         method.to(memory_format=layout)
+        ranks.share(method)
         if optimizer is None or not stage.continues:
             optimizer = recipe.make_optimizer(method)
+            ranks.average_gradients(each for group in optimizer.param_groups for each in group["params"])
             if restored is not None and (begun > 0 or stage.continues):
                 restore(restored, optimizer, checkpoints)
         if stage.continues:
@@ -226,18 +231,20 @@ def fit(
         for stage_epoch in range(max(begun, 0), stage.epochs):
             epoch = len(state.history) + 1
             started = time.perf_counter()
+            interrupts.held = ranks.count > 1
             seed_global_generators(seed, "epoch", epoch)
             learning_rate = recipe.learning_rate(schedule_done + stage_epoch, schedule_epochs)
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate * group["lr_scale"]
             method.train()
             method.progress = Progress(stage.name, stage_epoch, stage.epochs)
-            returned = method.order(views["train"], seeded_generator(seed, "order", epoch))
+            returned = ranks.agree(method.order(views["train"], seeded_generator(seed, "order", epoch)))
             order = sound_order(method, len(views["train"]), returned)
             augmentation = torch.Generator(device).manual_seed(derived_seed(seed, "augmentation", epoch))
             bounds = batch_bounds(order, recipe.batch_size, training=True)
             batches = _batches(train, views["train"], method, recipe, order, augmentation)
-            losses = _train_epoch(method, optimizer, batches, bounds, autocast, reporter)
+            losses = ranks.agree(_train_epoch(method, optimizer, batches, bounds, autocast, reporter))
+            ranks.share(method)
             trained = time.perf_counter()
 
             entry: dict[str, Any] = {
@@ -266,31 +273,32 @@ def fit(
                         raise DivergedError(f"{error} after epoch {epoch}") from None
                     entry["metrics"][name] = result.metrics
             entry["seconds"]["evaluate"] = time.perf_counter() - trained
+            entry = ranks.agree(entry)
             state.history.append(entry)
             if evaluated and stage is stages[-1]:
                 _select(recipe.selection, criteria, epoch, method, state)
             interrupts.unsaved += 1
             reporter.epoch(entry)
 
-            if last_epoch or interrupts.noted or time.monotonic() - last_checkpoint >= checkpoint_seconds:
-                save_checkpoint(
-                    checkpoints,
-                    epoch,
-                    {
-                        "method": method.state_dict(),
-                        "report": dict(method.report),
-                        "optimizer": optimizer.state_dict(),
-                        "history": state.history,
-                        "best": state.best,
-                        "snapshot": state.snapshot,
-                        "reads_val": state.reads_val,
-                        "made_with": dict(made_with),
-                    },
-                )
+            waited = time.monotonic() - last_checkpoint
+            if ranks.any(last_epoch or interrupts.noted or waited >= checkpoint_seconds):
+                checkpoint: Checkpoint = {
+                    "method": method.state_dict(),
+                    "report": dict(method.report),
+                    "optimizer": optimizer.state_dict(),
+                    "history": state.history,
+                    "best": state.best,
+                    "snapshot": state.snapshot,
+                    "reads_val": state.reads_val,
+                    "made_with": dict(made_with),
+                }
+                if ranks.first:
+                    save_checkpoint(checkpoints, epoch, checkpoint)
                 last_checkpoint = time.monotonic()
                 interrupts.unsaved = 0
-                if interrupts.noted:
+                if ranks.any(interrupts.noted):
                     raise KeyboardInterrupt
+            interrupts.held = not ranks.first
 
     if stages and recipe.selection not in state.best:
         raise NcbenchError(f"recipe.selection={recipe.selection} can choose no epoch: none has a finite value of it.")
@@ -301,6 +309,7 @@ def fit(
     seed_global_generators(seed, "finish")
     method.eval()
     method.finish(views["train"], views.get("val"))
+    ranks.share(method)
     groups = sound_groups(method, views["train"], views.get("val"))
     report = sound_report(method)
     results, geometry = {}, None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
 import time
@@ -43,6 +44,7 @@ from ncbench.records.folder import (
 from ncbench.records.record import Record, SearchPart
 from ncbench.training.checkpoints import newest_epoch
 from ncbench.training.configuration import Configuration, is_frozen, refuse_unfit, refuse_unfit_backbone, resolve
+from ncbench.training.devices.ranks import LostProcessError, Ranks, join
 from ncbench.training.evaluation.evaluator import DivergedError
 from ncbench.training.interrupts import Interrupts
 from ncbench.training.loop import Reporter, Silent
@@ -62,6 +64,7 @@ def run(
     *,
     search: str | Mapping[str, Any] | None = None,
     device: str = "auto",
+    devices: int = 1,
     data_root: str | Path | None = None,
     resume: bool = False,
     force: bool = False,
@@ -94,6 +97,8 @@ def run(
         search: What a search that chose some of these settings says of itself, as ``record.search`` or as JSON; it
             goes into the record and the run's id.
         device: ``"auto"`` (CUDA if there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...
+        devices: How many of them share the work. More than one take a process each, started by torchrun or srun, all of
+            which make this call.
         data_root: Where datasets lie; before ``$NCBENCH_DATA`` and the platform's cache folder.
         resume: Go on with the run of this id from its newest checkpoint, or start it.
         force: Discard what is there of this run and start it anew.
@@ -125,8 +130,10 @@ def run(
         else:
             claim, where = None if search is None else SearchPart.read(search), (synthetic, allow_mismatch)
             configuration = resolve(method, dataset, backbone, seed, set, *where, groups, search=claim)
-        place = from_home(output), find_device(device), data_root
-        runner = _Runner(*place, checkpoint_seconds, Tracking(track, warn), reporter or Silent(), warn)
+        ranks = join(devices, device)
+        tracking = Tracking(track if ranks.first else (), warn)
+        place = from_home(output), ranks, data_root
+        runner = _Runner(*place, checkpoint_seconds, tracking, reporter or Silent(), warn)
         return runner.make(configuration, resume, force, wait)
 
 
@@ -136,6 +143,7 @@ def run_again(
     output: str | Path = "runs",
     *,
     device: str = "auto",
+    devices: int = 1,
     data_root: str | Path | None = None,
     resume: bool = False,
     force: bool = False,
@@ -152,6 +160,7 @@ def run_again(
         dataset: Spec of its dataset, where the record has a digest in place of a path of yours.
         output: See :func:`run`, as for the others.
         device: Likewise.
+        devices: Likewise.
         data_root: Likewise.
         resume: Likewise.
         force: Likewise.
@@ -193,9 +202,11 @@ def run_again(
             f"This run builds on {record.base and record.base.run_id}, and what its settings give here is {base}. "
             f"{made_by}."
         )
-    store_of(configuration, record, data_root, warn)
-    place = from_home(output), find_device(device), data_root
-    runner = _Runner(*place, checkpoint_seconds, Tracking(track, warn), reporter or Silent(), warn)
+    ranks = join(devices, device)
+    tracking = Tracking(track if ranks.first else (), warn)
+    place = from_home(output), ranks, data_root
+    runner = _Runner(*place, checkpoint_seconds, tracking, reporter or Silent(), warn)
+    ranks.follow(lambda: store_of(configuration, record, data_root, runner.warn))
     return runner.make(configuration, resume, force, wait)
 
 
@@ -204,12 +215,17 @@ class _Runner:
     """Makes runs in one output folder; arguments of :func:`run`."""
 
     output: Path
-    device: torch.device
+    ranks: Ranks
     data_root: str | Path | None
     checkpoint_seconds: float
     tracking: Tracking
     reporter: Reporter
-    warn: Callable[[str], None]
+    tell: Callable[[str], None]
+
+    def warn(self, message: str) -> None:
+        """Tell, in one line and once, what a person should know."""
+        if self.ranks.first:
+            self.tell(message)
 
     def make(self, configuration: Configuration, resume: bool, force: bool, wait: bool = False) -> RunResult:
         """Make a run, or return its record if it is finished already.
@@ -228,12 +244,18 @@ class _Runner:
             waited.append(line)
             self.warn(line)
 
-        folder = writable_folder(self.output / configuration.run_id)
-        interrupts = Interrupts(self.warn)
-        lock = locked(folder / LOCK_FILE, f"working on {folder}", waiting if wait else None)
-        with interrupts.heard(), lock:
+        folder, ranks = self.output / configuration.run_id, self.ranks
+
+        def begin() -> RunResult | None:
+            """Lock the folder, and return the finished run that is there already."""
+            lock = locked(writable_folder(folder) / LOCK_FILE, f"working on {folder}", waiting if wait else None)
+            holding.enter_context(lock)
             clear_temporaries(folder)
-            earlier = None if force and not waited else finished(folder, resume or bool(waited))
+            return None if force and not waited else finished(folder, resume or bool(waited))
+
+        interrupts = Interrupts(self.warn, held=not ranks.first)
+        with interrupts.heard(), contextlib.ExitStack() as holding:
+            earlier = ranks.lead(begin)
             if earlier is not None:
                 refuse_changed_files(configuration, earlier)
                 if configuration.manifest.yours:
@@ -242,30 +264,38 @@ class _Runner:
                 return earlier
             try:
                 started = time.perf_counter()
-                store = _prepare(configuration, self.data_root, self.device, self.warn)
+                store = self._prepare(configuration)
                 seconds = time.perf_counter() - started
                 base = None
                 if configuration.base is not None:
                     refuse_unfit_task(configuration, store)  # before the base is trained for nothing
                     base = self._base(configuration.base, configuration.method.name)
-                session = Session(configuration, store, self.device, folder, self.warn, seconds, base, self.tracking)
+                session = Session(configuration, store, ranks, folder, self.warn, seconds, base, self.tracking)
             except (NcbenchError, KeyboardInterrupt):
-                remove_if_nothing_happened(folder)
+                if ranks.first:
+                    remove_if_nothing_happened(folder)
                 raise
             try:
-                discard_earlier_attempt(folder, checkpoints=not resume, everything=force)
+                if ranks.first:
+                    discard_earlier_attempt(folder, checkpoints=not resume, everything=force)
                 session.start(resume)
                 result = _train(session, resume, self.checkpoint_seconds, self.reporter, interrupts)
             except OSError as error:
                 raise explain_write_error(error, folder) from error
             finally:
                 self.tracking.finish("failed")  # where it has ended without a record
-            remove_checkpoints(folder)
-            return result
+            if ranks.first:
+                remove_checkpoints(folder)
+            return ranks.agree(result)  # once it is written, for those that build on it
+
+    def _prepare(self, configuration: Configuration) -> Store:
+        """Open the dataset's store, which the first process makes where it is missing."""
+        data_root, device, warn = self.data_root, self.ranks.device, self.warn
+        return self.ranks.follow(lambda: _prepare(configuration, data_root, device, warn))
 
     def _refuse_other_data(self, configuration: Configuration, earlier: RunResult) -> None:
         """Refuse a finished run whose data the user has changed since, which a digest of a path need not tell."""
-        store = prepare_data(configuration, self.data_root, self.warn)
+        store = self.ranks.follow(lambda: prepare_data(configuration, self.data_root, self.warn))
         if store.fingerprint != earlier.record.dataset.fingerprint:
             raise DataError(
                 f"The run in {earlier.folder} is finished, and was made of other images or labels than there are now. "
@@ -275,7 +305,7 @@ class _Runner:
     def _base(self, configuration: Configuration, method: str) -> RunResult:
         """Return the finished run that a method builds on; it is made first where there is none."""
         folder = self.output / configuration.run_id
-        earlier = finished(folder, resume=True)
+        earlier = self.ranks.lead(lambda: finished(folder, resume=True))
         if earlier is None:
             self.warn(f"{method} builds on {configuration.run_id}, which is trained first.")
             earlier = self.make(configuration, resume=True, force=False, wait=True)
@@ -326,7 +356,14 @@ def _train(
         session.end("interrupted", "interrupted by the user")
         raise KeyboardInterrupt(_how_to_go_on(folder / CHECKPOINTS, interrupts.unsaved)) from None
     except (ConfigurationError, DataError):
-        remove_if_nothing_happened(folder)
+        if session.ranks.first:
+            remove_if_nothing_happened(folder)
+        raise
+    except LostProcessError as error:
+        interrupts.over = True
+        session.end("interrupted", str(error))
+        if interrupts.noted:  # as they have
+            raise KeyboardInterrupt(_how_to_go_on(folder / CHECKPOINTS, interrupts.unsaved)) from None
         raise
     except BaseException as error:  # a plugin may raise anything, SystemExit too, which must not look like success
         if isinstance(error, OSError) and error.errno in NOT_WRITABLE:
@@ -355,17 +392,3 @@ def _how_to_go_on(checkpoints: Path, unsaved: int) -> str:
         return "Interrupted before an epoch was done. The same command with --resume starts again."
     lost = f" and repeats {counted(unsaved, 'finished epoch')} that did not reach the disk" if unsaved else ""
     return f"Interrupted. The same command with --resume goes on after epoch {epoch}{lost}."
-
-
-def find_device(name: str) -> torch.device:
-    """Return the device of this name.
-
-    Raises:
-        ConfigurationError: There is no such device on this machine.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    here = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
-    if name not in here and not (name == "cuda" and len(here) > 1):
-        raise ConfigurationError(f"There is no device {name!r} here. Use one of: auto, {', '.join(here)}.")
-    return torch.device(name)

@@ -31,9 +31,10 @@ from ncbench.records.folder import CHECKPOINTS, LOG_FILE, PREDICTIONS_FILE
 from ncbench.records.record import FEW_IMAGES, Record
 from ncbench.training.checkpoints import newest_epoch
 from ncbench.training.configuration import Configuration, is_frozen, resolve
+from ncbench.training.devices.ranks import Ranks
 from ncbench.training.evaluation.evaluator import Evaluator, load_metrics
 from ncbench.training.interrupts import Interrupts
-from ncbench.training.loop import Fitted, Reporter, RunState, fit
+from ncbench.training.loop import Fitted, Reporter, RunState, Silent, fit
 from ncbench.training.selection import available_criteria, check_criterion, find_criterion, smallest_group
 from ncbench.training.splits import load_splits, memory_format
 from ncbench.training.tracking import Tracking
@@ -46,7 +47,7 @@ class Session:
     Args:
         configuration: What to run.
         store: The dataset's decoded splits.
-        device: Where to train.
+        ranks: The processes that train it, and this one's device.
         folder: The run's folder.
         warn: Told, in one line, what a person should know.
         prepare_seconds: How long it took to prepare the store.
@@ -66,7 +67,7 @@ class Session:
         self,
         configuration: Configuration,
         store: Store,
-        device: torch.device,
+        ranks: Ranks,
         folder: Path,
         warn: Callable[[str], None],
         prepare_seconds: float,
@@ -75,14 +76,15 @@ class Session:
     ) -> None:
         self.configuration = configuration
         self.store = store
-        self.device = device
+        self.ranks = ranks
+        self.device = ranks.device
         self.folder = folder
         self.warn = warn
         self.prepare_seconds = prepare_seconds
         self.tracking = tracking
         self.state = RunState()
         self.base = base
-        self.precision = str(configuration.recipe.autocast(device) or torch.float32).removeprefix("torch.")
+        self.precision = str(configuration.recipe.autocast(self.device) or torch.float32).removeprefix("torch.")
         of_base = None if base is None else describe_base(base, store)
         self.groups: Groups | None = None
         groups_from = None
@@ -121,6 +123,8 @@ class Session:
         if self.device.type == "cuda":
             torch.cuda.init()  # type: ignore[no-untyped-call]  # before it, there are no statistics to reset
             torch.cuda.reset_peak_memory_stats(self.device)
+        if not self.ranks.first:
+            return
         resumed = resume and newest_epoch(self.folder / CHECKPOINTS) is not None
         place = {"host": platform.node(), "process": os.getpid()}
         self.log("resumed" if resumed else "started", run_id=self.configuration.run_id, **place)
@@ -139,11 +143,11 @@ class Session:
         evaluator = Evaluator(store, load_metrics(), max(recipe.batch_size, 256), recipe.autocast(self.device))
         base = None
         if self.base is not None and configuration.base is not None and self.groups is None:
-            base = load_trained(configuration.base, store, self.base.folder, self.device)
+            base = load_trained(configuration.base, store, self.base.folder, self.device, ranks=self.ranks)
         mean, std = configuration.manifest.channel_mean, configuration.manifest.channel_std
         # What a frozen backbone made of the images, scaled as it wants them, is taken as it is.
         inputs = recipe.model_copy(update={"input_scaling": "unit"}) if is_frozen(configuration.backbone) else recipe
-        method = make_configured(configuration, store, self.device, self.groups)
+        method = make_configured(configuration, store, self.device, self.groups, self.ranks)
         fitted = fit(
             method,
             load_splits(store, inputs, mean, std, self.device, memory_format(method), self.groups),
@@ -153,11 +157,14 @@ class Session:
             checkpoints=self.folder / CHECKPOINTS,
             checkpoint_seconds=checkpoint_seconds,
             resume=resume,
-            reporter=_Logging(self, reporter),
+            reporter=_Logging(self, reporter) if self.ranks.first else Silent(),
             interrupts=interrupts,
             base=base,
             made_with=self._made_with(),
+            ranks=self.ranks,
         )
+        if not self.ranks.first:
+            return self.end("completed", fitted=fitted)
         save_model(fitted.method, self.folder)
         if fitted.geometry is not None:
             write_snapshot(fitted.geometry, self.folder)
@@ -203,8 +210,10 @@ class Session:
             file.write(json.dumps(line) + "\n")
 
     def end(self, status: str, reason: str | None = None, fitted: Fitted | None = None) -> RunResult:
-        """Write the record, tell the observers and return it."""
+        """Write the record, tell the observers and return it; but for the first, processes only return it."""
         result = RunResult(self._record(status, reason, fitted), self.folder)
+        if not self.ranks.first:
+            return result
         last_words.note()
         write_result(result)
         self.log("ended", status=status, reason=reason)
@@ -233,7 +242,7 @@ class Session:
                 "inferred": self.inferred,
                 "history": history,
                 "terminal_phase_epoch": _terminal_phase(history),
-                "environment": environment(self.precision, self.device),
+                "environment": environment(self.precision, self.device, self.ranks.count, self.ranks.draws),
                 "timing": timing(history, self.prepare_seconds, self.device),
                 "created": _now(),
             }

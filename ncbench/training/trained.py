@@ -31,6 +31,8 @@ from ncbench.records.archive import RunResult, load_result
 from ncbench.records.folder import MODEL_FILE, make_again
 from ncbench.records.record import Record, given
 from ncbench.training.configuration import Configuration, is_frozen, resolve
+from ncbench.training.devices.ranks import ALONE, Ranks
+from ncbench.training.devices.split import splitting
 from ncbench.training.loop import make_method
 from ncbench.training.splits import memory_format, task_of
 
@@ -265,11 +267,16 @@ def _of_features(store: Store, dim: int) -> Store:
 
 
 def make_configured(
-    configuration: Configuration, store: Store, device: torch.device, groups: Groups | None = None
+    configuration: Configuration,
+    store: Store,
+    device: torch.device,
+    groups: Groups | None = None,
+    ranks: Ranks = ALONE,
 ) -> Method:
-    """Return a run's method, newly made; for inferred groups, if it trains on any."""
+    """Return a run's method, newly made; for inferred groups, if it trains on any; its backbones shared by `ranks`."""
     task, chosen = task_of(store, configuration.seed, configuration.supervision, groups), configuration.method
     make_backbone = configuration.make_backbone(task.input_shape, of_features=store.features is not None)
+    make_backbone = splitting(make_backbone, ranks)
     return make_method(chosen.factory, chosen.name, chosen.params, task, make_backbone).to(device)
 
 
@@ -281,7 +288,12 @@ def save_model(method: Method, folder: Path) -> None:
 
 
 def load_trained(
-    configuration: Configuration, store: Store, folder: Path, device: torch.device, groups: Groups | None = None
+    configuration: Configuration,
+    store: Store,
+    folder: Path,
+    device: torch.device,
+    groups: Groups | None = None,
+    ranks: Ranks = ALONE,
 ) -> Method:
     """Return the method of a finished run as it was left, in evaluation mode.
 
@@ -291,12 +303,13 @@ def load_trained(
         folder: The run's.
         device: Where the method is wanted.
         groups: The inferred groups that it was trained on, if there are any.
+        ranks: The processes that share the work of its backbones.
 
     Raises:
         DataError: The model is not there, or not what the code of today can read.
     """
     path = folder / MODEL_FILE
-    method = make_configured(configuration, store, device, groups)
+    method = make_configured(configuration, store, device, groups, ranks)
     try:
         method.load_state_dict(torch.load(path, map_location=device, weights_only=True))
     except (OSError, pickle.UnpicklingError, RuntimeError, EOFError, TypeError, AttributeError) as error:

@@ -53,6 +53,13 @@ if TYPE_CHECKING:
     "--dataset then only says where data of your own lie.",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ...")
+@click.option(
+    "--devices",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="How many devices, or processes on a CPU, share the work of one run.",
+)
 @options.folder_of_runs
 @options.data_root
 @click.option("--resume", is_flag=True, help="Go on with this run from its newest checkpoint, or start it.")
@@ -83,6 +90,15 @@ def run(context: click.Context, /, of_record: Path | None, quiet: bool, **argume
     from ncbench.training.interrupts import end_with_launcher
 
     end_with_launcher()  # before what takes seconds to import
+
+    from ncbench.training.devices.place import find_place
+
+    place = find_place(arguments["devices"])
+    if place is None and arguments["devices"] > 1:
+        from ncbench.cli.devices import run_on_devices
+
+        return run_on_devices(arguments["devices"])
+    quiet = quiet or (place is not None and place.index > 0)
 
     from ncbench.cli.progress import make_reporter
     from ncbench.cli.tables.result import print_result
