@@ -1,7 +1,6 @@
 """One run on several devices of this machine: the command is started once for each, and watched until all have ended.
 
-torch's own launcher does the same, but kills a run 30 seconds after Ctrl-C, in the middle of an epoch, and takes as
-long to import as the run itself.
+torch's own launcher has to import torch first, and kills a run 30 seconds after Ctrl-C, in the middle of an epoch.
 """
 
 from __future__ import annotations

@@ -22,12 +22,14 @@ class Place:
         index: 0..count-1; the first alone writes.
         count: How many there are.
         local: Which of those on its machine it is, from 0.
+        beside: How many there are on its machine; 0 where that is not known.
         rendezvous: Where they find one another, as ``torch.distributed.init_process_group`` takes it.
     """
 
     index: int
     count: int
     local: int
+    beside: int
     rendezvous: str
 
 
@@ -43,19 +45,21 @@ def find_place(devices: int, environment: Mapping[str, str] = os.environ) -> Pla
     if count > 1 and "RANK" in environment:
         starter, index = "torchrun", int(environment["RANK"])
         local = int(environment.get("LOCAL_RANK", index))
+        beside = int(environment.get("LOCAL_WORLD_SIZE", 0))
         rendezvous = environment.get(RENDEZVOUS, "env://")
     else:
         count = int(environment.get("SLURM_STEP_NUM_TASKS", 1))
         if count == 1:
             return None
-        starter, index, local = "srun", int(environment["SLURM_PROCID"]), int(environment["SLURM_LOCALID"])
+        starter, beside = "srun", 0
+        index, local = int(environment["SLURM_PROCID"]), int(environment["SLURM_LOCALID"])
         rendezvous = f"tcp://{_first_host(environment)}:{_port(environment)}" if count == devices else ""
     if count != devices:
         raise ConfigurationError(
             f"{starter} has started {count} processes of a run on {devices} devices: it takes one for each. Give "
             f"--devices {count}, or start {devices}."
         )
-    return Place(index, count, local, rendezvous)
+    return Place(index, count, local, beside, rendezvous)
 
 
 def _first_host(environment: Mapping[str, str]) -> str:

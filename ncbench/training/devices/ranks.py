@@ -170,12 +170,12 @@ def join(devices: int, device: str) -> Ranks:
     found = find_device(device)
     if found.type == "cuda":
         here = torch.cuda.device_count()
-        if found.index is not None or place.local >= here:
+        if found.index is not None or place.beside > here:
             raise ConfigurationError(
                 f"--device {device} does not go with {devices} processes: each takes one of the {here} CUDA devices "
                 "here. Give --device cuda and no more processes on a machine than it has devices, or --device cpu."
             )
-        found = torch.device("cuda", place.local)
+        found = torch.device("cuda", place.local % here)  # Slurm may show each task one device, its own
         torch.cuda.set_device(found)
     if not dist.is_initialized():
         try:
