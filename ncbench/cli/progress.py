@@ -13,8 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from ncbench.cli.terminal import text_console
-from ncbench.discovery.registry import registry
-from ncbench.training.loop import Reporter, Silent
+from ncbench.training.reporters import Reporter, Silent, describe
 
 LINES = 20  # of plain output a run, at most about
 
@@ -66,19 +65,6 @@ class Bar(Progress):
         """Move on to the next epoch and show its figures."""
         self.done, self.figures = entry["epoch"], describe(entry)
         self.update(self.run, completed=self.done)
-
-
-def describe(entry: dict[str, Any]) -> str:
-    """Return an epoch's figures in one line."""
-    loss = entry["losses"]["loss"]
-    parts = [f"loss {loss:.4f}" if loss is not None else "loss not finite"]
-    test = entry["metrics"].get("val") or entry["metrics"].get("test") or {}
-    parts += [
-        f"{measure.label} {f'{100 * test[name]:.1f}' if measure.unit == '%' else f'{test[name]:.4g}'}"
-        for name, measure in registry().measures().items()
-        if measure.shown_in == "progress" and name in test
-    ]
-    return "  ".join(parts)
 
 
 @contextlib.contextmanager

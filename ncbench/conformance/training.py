@@ -24,8 +24,9 @@ from ncbench.data.store.open import Store
 from ncbench.discovery.registry import registry
 from ncbench.training.evaluation.evaluator import DivergedError, Evaluator
 from ncbench.training.interrupts import Interrupts
-from ncbench.training.loop import Fitted, RunState, Silent, fit, make_method
+from ncbench.training.loop import Fitted, RunState, fit, make_method
 from ncbench.training.recipe import Recipe
+from ncbench.training.reporters import Silent
 from ncbench.training.splits import LoadedSplit, load_splits, task_of
 
 EPOCHS = 2  # trained of each stage, however long it wants to be

@@ -25,7 +25,7 @@ from ncbench.leaderboard.tables.rows import row_id
 from ncbench.records.intervals import MIN_SEEDS
 
 if TYPE_CHECKING:
-    from ncbench.training.loop import Reporter
+    from ncbench.training.reporters import Reporter
 
 
 @dataclass(frozen=True)

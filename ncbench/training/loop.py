@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,6 +29,7 @@ from ncbench.training.devices.ranks import ALONE, Ranks
 from ncbench.training.evaluation.evaluator import DivergedError, Evaluator, SplitResult
 from ncbench.training.interrupts import Interrupts
 from ncbench.training.recipe import Recipe, rescale, schedules
+from ncbench.training.reporters import Reporter
 from ncbench.training.seeding import seed_global_generators
 from ncbench.training.selection import available_criteria, find_criterion
 from ncbench.training.splits import LoadedSplit, memory_format
@@ -36,32 +37,6 @@ from ncbench.training.splits import LoadedSplit, memory_format
 # A running sum of losses is looked at this often (in steps), so that a run that diverges ends within an epoch, without
 # waiting for the device at every step.
 FINITE_CHECK_EVERY = 50
-
-
-class Reporter(Protocol):
-    """Who is told how a run goes."""
-
-    def plan(self, epochs: int, done: int) -> None:
-        """Hear that the run has `epochs` epochs in all, of which `done` are restored from a checkpoint."""
-
-    def step(self, fraction: float) -> None:
-        """Hear that this fraction of the current epoch is done."""
-
-    def epoch(self, entry: dict[str, Any]) -> None:
-        """Hear that an epoch is done; `entry` is its part of the history."""
-
-
-class Silent:
-    """A reporter that tells nobody."""
-
-    def plan(self, epochs: int, done: int) -> None:
-        """Ignore the plan."""
-
-    def step(self, fraction: float) -> None:
-        """Ignore the step."""
-
-    def epoch(self, entry: dict[str, Any]) -> None:
-        """Ignore the epoch."""
 
 
 @dataclass

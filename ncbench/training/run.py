@@ -47,7 +47,7 @@ from ncbench.training.configuration import Configuration, is_frozen, refuse_unfi
 from ncbench.training.devices.ranks import LostProcessError, Ranks, join
 from ncbench.training.evaluation.evaluator import DivergedError
 from ncbench.training.interrupts import Interrupts
-from ncbench.training.loop import Reporter, Silent
+from ncbench.training.reporters import Reporter, fitting_reporter
 from ncbench.training.session import Session, refuse_unfit_task
 from ncbench.training.tracking import Tracking
 from ncbench.training.trained import configuration_of, plugins_of, prepare_data, refuse_changed_files, store_of
@@ -111,7 +111,7 @@ def run(
         checkpoint_seconds: Least time between two checkpoints; an interrupted run writes one besides.
         track: Specs of trackers that follow the run, and the runs made first for it: ``"tensorboard"``,
             ``["wandb:project=shortcuts"]``. No result depends on them; one that fails is left out, with a warning.
-        reporter: Told of every epoch.
+        reporter: Told of every epoch; without one, a Jupyter notebook shows a line, and nothing else does.
         warn: Told, in one line, what a person should know.
 
     Returns:
@@ -133,7 +133,7 @@ def run(
         ranks = join(devices, device)
         tracking = Tracking(track if ranks.first else (), warn)
         place = from_home(output), ranks, data_root
-        runner = _Runner(*place, checkpoint_seconds, tracking, reporter or Silent(), warn)
+        runner = _Runner(*place, checkpoint_seconds, tracking, reporter or fitting_reporter(), warn)
         return runner.make(configuration, resume, force, wait)
 
 
@@ -205,7 +205,7 @@ def run_again(
     ranks = join(devices, device)
     tracking = Tracking(track if ranks.first else (), warn)
     place = from_home(output), ranks, data_root
-    runner = _Runner(*place, checkpoint_seconds, tracking, reporter or Silent(), warn)
+    runner = _Runner(*place, checkpoint_seconds, tracking, reporter or fitting_reporter(), warn)
     ranks.follow(lambda: store_of(configuration, record, data_root, runner.warn))
     return runner.make(configuration, resume, force, wait)
 

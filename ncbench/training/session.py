@@ -34,7 +34,8 @@ from ncbench.training.configuration import Configuration, is_frozen, resolve
 from ncbench.training.devices.ranks import Ranks
 from ncbench.training.evaluation.evaluator import Evaluator, load_metrics
 from ncbench.training.interrupts import Interrupts
-from ncbench.training.loop import Fitted, Reporter, RunState, Silent, fit
+from ncbench.training.loop import Fitted, RunState, fit
+from ncbench.training.reporters import Reporter, Silent
 from ncbench.training.selection import available_criteria, check_criterion, find_criterion, smallest_group
 from ncbench.training.splits import load_splits, memory_format
 from ncbench.training.tracking import Tracking

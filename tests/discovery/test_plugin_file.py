@@ -18,7 +18,7 @@ from ncbench import ConfigurationError, DataError, MethodCard, PluginError, Supe
 from ncbench.discovery.registry import registry
 from ncbench.leaderboard.intake.catalogue import Catalogue
 from ncbench.leaderboard.intake.entry import inspect
-from ncbench.training.loop import Silent
+from ncbench.training.reporters import Silent
 
 Cli = Callable[..., tuple[int, str, str]]
 

@@ -22,7 +22,7 @@ from ncbench.data.store.prepare import prepare
 from ncbench.discovery.registry import Plugin, registry
 from ncbench.features.frozen import with_features
 from ncbench.features.predictions import read_predictions
-from ncbench.training.loop import Silent
+from ncbench.training.reporters import Silent
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from ncbench.leaderboard.intake.canonical import canonical, content_hash
 from ncbench.leaderboard.rerun import Rows, rerun
 from ncbench.leaderboard.submit import submit
 from ncbench.leaderboard.tables.board import Board, Row
-from ncbench.training.loop import Silent
+from ncbench.training.reporters import Silent
 from tests.leaderboard.records import make_record, named, place, place_all
 from tests.leaderboard.test_check import commit, git
 from tests.served import Process

@@ -12,7 +12,7 @@ import pytest
 
 import ncbench
 from ncbench.records.archive import RunResult
-from ncbench.training.loop import Silent
+from ncbench.training.reporters import Silent
 
 OPTIONS: dict[str, Any] = {
     "dataset": "colored_digits:per_class=25",

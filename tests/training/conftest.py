@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ncbench.cli.main import main
-from ncbench.training.loop import Silent
+from ncbench.training.reporters import Silent
 from tests.served import Finished
 
 Command = Callable[..., Finished]

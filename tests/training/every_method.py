@@ -24,8 +24,9 @@ from ncbench.training.devices.ranks import Ranks, join
 from ncbench.training.devices.split import splitting
 from ncbench.training.evaluation.evaluator import Evaluator
 from ncbench.training.interrupts import Interrupts
-from ncbench.training.loop import RunState, Silent, fit, make_method
+from ncbench.training.loop import RunState, fit, make_method
 from ncbench.training.recipe import Recipe
+from ncbench.training.reporters import Silent
 from ncbench.training.splits import load_splits, task_of
 
 DATASET = "colored_digits:per_class=25,val=0.1"

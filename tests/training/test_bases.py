@@ -32,7 +32,7 @@ from ncbench.launch.suite import Block, Suite
 from ncbench.records.archive import RunResult
 from ncbench.training.checkpoints import load_latest_checkpoint, save_checkpoint
 from ncbench.training.configuration import resolve
-from ncbench.training.loop import Silent
+from ncbench.training.reporters import Silent
 
 from .conftest import EndsAfter
 

@@ -151,7 +151,7 @@ def test_a_run_goes_on_on_another_number_of_devices(tmp_path: Path, first_on: in
     program = f"""
 import os, signal, sys
 import ncbench
-from ncbench.training.loop import Silent
+from ncbench.training.reporters import Silent
 
 class Ending(Silent):
     def epoch(self, entry):

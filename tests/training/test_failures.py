@@ -15,7 +15,7 @@ import pytest
 import ncbench
 from ncbench import NcbenchError, load_result
 from ncbench.records.record import Record
-from ncbench.training.loop import Silent
+from ncbench.training.reporters import Silent
 from tests import served
 
 from .conftest import only_record

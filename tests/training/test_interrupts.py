@@ -20,7 +20,7 @@ from ncbench.records.archive import RunResult
 from ncbench.training.checkpoints import newest_epoch
 from ncbench.training.evaluation.evaluator import Evaluator, SplitResult
 from ncbench.training.interrupts import LIFELINE, TERMINATING, terminated_as_interrupted
-from ncbench.training.loop import Silent
+from ncbench.training.reporters import Silent
 
 from .conftest import without_times
 

@@ -31,8 +31,9 @@ from ncbench.data.store.open import Store
 from ncbench.discovery.registry import Plugin, Registered, registry
 from ncbench.training.evaluation.evaluator import Evaluator
 from ncbench.training.interrupts import Interrupts
-from ncbench.training.loop import RunState, Silent, fit, make_method
+from ncbench.training.loop import RunState, fit, make_method
 from ncbench.training.recipe import Recipe
+from ncbench.training.reporters import Silent
 from ncbench.training.splits import load_splits, task_of
 
 RECIPE = Recipe(epochs=4, batch_size=8, lr=0.1, schedule="cosine", input_scaling="unit", measure_points=1)

@@ -19,7 +19,7 @@ import ncbench
 from ncbench import ConfigurationError, Job, Launcher, NcbenchError, Parameters, PluginError, Tracker, TrackerCard
 from ncbench.contracts.launcher import Event
 from ncbench.discovery.registry import Plugin, Registered, registry
-from ncbench.training.loop import Silent
+from ncbench.training.reporters import Silent
 
 from .conftest import Command, only_record, without_times
 
