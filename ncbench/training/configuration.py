@@ -130,14 +130,7 @@ class Configuration:
         def make(spec: str | None = None) -> Backbone:
             if spec is None and of_features:
                 return FrozenFeatures(input_shape, Parameters())
-            resolved = self.backbone if spec is None else resolve_spec("backbones", Spec.parse(spec), {})
-            scaling = resolved.factory.input_scaling(resolved.params)
-            if scaling not in (None, self.recipe.input_scaling):
-                setting = f"{BASE if self.infers else ''}recipe.input_scaling"
-                raise ConfigurationError(
-                    f"The backbone {resolved.spec} takes images with input_scaling={scaling}, not "
-                    f"{self.recipe.input_scaling}: set {setting}={scaling}."
-                )
+            resolved = self.backbone if spec is None else self._other_backbone(spec)
             backbone: Backbone = resolved.factory(input_shape, resolved.params)
             if not isinstance(getattr(backbone, "feature_dim", None), int):
                 raise PluginError(
@@ -148,6 +141,17 @@ class Configuration:
             return backbone
 
         return make
+
+    def _other_backbone(self, spec: str) -> Resolved:
+        found = resolve_spec("backbones", Spec.parse(spec), {})
+        scaling = found.factory.input_scaling(found.params)
+        if scaling not in (None, self.recipe.input_scaling):
+            setting = f"{BASE if self.infers else ''}recipe.input_scaling"
+            raise ConfigurationError(
+                f"The backbone {found.spec} takes images with input_scaling={scaling}, not "
+                f"{self.recipe.input_scaling}: set {setting}={scaling}."
+            )
+        return found
 
 
 def resolve(
