@@ -14,9 +14,13 @@ _LEVY = (
 )
 
 JTT_ON_COLORED_MNIST = Published(
-    source="none is published for this dataset: ncbench's choice, see the docstring of the class JTT",
-    parameters={"identify_epochs": 20, "upweight": 200},
-    tuned_on_test="picked by the test accuracy of short runs with seed 0, among T = 5, 10, 20 and lambda_up = 50, 200",
+    source="none is published for this dataset: ncbench's search of 16 trials, see the docstring of the class JTT",
+    parameters={"identify_epochs": 10, "upweight": 200, "equal_epochs": True},
+)
+_JTT_BEFORE = Published(  # of its two values the search came to the other, upweight=200, too
+    source="none is published for this dataset: ncbench's choice until 0.2",
+    parameters={"identify_epochs": 20},
+    tuned_on_test="picked by the test accuracy of short runs with seed 0, among T = 5, 10 and 20",
 )
 
 CARDS = [
@@ -115,6 +119,6 @@ CARDS = [
         "Robustness without Training Group Information. ICML 2021. https://arxiv.org/abs/2107.09044",
         supervision=Supervision(),
         family="balancing",
-        tuned_on_test={"colored_mnist": [JTT_ON_COLORED_MNIST]},
+        tuned_on_test={"colored_mnist": [_JTT_BEFORE]},
     ),
 ]
