@@ -164,7 +164,7 @@ def test_a_filter_shows_its_rows_alone_and_the_address_restores_it(
     assert page.locator(f"select[name={name}]").input_value() == value
     assert shown_rows(page) == expected
     page.get_by_role("button", name="Show all").click()
-    page.wait_for_function("!location.hash")
+    page.wait_for_url(lambda address: not address.partition("#")[2])
     assert shown_rows(page) == everything
 
 
@@ -190,7 +190,7 @@ def test_the_theme_follows_the_system_until_it_is_chosen_and_is_remembered(page:
     button = page.locator("#theme")
     assert (is_dark(), button.get_attribute("aria-pressed")) == (False, "false")
     page.emulate_media(color_scheme="dark")
-    page.wait_for_function("document.querySelector('#theme').ariaPressed === 'true'")  # the browser's event comes later
+    page.locator("#theme[aria-pressed=true]").wait_for()  # the browser's event comes later
     assert (is_dark(), button.get_attribute("aria-pressed")) == (True, "true")
     button.focus()
     page.keyboard.press("Enter")
