@@ -9,7 +9,7 @@ from pydantic import Field
 
 from ncbench.data.files import Part, first_fault
 from ncbench.leaderboard.intake.problems import RefusedError
-from ncbench.records.record import Record
+from ncbench.records.record import Hash, Record
 
 RERUN = "rerun"
 """Key of a record under which it names the one whose run it repeats."""
@@ -29,7 +29,7 @@ class Claim(Part):
         submitter: Name of who committed the record that it repeats; None where git does not know.
     """
 
-    of: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    of: Hash
     by: Author | None
     submitter: Author | None
 
