@@ -47,8 +47,8 @@ class NotebookLine(Silent):
         self.handle = notebook.display(self._line(), raw=True, display_id=True)
 
     def plan(self, epochs: int, done: int) -> None:
-        """Take note of the number of epochs."""
-        self.epochs, self.done = epochs, done
+        """Take note of the number of epochs; the figures of a run that was made first for this one are not its own."""
+        self.epochs, self.done, self.figures = epochs, done, ""
         self._show()
 
     def step(self, fraction: float) -> None:
