@@ -60,6 +60,7 @@ class Ranks:
             return work()
         if not self.first:
             content, here = io.BytesIO(self._broadcast(b"")), {"cuda:0": str(self.device)}
+            # Pickled by the first process of this very run: nothing of it comes from a file or a stranger.
             value, error = torch.load(content, map_location=here, weights_only=False)
             if error is not None:
                 raise error
