@@ -19,11 +19,9 @@ from types import FrameType
 from typing import BinaryIO
 
 from ncbench.cli.terminal import tell
-from ncbench.training.devices.place import RENDEZVOUS
+from ncbench.training.devices.place import LOST, RENDEZVOUS
 from ncbench.training.interrupts import LIFELINE, TERMINATING, handled
 
-LOST = 75
-"""With which a process of a run ends when another one has ended before it: the exit code of `LostProcessError`."""
 _POLL_SECONDS = 0.1
 _GRACE_SECONDS = 30.0  # from the end of one process to SIGTERM for the others, and from that to SIGKILL
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from ncbench.contracts.errors import ConfigurationError
 
+LOST = 75
+"""Exit code of a process whose run another one has left before: not its own end, but that one's, is to be told."""
 RENDEZVOUS = "NCBENCH_RENDEZVOUS"
 """Variable in which ``ncbench run --devices`` tells the processes that it starts where they find one another."""
 _PORTS = range(20_000, 30_000)  # below those that Linux gives to anybody

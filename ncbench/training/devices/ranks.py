@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from ncbench.contracts.errors import ConfigurationError, NcbenchError, described
-from ncbench.training.devices.place import find_place
+from ncbench.training.devices.place import LOST, find_place
 
 T = TypeVar("T")
 
@@ -28,7 +28,7 @@ _PATIENCE = datetime.timedelta(days=7)
 class LostProcessError(NcbenchError):
     """Another process of the run has ended before its end; the code tells whoever has started both which one was."""
 
-    exit_code = 75
+    exit_code = LOST
 
 
 @dataclass
