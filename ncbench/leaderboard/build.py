@@ -18,6 +18,7 @@ from ncbench.leaderboard.intake.entry import Entry, grouped, inspect
 from ncbench.leaderboard.intake.files import SITE, find_files, make_folders, read_file, require_leaderboard
 from ncbench.leaderboard.intake.git_base import Provenance
 from ncbench.leaderboard.intake.problems import Problem, RefusedError
+from ncbench.leaderboard.pages import libraries
 from ncbench.leaderboard.pages.markdown import render
 from ncbench.leaderboard.pages.site import render_site
 from ncbench.leaderboard.tables.board import Board, Measure, MethodSummary, ReportedTable
@@ -171,13 +172,17 @@ def rendered(board: Board) -> dict[str, bytes]:
 def build(folder: Path) -> Board:
     """Read the archive in a leaderboard folder and write what is built from it; pages of an earlier build are removed.
 
+    There are pages only where the libraries that they use are installed, which bring nothing to what is committed.
+
     Raises:
         ConfigurationError: The folder is no leaderboard, or its reported numbers do not fit.
         NcbenchError: A folder that is written to is a link.
     """
     archive = read_archive(folder, Catalogue.built_in())
     board = build_board(archive, read_reported(folder))
-    pages = render_site(board, {entry.path: entry.history for entry in archive.entries})
+    pages: dict[str, bytes] = {}
+    if not libraries.missing():
+        pages = render_site(board, {entry.path: entry.history for entry in archive.entries}, archive.catalogue)
     site = folder / SITE
     if site.is_dir() and not site.is_symlink():
         shutil.rmtree(site)

@@ -10,9 +10,11 @@ import jinja2
 import pytest
 
 from ncbench.leaderboard.build import build
+from ncbench.leaderboard.pages import libraries
 from tests.leaderboard.records import BUILT_IN, SOMEBODY, make_record, named, place, place_all, seeds
 
 HOSTILE = "<script>document.title='owned'</script>"
+libraries_missing, libraries_read = libraries.missing, libraries.read
 LEVELS = {"erm": 0.5, "jtt": 0.6, "lff": 0.66, "focal": 0.55, "mine": 0.7}
 
 
@@ -31,6 +33,15 @@ def compiled_once() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def light_libraries() -> Iterator[None]:
+    """Spare these boards the megabytes of the libraries, which the tests in a browser put in."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(libraries, "missing", list)
+        patch.setattr(libraries, "read", lambda: dict.fromkeys(libraries.NAMES, b""))
+        yield
+
+
 @pytest.fixture
 def board(tmp_path: Path) -> Path:
     folder = tmp_path / "leaderboard"
@@ -39,7 +50,7 @@ def board(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def varied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def varied(light_libraries: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A built board: five methods on four datasets, two groups of labels, curves, hostile text, files left out."""
     folder = tmp_path_factory.mktemp("varied") / "leaderboard"
     (folder / "results").mkdir(parents=True)

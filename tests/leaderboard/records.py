@@ -163,6 +163,11 @@ def place_all(board: Path, contents: Iterable[dict[str, Any]]) -> list[Path]:
     return [place(board, content) for content in contents]
 
 
+def dataset_pages(board: Path) -> str:
+    """Return the text of the pages of all datasets of a built board."""
+    return "".join(path.read_text() for path in sorted((board / "site" / "datasets").iterdir()))
+
+
 def seeds(method: str = "erm", count: int = 3, **options: Any) -> list[dict[str, Any]]:
     """Return records that differ in the seed alone."""
     return [make_record(method, seed, **options) for seed in range(count)]

@@ -15,7 +15,7 @@ from ncbench.discovery.registry import registry
 from ncbench.leaderboard.build import build
 from ncbench.leaderboard.check import check
 from ncbench.leaderboard.tables.reported import FILE, read_reported
-from tests.leaderboard.records import place_all, seeds
+from tests.leaderboard.records import dataset_pages, place_all, seeds
 
 COMMITTED = Path(__file__).parents[2] / "leaderboard"
 SOUND = """
@@ -89,11 +89,12 @@ def test_reported_numbers_stand_beside_ours_and_rank_nothing(board: Path) -> Non
     assert check(board).failures == []
     assert after.datasets == before.datasets
     assert after.overviews == before.overviews
-    page = (board / "site" / "index.html").read_text()
+    page = dataset_pages(board)
     assert "Beside <span" in page
-    assert '<td class="number reported">50.0 <span class="spread">(5)</span>' in page
-    assert '<td class="number reported">30.8 <span class="spread">±2.9 (3)</span>' in page
-    assert "61.25" in page[page.index("Reported elsewhere") :]
+    assert '<td class="number reported" data-order="50.0">50.0 <span class="spread">(5)</span>' in page
+    assert '<td class="number reported" data-order="30.8">30.8 <span class="spread">±2.9 (3)</span>' in page
+    index = (board / "site" / "index.html").read_text()
+    assert "61.25" in index[index.index("<h2>Reported elsewhere") :]
     assert "30.8 ±2.9 (3) in A paper" in (board / "site" / "methods" / "erm.html").read_text()
     assert not (board / "site" / "methods" / "theirs.html").exists()
 

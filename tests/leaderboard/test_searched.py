@@ -23,6 +23,7 @@ from ncbench.leaderboard.tables.tuning import tuned_on_test
 from ncbench.records.archive import RunResult
 from ncbench.records.record import Record, SearchPart
 from ncbench.training.configuration import resolve
+from tests.leaderboard.records import dataset_pages
 
 Content = dict[str, Any]
 QUIET: dict[str, Any] = {"device": "cpu", "warn": lambda message: None}
@@ -101,8 +102,9 @@ def test_a_searched_row_ranks_among_those_of_an_equal_search_alone(
     (alone,) = found["bias", SEARCHED.replace("5", "8")]
     assert alone.versus_erm is None  # no erm was searched as long
     assert {overview.searched for overview in built.overviews} == {"", SEARCHED, SEARCHED.replace("5", "8")}
-    for page in (board / "README.md", board / "site" / "index.html"):
-        assert f"settings {SEARCHED}" in page.read_text(encoding="utf-8")
+    index = (board / "site" / "index.html").read_text()
+    for page in ((board / "README.md").read_text(), index, dataset_pages(board)):
+        assert f"settings {SEARCHED}" in page
 
 
 def test_a_searched_run_is_made_again_as_one(board: Path, tmp_path: Path, made: dict[str, list[RunResult]]) -> None:

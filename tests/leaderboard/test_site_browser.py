@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import shutil
 from collections.abc import Iterator
@@ -11,12 +12,13 @@ from typing import Any
 import pytest
 
 from ncbench.leaderboard.build import build
-from tests.leaderboard.conftest import HOSTILE
+from ncbench.leaderboard.pages import libraries
+from tests.leaderboard.conftest import HOSTILE, libraries_missing, libraries_read
 
 pytestmark = pytest.mark.slow
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-PAGES = ("index.html", "methods/erm.html", "methods/evil.html")
+PAGES = ("index.html", "methods/erm.html", "methods/evil.html", "datasets/toy")
 COMMITTED = Path(__file__).parents[2] / "leaderboard"
 PHONE = {"width": 390, "height": 844}
 
@@ -61,7 +63,25 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def common(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def real_libraries() -> Iterator[None]:
+    for package in libraries_missing():
+        pytest.skip(f"{package} is not installed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(libraries, "read", libraries_read)
+        yield
+
+
+@pytest.fixture(scope="module")
+def varied(real_libraries: None, varied: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The board with a bit of everything, its pages with the libraries."""
+    folder = shutil.copytree(varied, tmp_path_factory.mktemp("furnished") / "leaderboard")
+    for name, content in libraries.read().items():
+        (folder / "site" / libraries.FOLDER / name).write_bytes(content)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def common(real_libraries: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The committed board with its pages, which are not committed."""
     folder = shutil.copytree(COMMITTED, tmp_path_factory.mktemp("common") / "leaderboard")
     build(folder)
@@ -83,102 +103,99 @@ def page(browser: Any) -> Iterator[Any]:
     assert problems == []
 
 
-def url(board: Path, name: str = "index.html", anchor: str = "") -> str:
-    return (board / "site" / name).as_uri() + anchor
+def url(board: Path, name: str = "index.html") -> str:
+    """Return the address of a page; a name without an ending begins that of a dataset's page."""
+    (found,) = (board / "site").glob(name if name.endswith(".html") else f"{name}-*.html")
+    return found.as_uri()
 
 
-def column(page: Any, heading: str) -> list[str]:
-    """Return the visible cells of a column in the first dataset's table, without what stands after ±."""
+def cells(page: Any, heading: str, table: str = "table.rows") -> list[str]:
+    """Return the visible cells of a column of a table, without what stands after ±."""
     return page.evaluate(
-        """(heading) => {
-          const table = document.querySelector("section[data-block] table");
+        """([heading, selector]) => {
+          const table = document.querySelector(selector);
           const texts = [...table.tHead.rows[0].cells].map((cell) => cell.textContent.trim());
-          const position = texts.findIndex((text) => text === heading);
-          return [...table.querySelectorAll("tbody:last-of-type tr[data-method]")].map(
-            (row) => row.cells[position].textContent.split("±")[0].trim());
+          const position = texts.findIndex((text) => text.startsWith(heading));
+          return [...table.tBodies[0].rows].map((row) => row.cells[position].textContent.split("±")[0].trim());
         }""",
-        heading,
-    )
-
-
-def shown_rows(page: Any) -> list[dict[str, str]]:
-    return page.evaluate(
-        """() => [...document.querySelectorAll("tr[data-method]")].filter((row) => row.checkVisibility())
-          .map((row) => ({...row.dataset}))"""
+        [heading, table],
     )
 
 
 def test_a_column_is_sorted_by_keyboard(page: Any, varied: Path) -> None:
-    page.goto(url(varied))
-    heading = page.locator("section[data-block] thead th", has_text="worst group").first
-    for _ in range(200):
+    page.goto(url(varied, "datasets/data0"))
+    heading = page.locator("table.rows thead th", has_text="worst group").first
+    for _ in range(60):
         page.keyboard.press("Tab")
         if heading.evaluate("(th) => th.contains(document.activeElement)"):
             break
     assert heading.evaluate("(th) => th.contains(document.activeElement)")
-    before = column(page, "worst group")
+    before = cells(page, "worst group")
     page.keyboard.press("Enter")
-    assert heading.get_attribute("aria-sort") == "descending"
-    assert column(page, "worst group") == sorted(before, key=float, reverse=True)
-    page.keyboard.press("Space")
-    assert heading.get_attribute("aria-sort") == "ascending"
-    assert column(page, "worst group") == sorted(before, key=float)
+    sync_api.expect(heading).to_have_attribute("aria-sort", "descending")
+    assert cells(page, "worst group") == sorted(before, key=float, reverse=True)
+    page.keyboard.press("Enter")
+    sync_api.expect(heading).to_have_attribute("aria-sort", "ascending")
+    assert cells(page, "worst group") == sorted(before, key=float)
     assert "ascending" in page.locator("#announcement").inner_text()
-    assert page.locator("[aria-sort]").count() == 1
+    assert page.locator("table.rows [aria-sort]").count() == 1
 
 
 def test_words_and_ranks_sort_upward_and_what_is_missing_stays_last(page: Any, varied: Path) -> None:
-    page.goto(url(varied))
-    headings = page.locator("section[data-block] thead").first
-    headings.get_by_role("button", name="method").click()
-    assert column(page, "method") == sorted(column(page, "method"))
-    headings.get_by_role("button", name="vs erm").click()
-    values = column(page, "vs erm")
+    page.goto(url(varied, "datasets/data0"))
+
+    def sort(name: str, way: str) -> list[str]:
+        heading = page.locator("table.rows thead th", has_text=name)
+        heading.locator(".dt-column-order").click()
+        sync_api.expect(heading).to_have_attribute("aria-sort", way)
+        return cells(page, name)
+
+    assert sort("method", "ascending") == sorted(cells(page, "method"))
+    values = sort("vs erm", "descending")
     assert values[-1] == ""
-    assert values[:-1] == sorted(values[:-1], key=float, reverse=True)
-    headings.get_by_role("button", name="vs erm").click()
-    assert column(page, "vs erm")[-1] == ""
-    headings.get_by_role("button", name="rank").click()
-    assert column(page, "rank") == sorted(column(page, "rank"))
+    given = [value for value in values if value]
+    assert given == sorted(given, key=float, reverse=True)
+    assert sort("vs erm", "ascending")[-1] == ""
+    ranks = sort("rank", "ascending")
+    assert ranks == sorted(ranks, key=lambda rank: (not rank.isdigit(), rank))
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [("dataset", "data2"), ("labels", "train-last"), ("method", "lff"), ("method", "theirs")]
-)
-def test_a_filter_shows_its_rows_alone_and_the_address_restores_it(
-    page: Any, varied: Path, name: str, value: str
-) -> None:
+def test_a_search_keeps_its_rows_and_says_how_many(page: Any, varied: Path) -> None:
     page.goto(url(varied))
-    everything = shown_rows(page)
-    page.locator(f"select[name={name}]").select_option(value)
-    expected = [row for row in everything if row[name] == value]
-    assert 0 < len(expected) < len(everything)
-    assert shown_rows(page) == expected
-    assert page.url.endswith(f"#{name}={value}")
-    assert f"{len(expected)} of {len(everything)} rows" in page.locator("#filters output").inner_text()
-    for block in page.locator("[data-block]").all():
-        assert block.is_visible() == (block.locator("tr[data-method]:not([hidden])").count() > 0)
-    address = page.url
-    page.goto("about:blank")
-    page.goto(address)
-    assert page.locator(f"select[name={name}]").input_value() == value
-    assert shown_rows(page) == expected
-    page.get_by_role("button", name="Show all").click()
-    page.wait_for_url(lambda address: not address.partition("#")[2])
-    assert shown_rows(page) == everything
+    matrix = page.locator("#matrix")
+    everything = cells(page, "method", "table.matrix")
+    matrix.locator("input[type=search]").fill("jtt")
+    sync_api.expect(matrix.locator(".dt-info")).to_contain_text(f"filtered from {len(everything)}")
+    assert cells(page, "method", "table.matrix") == ["jtt"]
+    matrix.locator("input[type=search]").fill("")
+    sync_api.expect(matrix.locator(".dt-info")).not_to_contain_text("filtered")
+    assert cells(page, "method", "table.matrix") == everything
 
 
-def test_filters_combine_and_an_unknown_value_in_the_address_hides_nothing(page: Any, varied: Path) -> None:
-    page.goto(url(varied, anchor="#dataset=data0&method=erm&labels=targets-last"))
-    assert {(row["dataset"], row["method"]) for row in shown_rows(page)} == {("data0", "erm")}
-    page.goto(url(varied, anchor=f"#dataset={HOSTILE}&method=nobody"))
-    page.reload()
-    assert {row["dataset"] for row in shown_rows(page)} == {"data0", "data1", "data2", "data3", "toy", ""}
-    anchor = page.locator("nav a[href^='#data1']").get_attribute("href")
-    page.locator("select[name=method]").select_option("erm")
-    page.locator("nav a[href^='#data1']").click()
-    assert page.url.endswith(anchor)
-    assert {row["method"] for row in shown_rows(page)} == {"erm"}
+def test_several_labels_are_chosen_from_a_list(page: Any, varied: Path) -> None:
+    page.goto(url(varied, "datasets/data0"))
+    everything = cells(page, "labels used")
+    assert set(everything) == {"targets alone", "bias of train"}
+    page.locator("table.rows th", has_text="labels used").locator(".dtcc-button").first.click()
+    page.locator(".dtcc-list-buttons button", has_text="bias of train").click()
+    sync_api.expect(page.locator("#rows .dt-info")).to_contain_text("filtered")
+    assert set(cells(page, "labels used")) == {"bias of train"}
+    page.locator(".dtcc-list-buttons button", has_text="targets alone").click()
+    sync_api.expect(page.locator("#rows .dt-info")).not_to_contain_text("filtered")
+    assert cells(page, "labels used") == everything
+
+
+def test_columns_are_hidden_and_the_table_is_saved_as_csv(page: Any, varied: Path) -> None:
+    page.goto(url(varied, "datasets/data0"))
+    section = page.locator("#rows")
+    with page.expect_download() as saved:
+        section.locator("button", has_text="CSV").click()
+    rows = list(csv.DictReader(saved.value.path().read_text(encoding="utf-8-sig").splitlines()))
+    assert len(rows) == len(cells(page, "method"))
+    assert "erm" in {row["method"].split()[0] for row in rows}
+    section.locator("button", has_text="Columns").click()
+    page.locator(".dt-button-collection button", has_text="worst group").click()
+    sync_api.expect(page.locator("table.rows thead th", has_text="worst group")).to_have_count(0)
 
 
 def test_the_theme_follows_the_system_until_it_is_chosen_and_is_remembered(page: Any, varied: Path) -> None:
@@ -227,23 +244,24 @@ def test_a_phone_scrolls_sideways_inside_tables_only(page: Any, varied: Path, na
     assert wide == []
 
 
-@pytest.mark.parametrize("width", [1280, 1600])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_desktop_shows_every_column_of_the_committed_board(page: Any, common: Path, width: int, scheme: str) -> None:
-    page.set_viewport_size({"width": width, "height": 900})
+def test_a_desktop_shows_every_column_of_the_committed_board(page: Any, common: Path, scheme: str) -> None:
+    """But of the matrix, which has a column for each dataset."""
     page.emulate_media(color_scheme=scheme)
-    page.goto(url(common))
-    cut = page.evaluate(
-        """() => [...document.querySelectorAll(".scroll")].filter((e) => e.scrollWidth > e.clientWidth)
-          .map((e) => `${e.getAttribute("aria-label")}: ${e.scrollWidth} of ${e.clientWidth}`)"""
-    )
-    assert cut == []
+    for path in sorted((common / "site").rglob("*.html")):
+        page.goto(path.as_uri())
+        cut = page.evaluate(
+            """() => [...document.querySelectorAll(".scroll:not(:has(.matrix))")]
+              .filter((e) => e.scrollWidth > e.clientWidth)
+              .map((e) => `${e.getAttribute("aria-label")}: ${e.scrollWidth} of ${e.clientWidth}`)"""
+        )
+        assert cut == [], path.name
 
 
 def test_a_phone_shows_remarks_without_scrolling(page: Any, varied: Path) -> None:
     page.set_viewport_size(PHONE)
-    page.goto(url(varied))
-    remarks = page.locator("tr[data-method] .remarks", has_text="not ranked")
+    page.goto(url(varied, "datasets/data0"))
+    remarks = page.locator("table.rows .remarks", has_text="not ranked")
     assert remarks.count()
     for remark in remarks.all():
         box = remark.bounding_box()
@@ -260,19 +278,64 @@ def test_what_has_the_focus_shows_it(page: Any, varied: Path) -> None:
         assert outline == ["solid", "2px"]
 
 
-def test_script_in_a_record_is_inert_text(page: Any, varied: Path) -> None:
-    for name in PAGES:
-        page.goto(url(varied, name))
+def test_markup_in_a_record_is_text_to_tables_lists_and_charts(page: Any, varied: Path) -> None:
+    """The libraries read what they are given as markup, so that it must be escaped where they get it."""
+    for path in sorted((varied / "site").rglob("*.html")):
+        page.goto(path.as_uri())
+        scripts = page.locator("script:not([type])").count()
+        for figure in page.locator("figure.chart").all():
+            figure.scroll_into_view_if_needed()
+            page.locator("figure.chart[data-drawn]").first.wait_for()
+        for button in page.locator("button.dtcc-button, .dt-buttons > .dt-buttons-collection").all():
+            button.click()
+            page.keyboard.press("Escape")
         assert "owned" not in page.title()
-        assert page.locator("script").count() == 1
+        assert page.locator("script:not([type])").count() <= scripts + 1  # Plotly's
+    page.goto(url(varied, "datasets/toy"))
     assert HOSTILE in page.locator("main").inner_text()
+
+
+def test_a_chart_shows_hostile_names_as_they_are(page: Any, varied: Path) -> None:
+    page.goto(url(varied, "datasets/toy"))
+    page.locator("figure.rows").scroll_into_view_if_needed()
+    page.locator("figure.rows[data-drawn]").wait_for()
+    shown = page.locator("figure.rows .ytick text").all_text_contents()
+    assert any(text.startswith("evil:note='<script>") for text in shown)
+
+
+def test_charts_are_drawn_when_they_are_looked_at_and_follow_the_theme(page: Any, varied: Path) -> None:
+    page.goto(url(varied, "datasets/data0"))
+    assert page.evaluate("typeof Plotly") == "undefined"
+    figure = page.locator("figure.rows")
+    figure.scroll_into_view_if_needed()
+    page.locator("figure.rows[data-drawn]").wait_for()
+    assert figure.locator(".barlayer .point").count() == 6
+    ink = figure.locator(".xtick text").first.evaluate("(e) => getComputedStyle(e).fill")
+    page.locator("#theme").click()
+    page.wait_for_function(
+        "(ink) => getComputedStyle(document.querySelector('figure.rows .xtick text')).fill !== ink", arg=ink
+    )
+    figure.locator("select").last.select_option("accuracy")
+    page.locator("figure.rows .scatterlayer .point").first.wait_for()
+    assert figure.locator(".scatterlayer .point").count() == 6
+
+
+def test_a_chart_tells_values_on_hover(page: Any, varied: Path) -> None:
+    page.goto(url(varied, "methods/erm.html"))
+    figure = page.locator("figure.curves").first
+    figure.scroll_into_view_if_needed()
+    page.locator("figure.curves[data-drawn]").first.wait_for()
+    figure.locator(".plot").hover()
+    page.locator("figure.curves .hoverlayer text").first.wait_for()
 
 
 def test_the_pages_are_complete_without_javascript(browser: Any, varied: Path) -> None:
     context = browser.new_context(java_script_enabled=False)
     opened = context.new_page()
     opened.goto(url(varied))
-    assert opened.locator("#filters").is_hidden()
     assert opened.locator("#theme").is_hidden()
-    assert opened.locator("section[data-block] tbody tr").first.is_visible()
+    assert opened.locator("#matrix tbody tr").count() == 6
+    opened.goto(url(varied, "datasets/data0"))
+    assert opened.locator("table.rows tbody tr").count() == 6
+    assert opened.locator("table.rows tbody tr").first.is_visible()
     context.close()

@@ -15,7 +15,7 @@ from ncbench.discovery.registry import Plugin, Registered, registry
 from ncbench.leaderboard.build import build
 from ncbench.leaderboard.tables.board import Board
 from ncbench_metrics import ncbench_metrics
-from tests.leaderboard.records import make_record, place, place_all, seeds, settled
+from tests.leaderboard.records import dataset_pages, make_record, place, place_all, seeds, settled
 
 OTHERS = Plugin("margin", "somebody", "1.0")
 HEIGHTS = (
@@ -88,8 +88,8 @@ def test_somebodys_metric_is_shown_by_its_name_and_said_to_be_stated(board: Path
     (measure,) = [measure for measure in built.measures if measure.name == "margin_mean"]
     assert (measure.heading, measure.unit, measure.better, measure.recomputed) == ("margin mean", "", "neither", False)
     assert "| margin mean (stated) |" in (board / "README.md").read_text()
-    for name in ("index.html", "methods/erm.html"):
-        assert "margin mean (stated)" in (board / "site" / name).read_text()
+    for page in (dataset_pages(board), (board / "site" / "methods" / "erm.html").read_text()):
+        assert "margin mean (stated)" in page
 
 
 def test_a_board_knows_no_more_of_a_metric_where_its_plugin_is_installed(
@@ -125,8 +125,7 @@ def test_every_page_shows_severity_beside_the_accuracy_and_its_direction(tree: P
     place_of = headings.index("accuracy")
     assert headings[place_of + 1] == "mistake severity ↓ (stated)"
     assert cells[place_of + 1] == "2.333 ± 0.949"
-    for name in ("index.html", "methods/erm.html"):
-        page = (tree / "site" / name).read_text()
+    for page in (dataset_pages(tree), (tree / "site" / "methods" / "erm.html").read_text()):
         assert "mistake severity ↓ (stated)" in page
         assert '2.333</a> <span class="spread">±0.949' in page or '2.333 <span class="spread">±0.949' in page
     assert ">2.750</a>" in (tree / "site" / "methods" / "erm.html").read_text()

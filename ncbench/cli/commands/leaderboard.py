@@ -37,10 +37,12 @@ def leaderboard() -> None:
 def build(folder: Path) -> int:
     """Write leaderboard.json, README.md and the pages in site/ from the records.
 
-    A record that is refused is named with the field and the reason; the board is built from the others, and the exit
-    code is 3.
+    The pages take the libraries of ncbench[site]; without them the other two are written. A record that is refused is
+    named with the field and the reason; the board is built from the others, and the exit code is 3.
     """
     from ncbench.leaderboard.build import build as build_files
+    from ncbench.leaderboard.intake.files import SITE
+    from ncbench.leaderboard.pages import libraries
     from ncbench.leaderboard.pages.wording import reruns_beside
 
     built = build_files(folder)
@@ -49,7 +51,11 @@ def build(folder: Path) -> int:
     rows = sum(len(section.rows) for table in built.datasets for section in table.sections)
     counted = f"{built.counted} of {built.records} records count{reruns_beside(built)}"
     click.echo(f"{counted}, in {rows} rows on {len(built.datasets)} datasets.")
-    show(f"Written: {folder / 'leaderboard.json'}, {folder / 'README.md'}, {folder / 'site' / 'index.html'}")
+    missing = libraries.missing()
+    written = [folder / "leaderboard.json", folder / "README.md", *([] if missing else [folder / SITE / "index.html"])]
+    show(f"Written: {', '.join(map(str, written))}")
+    if missing:
+        tell(f"No pages: they take {' and '.join(missing)}, which are not installed: {libraries.INSTALL}")
     refused = sum(problem.refused for problem in built.left_out)
     if refused:
         were = "1 record was" if refused == 1 else f"{refused} records were"

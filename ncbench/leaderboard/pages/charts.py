@@ -1,25 +1,18 @@
-"""Curves over epochs as SVG paths: the median over seeds, and every seed as a faint line.
-
-Coordinates are whole numbers in a box of :data:`WIDTH` by :data:`HEIGHT`, half a pixel each at the usual size: short,
-and the same on every machine. The epoch axis is logarithmic, since most happens early.
-"""
+"""What the charts show, as JSON that a script hands to Plotly: curves over epochs, rows of a table, mean ranks."""
 
 from __future__ import annotations
 
-import functools
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
-from typing import NamedTuple
+from statistics import fmean, median
+from typing import Any
 
+from ncbench.leaderboard.pages.wording import Wording, labels
+from ncbench.leaderboard.tables.board import DatasetTable, Overview, Row
 from ncbench.leaderboard.tables.curves import ACCURACIES, Curve, History
-from ncbench.pictures.scales import steps
 
-WIDTH, HEIGHT = 600, 400
-LEFT, RIGHT, TOP, BOTTOM = 84, 572, 20, 348
-_LARGEST = 1e12
-"""Values beyond it, or below its inverse on a logarithmic axis, are drawn at the edge: no measure is near it."""
+DIGITS = 5
+"""Significant ones of a value: more than a chart can show."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +22,7 @@ class Panel:
     Args:
         title: What it shows.
         lines: (metric, label) of each line; at most four.
-        scale: ``"percent"`` from 0 to 100, ``"linear"`` from 0, or ``"logarithmic"``.
+        scale: ``"percent"`` from 0 to 100, ``"linear"`` from 0, or ``"log"``.
     """
 
     title: str
@@ -37,48 +30,15 @@ class Panel:
     scale: str
 
 
-@dataclass(frozen=True)
-class Line:
-    """One metric of a chart: paths in SVG's syntax.
-
-    Args:
-        label: For the legend.
-        style: Which of the four line styles; fixed for a metric, so that charts compare.
-        median: Over the seeds, at the epochs that all of them have.
-        seeds: One path a seed; empty where there is only one.
-    """
-
-    label: str
-    style: int
-    median: str
-    seeds: tuple[str, ...]
-
-
-class Tick(NamedTuple):
-    """A mark on an axis."""
-
-    at: int
-    label: str
-
-
-@dataclass(frozen=True)
-class Chart:
-    """What a template needs to draw one panel."""
-
-    title: str
-    lines: tuple[Line, ...]
-    x_ticks: tuple[Tick, ...]
-    y_ticks: tuple[Tick, ...]
-    stages: tuple[int, ...]
-
-
 _NC1 = (("nc1", "of the target"), ("bias_nc1", "of the bias"))
 _NC2 = (("nc2_norm_cv", "norms, std / mean"), ("nc2_angle_std", "cosines, std"))
 _COLLAPSE = (
-    Panel("NC1, train: variability within classes", _NC1, "logarithmic"),
+    Panel("NC1, train: variability within classes", _NC1, "log"),
     Panel("NC2, train: uneven class means", _NC2, "linear"),
     Panel("NC3, train: classifier from class means", (("nc3_self_duality", "distance"),), "linear"),
 )
+_STATED = {"nc1": "NC1, train (stated)", "bias_nc1": "NC1 of the bias, train (stated)"}
+_COST = "seconds of training (stated)"
 
 
 def panels(primary: str, heading: Callable[[str], str]) -> tuple[Panel, ...]:
@@ -92,89 +52,99 @@ def panels(primary: str, heading: Callable[[str], str]) -> tuple[Panel, ...]:
     return (Panel("Accuracy, test", lines, "percent"), *_COLLAPSE)
 
 
-def draw(panel: Panel, histories: Sequence[History]) -> Chart | None:
-    """Draw what the runs of one row have measured; None if that is nothing.
+def curves(panel: Panel, histories: Sequence[History]) -> dict[str, Any] | None:
+    """Return what the runs of one row have measured, the median over seeds and every seed; None if that is nothing.
 
     Args:
         panel: What to draw.
         histories: One a seed.
     """
-    found = [
-        (style, label, curves)
-        for style, (metric, label) in enumerate(panel.lines)
-        if (curves := [history.curves[metric] for history in histories if metric in history.curves])
-    ]
-    if not found:
-        return None
-    last = max(2, *(history.epochs for history in histories))
-    scale = _scale(panel.scale, [value for _, _, curves in found for curve in curves for value in curve.values])
+    factor = 100 if panel.scale == "percent" else 1
     lines = []
-    for style, label, curves in found:
-        seeds = tuple(_path(curve.epochs, curve.values, last, scale) for curve in curves) if len(curves) > 1 else ()
-        lines.append(Line(label, style, _path(*_median(curves), last, scale), seeds))
-    ticks = tuple(int(mark) for mark in steps(1, last, (1, 2, 5) if last <= 200 else (1,)) if mark <= last)
-    x_ticks = tuple(Tick(x, str(epoch)) for x, epoch in zip(_across(ticks, last), ticks, strict=True))
-    stages = _across(tuple(sorted({epoch for history in histories for epoch in history.stages})), last)
-    y_ticks = tuple(
-        Tick(y, f"{mark:{scale.text}}") for y, mark in zip(scale.places(scale.marks), scale.marks, strict=True)
-    )
-    return Chart(panel.title, tuple(lines), x_ticks, y_ticks, stages)
+    for style, (metric, label) in enumerate(panel.lines):
+        found = [history.curves[metric] for history in histories if metric in history.curves]
+        if found:
+            seeds = [_points(curve.epochs, curve.values, factor) for curve in found] if len(found) > 1 else []
+            lines.append({"label": label, "style": style, "median": _points(*_median(found), factor), "seeds": seeds})
+    if not lines:
+        return None
+    stages = sorted({epoch for history in histories for epoch in history.stages})
+    return {"kind": "curves", "title": panel.title, "scale": panel.scale, "lines": lines, "stages": stages}
 
 
-@functools.lru_cache(maxsize=256)  # the runs of an archive share a few lists of epochs
-def _across(epochs: tuple[int, ...], last: int) -> tuple[int, ...]:
-    """Return the places of epochs on the axis."""
-    width = (RIGHT - LEFT) / math.log(last)
-    return tuple(round(LEFT + width * math.log(epoch)) for epoch in epochs)
-
-
-def _median(curves: Sequence[Curve]) -> tuple[tuple[int, ...], Sequence[float]]:
+def _median(found: Sequence[Curve]) -> tuple[Sequence[int], Sequence[float]]:
     """Return the epochs that all curves have, and the median there."""
-    shared = set.intersection(*(set(curve.epochs) for curve in curves))
+    shared = set.intersection(*(set(curve.epochs) for curve in found))
     columns = [
-        [value for epoch, value in zip(curve.epochs, curve.values, strict=True) if epoch in shared] for curve in curves
+        [value for epoch, value in zip(curve.epochs, curve.values, strict=True) if epoch in shared] for curve in found
     ]
-    return tuple(sorted(shared)), list(map(median, zip(*columns, strict=True)))
+    return sorted(shared), list(map(median, zip(*columns, strict=True)))
 
 
-def _path(epochs: tuple[int, ...], values: Sequence[float], last: int, scale: _Scale) -> str:
-    """Return a path through the points; a single one is drawn as a dot by the line's round ends."""
-    points = " ".join([f"{x},{y}" for x, y in zip(_across(epochs, last), scale.places(values), strict=True)])
-    return f"M{points}h0" if points else ""
+def _points(epochs: Sequence[int], values: Iterable[float], factor: float) -> list[Sequence[float]]:
+    return [list(epochs), [_rounded(factor * value) for value in values]]
 
 
-@dataclass(frozen=True)
-class _Scale:
-    """The upright axis, from the first of its marks at the bottom to the last at the top.
+def _rounded(value: float) -> float:
+    return float(f"{value:.{DIGITS}g}")
+
+
+def rows(table: DatasetTable, wording: Wording, histories: Mapping[str, History]) -> dict[str, Any]:
+    """Return the rows of a dataset's table with every number that can be set against another.
 
     Args:
-        marks: Where lines are drawn, increasing.
-        text: Format of their labels.
-        logarithmic: Whether places are even in the logarithm.
+        table: The dataset's.
+        wording: Of the board's metrics.
+        histories: Path of a record -> what it states of its course.
     """
+    axes = {name: wording.heading(name) for name in wording.columns(table.sections)}
+    every = [row for section in table.sections for row in section.rows]
+    lengths, backbones = {row.epochs for row in every}, {row.backbone.spec for row in every}
+    found = []
+    for section in table.sections:
+        for row in section.rows:
+            values = {name: _interval(row, name, wording) for name in row.metrics}
+            values |= _course([histories[run.record] for run in row.runs])
+            length = f"{row.epochs} epochs" if len(lengths) > 1 else ""
+            parts = (row.label, row.distinction, row.backbone.spec if len(backbones) > 1 else "", length)
+            found.append({"name": ", ".join(filter(None, parts)), "labels": labels(section), "values": values})
+    for name, heading in {**_STATED, "cost": _COST}.items():
+        if any(name in row["values"] for row in found):
+            axes[name] = heading
+    return {"kind": "rows", "primary": table.primary_metric, "axes": axes, "rows": found}
 
-    marks: Sequence[float]
-    text: str
-    logarithmic: bool = False
 
-    def places(self, values: Sequence[float]) -> list[int]:
-        """Return the heights of values; those beyond the axis lie on its end."""
-        bottom, top = self.marks[0], self.marks[-1]
-        scale = math.log10 if self.logarithmic else float
-        low, height = scale(bottom), (BOTTOM - TOP) / (scale(top) - scale(bottom))
-        return [round(BOTTOM - height * (scale(min(max(value, bottom), top)) - low)) for value in values]
+def _interval(row: Row, name: str, wording: Wording) -> list[float]:
+    """Return a mean as it is shown and, if it has one, half its interval."""
+    estimate, factor = row.metrics[name], wording.factor(name)
+    ends = [] if estimate.low is None or estimate.high is None else [(estimate.high - estimate.low) / 2]
+    return [_rounded(factor * value) for value in (estimate.mean, *ends)]
 
 
-def _scale(kind: str, values: Sequence[float]) -> _Scale:
-    """Return the axis of a kind that holds some values, with eight marks at most."""
-    if kind == "percent":
-        return _Scale((0, 0.25, 0.5, 0.75, 1), ".0%")
-    if kind == "linear":
-        largest = min(max(values), _LARGEST) if max(values) >= 1 / _LARGEST else 1.0
-        step = next(step for step in steps(largest / 5, largest, (1, 2, 5)) if largest <= 5 * step)
-        return _Scale([step * number for number in range(math.ceil(largest / step) + 1)], ".3g")
-    positive = [value for value in values if value > 0] or [1.0]
-    low, high = (min(max(value, 1 / _LARGEST), _LARGEST) for value in (min(positive), max(positive)))
-    marks = steps(low, high, (1, 2, 5) if high <= 100 * low else (1,))
-    every = math.ceil((len(marks) - 1) / 6)
-    return _Scale([*marks[:-1:every], marks[-1]], ".3g", logarithmic=True)
+def _course(histories: Sequence[History]) -> dict[str, list[float]]:
+    """Return the means over seeds of the last collapse measures, and the median of the seconds of training."""
+    found = {}
+    for name in _STATED:
+        last = [history.curves[name].values[-1] for history in histories if name in history.curves]
+        if last:
+            found[name] = [_rounded(fmean(last))]
+    cost = seconds(histories)
+    return found if cost is None else {**found, "cost": [_rounded(cost)]}
+
+
+def seconds(histories: Sequence[History]) -> float | None:
+    """Return the median of what some runs state of their seconds of training; None if they state none."""
+    stated = [history.seconds for history in histories if history.seconds is not None]
+    return median(stated) if stated else None
+
+
+def ranks(overview: Overview) -> dict[str, Any] | None:
+    """Return the critical-difference diagram (Demšar 2006, figure 1) of an overview; None if it has no test."""
+    if overview.test is None:
+        return None
+    return {
+        "kind": "ranks",
+        "methods": [[method.method, method.mean_rank] for method in overview.methods],
+        "difference": overview.test.critical_difference,
+        "alike": overview.test.alike,
+    }

@@ -1,4 +1,4 @@
-"""The pages: ``index.html`` with every table, and one page a method with its runs and their curves."""
+"""The pages: an index with a matrix of methods x datasets, one page a dataset, one page a method with its curves."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ import importlib.resources
 import json
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
+from ncbench.contracts.cards import MethodCard
+from ncbench.leaderboard.intake.catalogue import Catalogue
 from ncbench.leaderboard.intake.files import SITE
 from ncbench.leaderboard.intake.problems import plain
-from ncbench.leaderboard.pages import charts, diagram
+from ncbench.leaderboard.pages import charts, libraries
+from ncbench.leaderboard.pages.matrix import matrix
 from ncbench.leaderboard.pages.reported import Comparison, comparisons, uncompared
 from ncbench.leaderboard.pages.wording import (
     INTERVAL,
@@ -24,19 +27,24 @@ from ncbench.leaderboard.pages.wording import (
     Wording,
     data_version,
     interval_note,
+    labels,
     labels_used,
     reproduction,
     reruns_beside,
+    rule,
 )
-from ncbench.leaderboard.tables.board import Board, Comparable, DatasetTable, Row, Section
+from ncbench.leaderboard.tables.board import Board, DatasetTable, Row, Section
 from ncbench.leaderboard.tables.curves import History
 from ncbench.records.intervals import MIN_SEEDS
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-METHODS = "methods"
-"""Folder of the method pages: apart from the index, so that no method's name can take its place."""
+METHODS, DATASETS = "methods", "datasets"
+"""Folders of the pages beside the index, so that no method's or dataset's name can take its place."""
+
+_STATIC = importlib.resources.files(__package__) / "static"
+_LINK = re.compile(r"https://[^\s<>\"]+\Z")
 
 
 @dataclass(frozen=True)
@@ -47,47 +55,106 @@ class Configuration:
     section: Section
     row: Row
     ranked: int
-    charts: tuple[charts.Chart, ...]
+    runs: tuple[History, ...]
+    panels: tuple[charts.Panel, ...]
     compared: tuple[Comparison, ...]
 
+    @property
+    def charts(self) -> list[dict[str, Any]]:
+        """What was measured over its epochs."""
+        return [chart for panel in self.panels if (chart := charts.curves(panel, self.runs))]
 
-def render_site(board: Board, histories: Mapping[str, History]) -> dict[str, bytes]:
+    @property
+    def seconds(self) -> float | None:
+        """The median of its runs' seconds of training; None if they do not say."""
+        return charts.seconds(self.runs)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method with rows: its card, if it is one of ncbench's own, and its rows in the order of the board."""
+
+    name: str
+    card: MethodCard | None
+    configurations: Sequence[Configuration]
+
+    @property
+    def paper(self) -> str:
+        """Where its paper is; empty if its card does not say."""
+        found = _LINK.search(self.card.citation) if self.card else None
+        return found[0] if found else ""
+
+    @property
+    def used(self) -> list[str]:
+        """The labels that its rows used."""
+        return sorted({labels(item.section) for item in self.configurations})
+
+    @property
+    def datasets(self) -> int:
+        """On how many datasets it has rows."""
+        return len({item.table.heading for item in self.configurations})
+
+    @property
+    def runs(self) -> int:
+        """How many runs are behind its rows."""
+        return sum(len(item.row.runs) for item in self.configurations)
+
+    @property
+    def reproduced(self) -> int:
+        """How many of them somebody else has reproduced."""
+        return sum(item.row.reproduced for item in self.configurations)
+
+
+def render_site(board: Board, histories: Mapping[str, History], catalogue: Catalogue) -> dict[str, bytes]:
     """Render every page of a board.
 
     Args:
         board: The leaderboard.
         histories: Path of a record, as the board's rows name it -> what is drawn of it.
+        catalogue: The cards of methods, and the manifests of datasets.
 
     Returns:
         Path relative to the leaderboard folder -> content.
+
+    Raises:
+        NcbenchError: The libraries that the pages use are not there.
     """
+    files = {f"{libraries.FOLDER}/{name}": content for name, content in libraries.read().items()}
     wording = Wording(board)
     environment = _environment(wording)
     compared = {table.heading: comparisons(table, board.reported, wording.measures) for table in board.datasets}
+    methods = _methods(board, wording, compared, histories, catalogue)
+    manifests = catalogue.manifests({table.dataset.name for table in board.datasets})
+    samples = {name: _STATIC / "samples" / f"{name}.txt" for name in manifests}
+    groups = {name: text.read_text("utf-8").splitlines() for name, text in samples.items() if text.is_file()}
     index = environment.get_template("index.html").render(
         root="",
         archive="../",
         board=board,
-        compared=compared,
+        matrix=matrix(board),
+        methods=methods,
         uncompared=uncompared(board),
-        groups=_groups(board),
-        methods=_method_names(board),
-        rows=sum(len(section.rows) for table in board.datasets for section in table.sections),
-        diagrams=[
-            None if overview.test is None else diagram.draw(overview.methods, overview.test)
-            for overview in board.overviews
-        ],
+        rows=sum(len(method.configurations) for method in methods),
     )
-    pages = {"index.html": index.encode()}
-    summaries = {summary.name: summary for summary in board.methods}
-    template = environment.get_template("method.html")
-    for name, configurations in sorted(_configurations(board, wording, compared, histories).items()):
-        pages[f"{METHODS}/{name}.html"] = template.render(
-            root="../", archive="../../", name=name, summary=summaries.get(name), configurations=configurations
-        ).encode()
-    static = importlib.resources.files(__package__) / "static"
-    pages |= {name: (static / name).read_bytes() for name in ("board.js", "style.css")}
-    return {f"{SITE}/{name}": content for name, content in pages.items()}
+    pages = {"index.html": index}
+    for table in board.datasets:
+        pages[f"{DATASETS}/{dataset_page(table)}.html"] = environment.get_template("dataset.html").render(
+            root="../",
+            archive="../../",
+            table=table,
+            manifest=manifests.get(table.dataset.name),
+            groups=groups.get(table.dataset.name),
+            compared=compared[table.heading],
+            chart=charts.rows(table, wording, histories),
+        )
+    for method in methods:
+        pages[f"{METHODS}/{method.name}.html"] = environment.get_template("method.html").render(
+            root="../", archive="../../", method=method
+        )
+    own = ["board.js", "charts.js", "style.css", *(f"samples/{name}.png" for name in groups)]
+    files |= {name: (_STATIC / name).read_bytes() for name in own}
+    files |= {name: page.encode() for name, page in pages.items()}
+    return {f"{SITE}/{name}": content for name, content in files.items()}
 
 
 def _environment(wording: Wording) -> Environment:
@@ -108,13 +175,15 @@ def _environment(wording: Wording) -> Environment:
         columns=wording.columns,
         interval_note=interval_note,
         data_version=data_version,
-        anchor=_anchor,
-        labels_key=_labels_key,
+        page=dataset_page,
+        labels=labels,
         labels_used=labels_used,
+        rule=rule,
         setting=_setting,
         reproduction=reproduction,
         beside=reruns_beside,
         probability=_probability,
+        ranks_chart=charts.ranks,
     )
     environment.globals.update(
         MEASURES=wording.measures,
@@ -123,8 +192,8 @@ def _environment(wording: Wording) -> Environment:
         VERDICTS=VERDICTS,
         MIN_SEEDS=MIN_SEEDS,
         METHODS=METHODS,
-        chart=charts,
-        axes=diagram,
+        DATASETS=DATASETS,
+        LIBRARIES=libraries.FOLDER,
     )
     return environment
 
@@ -138,57 +207,37 @@ def _probability(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"= {value:.3f}"
 
 
-def _anchor(spec: str) -> str:
-    """Return an id for a dataset: readable, unique, and free of the '=' by which the script tells filters."""
-    return f"{spec.partition(':')[0]}-{hashlib.sha256(spec.encode()).hexdigest()[:8]}"
+def dataset_page(table: DatasetTable) -> str:
+    """Return the name of a dataset's page: readable, and unique."""
+    return f"{table.dataset.name}-{hashlib.sha256(table.heading.encode()).hexdigest()[:8]}"
 
 
-def _labels_key(group: Comparable | None) -> str:
-    """Return what identifies a group in the page's address; empty for a row that is not ours."""
-    if group is None:
-        return ""
-    used = [split for split in ("train", "val") if getattr(group, split) == "bias"]
-    searched = [re.sub(r"\W+", "-", group.searched)] if group.searched else []
-    return "-".join([*(used or ["targets"]), *(["hierarchy"] if group.hierarchy else []), group.selection, *searched])
-
-
-def _groups(board: Board) -> list[tuple[str, str]]:
-    """Return (key, text) of every combination of labels used, selection rule and search."""
-    found = {
-        _labels_key(section): f"{labels_used(section)}; {section.selection}"
-        for table in board.datasets
-        for section in table.sections
-    }
-    return sorted(found.items(), key=lambda item: item[1])
-
-
-def _method_names(board: Board) -> list[str]:
-    ours = {row.method.name for table in board.datasets for section in table.sections for row in section.rows}
-    return sorted(ours | {number.method for table in board.reported for number in table.numbers})
-
-
-def _configurations(
+def _methods(
     board: Board,
     wording: Wording,
     compared: Mapping[str, tuple[Comparison, ...]],
     histories: Mapping[str, History],
-) -> dict[str, list[Configuration]]:
-    """Return the rows of every method, in the order of the board."""
+    catalogue: Catalogue,
+) -> list[Method]:
+    """Return every method that has rows, in the order of their names."""
     found: defaultdict[str, list[Configuration]] = defaultdict(list)
     for table in board.datasets:
         panels = charts.panels(table.primary_metric, wording.heading)
         for section in table.sections:
             ranked = sum(row.rank is not None for row in section.rows)
             for row in section.rows:
-                runs = [histories[run.record] for run in row.runs]
                 found[row.method.name].append(
                     Configuration(
                         table=table,
                         section=section,
                         row=row,
                         ranked=ranked,
-                        charts=tuple(chart for panel in panels if (chart := charts.draw(panel, runs))),
+                        runs=tuple(histories[run.record] for run in row.runs),
+                        panels=panels,
                         compared=tuple(line for part in compared[table.heading] if (line := part.of(row))),
                     )
                 )
-    return found
+    return [
+        Method(name, next(iter(catalogue.own("methods", name)), None), configurations)
+        for name, configurations in sorted(found.items())
+    ]

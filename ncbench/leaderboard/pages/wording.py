@@ -60,9 +60,12 @@ class Wording:
     def shown(self, value: float, name: str, signed: bool = False) -> str:
         """Return a value of a metric as it is shown: a fraction in per cent, anything else as it is."""
         measure = self.measures[name]
-        scale = 100 if measure.unit == "fraction" else 1
         digits = ".4g" if measure.decimals is None else f".{measure.decimals}f"
-        return f"{scale * value:{'+' if signed else ''}{digits}}"
+        return f"{self.factor(name) * value:{'+' if signed else ''}{digits}}"
+
+    def factor(self, name: str) -> int:
+        """Return by what values of a metric are multiplied to be shown."""
+        return 100 if self.measures[name].unit == "fraction" else 1
 
     def margin(self, estimate: Estimate, name: str) -> str:
         """Return half the width of an estimate's interval as it is shown; empty without one."""
@@ -79,6 +82,17 @@ class Wording:
         """Return the metrics that any row of some sections has, in the order they are shown."""
         found = {name for section in sections for row in section.rows for name in row.metrics}
         return [name for name in self.measures if name in found]
+
+
+def labels(group: Comparable) -> str:
+    """Return which labels beyond the target a group of rows used, in a few words."""
+    used = [f"bias of {split}" for split in ("train", "val") if getattr(group, split) == "bias"]
+    return ", ".join([*used, *(["hierarchy"] if group.hierarchy else [])]) or "targets alone"
+
+
+def rule(group: Comparable) -> str:
+    """Return what chose the epoch of a group of rows, and its settings if a search did."""
+    return f"{group.selection}; settings {group.searched}" if group.searched else group.selection
 
 
 def labels_used(group: Comparable) -> str:

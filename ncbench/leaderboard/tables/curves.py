@@ -21,7 +21,7 @@ COLLAPSE = ("nc1", "bias_nc1", "nc2_norm_cv", "nc2_angle_std", "nc3_self_duality
 """Drawn of the training split."""
 
 POINTS = 32
-"""Most points a curve keeps: one every nine pixels of a chart."""
+"""Most points a curve keeps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +45,13 @@ class History:
         curves: Metric -> its curve.
         epochs: How many epochs the run has, over all stages.
         stages: The first epoch of every stage but the first.
+        seconds: Of training, on the machine it ran on; None if the record does not say.
     """
 
     curves: Mapping[str, Curve]
     epochs: int
     stages: tuple[int, ...]
+    seconds: float | None
 
 
 def read_history(record: Record) -> History:
@@ -74,7 +76,7 @@ def read_history(record: Record) -> History:
                 curves[name] = Curve(epochs, array("d", [measured[epoch][name] for epoch in epochs]))
     stages = [epoch.stage for epoch in record.history]
     starts = [number for number in range(2, len(stages) + 1) if stages[number - 1] != stages[number - 2]]
-    return History(curves, len(stages), tuple(starts[:POINTS]))
+    return History(curves, len(stages), tuple(starts[:POINTS]), record.timing.get("train_seconds"))
 
 
 @functools.lru_cache(maxsize=256)  # the runs of an archive share a few lists of epochs

@@ -174,8 +174,8 @@ def _one_row_a_method(table: DatasetTable, section: Section) -> dict[Method, Row
     """Return the ranked row that stands for each method, all of the backbone and the epochs that most methods have.
 
     The choice never looks at a result, which would be selection on test data. Where two kinds are as common, epochs
-    that are not short of the published go first, then more of them. Of a method's rows of that kind: more seeds, then
-    fewer parameters named, then the smallest id.
+    that are not short of the published go first, then more of them. Of a method's rows of that kind see
+    :func:`preference`.
     """
     ranked = _ranked(section)
     users = Counter(kind for kind, _ in {(_kind(row), _identity(row)) for row in ranked})
@@ -185,14 +185,19 @@ def _one_row_a_method(table: DatasetTable, section: Section) -> dict[Method, Row
         short = table.published_epochs is not None and epochs < table.published_epochs
         return -users[kind], short, -epochs, backbone
 
-    def preference(row: Row) -> tuple[int, int, str]:
-        return -len(row.runs), row.method.spec.count("="), row.id
-
     usual = min(users, key=commonness, default=None)
     found: dict[Method, Row] = {}
     for row in sorted((row for row in ranked if _kind(row) == usual), key=preference):
         found.setdefault(_identity(row), row)
     return found
+
+
+def preference(row: Row) -> tuple[int, int, str]:
+    """Return the key by which the first of a method's rows stands for it, without a look at its result.
+
+    More seeds go first, then fewer parameters named, then the smallest id.
+    """
+    return -len(row.runs), row.method.spec.count("="), row.id
 
 
 def _complete(tables: Mapping[str, Mapping[Method, Row]], family: Mapping[str, str]) -> tuple[list[Method], list[str]]:

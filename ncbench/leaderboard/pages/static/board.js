@@ -1,4 +1,4 @@
-// Theme, filters and sorting. The pages are complete without it; it only rearranges and hides what is there.
+// Theme and tables. The pages are complete without it; DataTables only rearranges and hides what is there.
 "use strict";
 
 const root = document.documentElement;
@@ -15,15 +15,15 @@ function remember(theme) {
 // Before the first paint, so that a dark page never flashes white.
 if (["dark", "light"].includes(remembered())) root.dataset.theme = remembered();
 
-function announce(text) {
-  document.getElementById("announcement").textContent = text;
-}
-
 function setUpTheme() {
   const button = document.getElementById("theme");
   const preferred = matchMedia("(prefers-color-scheme: dark)");
   const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : preferred.matches);
-  const show = () => button.setAttribute("aria-pressed", String(isDark()));
+  const show = () => {
+    button.setAttribute("aria-pressed", String(isDark()));
+    root.classList.toggle("dark", isDark()); // what DataTables goes by
+    document.dispatchEvent(new Event("themechange"));
+  };
   button.addEventListener("click", () => {
     root.dataset.theme = isDark() ? "light" : "dark";
     remember(root.dataset.theme);
@@ -34,91 +34,71 @@ function setUpTheme() {
   button.hidden = false;
 }
 
-function setUpSorting(table) {
-  [...table.tHead.rows[0].cells].forEach((heading, column) => {
-    if (heading.classList.contains("fixed") || heading.querySelector("a")) return;
-    const button = document.createElement("button");
-    button.type = "button";
-    button.append(...heading.childNodes);
-    heading.append(button);
-    button.addEventListener("click", () => sort(table, heading, column));
+// DataTables, its buttons and its lists, and Plotly read texts as markup. What a page says is text.
+function literal(text) {
+  return String(text).replace(/[&<>"]/g, (sign) => `&#${sign.charCodeAt(0)};`);
+}
+
+const wordsOf = (element) => element.textContent.trim().replace(/\s+/g, " ");
+
+// What has no value stays last, whichever way a column is sorted.
+function defineNumbers() {
+  const order = (sign) => (a, b) => (a === null || b === null ? (a === null) - (b === null) : sign * (a - b));
+  DataTable.type("measured", {
+    className: "dt-type-numeric",
+    detect: () => false,
+    order: { pre: (text) => (text === "" ? null : Number(text)), asc: order(1), desc: order(-1) },
   });
 }
 
-// A number is what its cell begins with: "59.91 ±8.73" and "50 of 100" sort by 59.91 and 50.
-function keyOf(row, column) {
-  const cell = row.cells[column];
-  if (!cell.classList.contains("number")) return cell.textContent.trim() || null;
-  const number = parseFloat(cell.textContent);
-  return Number.isNaN(number) ? null : number;
+function choices(table, column) {
+  const found = new Set([...table.tBodies[0].rows].map((row) => wordsOf(row.cells[column])));
+  return [...found].sort().map((words) => ({ label: literal(words) || "(none)", value: words }));
 }
 
-// Numbers start with the largest, ranks and words with the smallest; what has no value stays last either way. Rows
-// stay within their group, whose heading stays first: ranks compare nothing across groups.
-function sort(table, heading, column) {
-  const current = heading.getAttribute("aria-sort");
-  const upFirst = heading.hasAttribute("data-up") || !heading.classList.contains("number");
-  const up = current ? current === "descending" : upFirst;
-  const order = (a, b) => (typeof a === "number" ? a - b : a.localeCompare(b));
-  for (const body of table.tBodies) {
-    const rows = [...body.querySelectorAll("tr:not(.group)")].map((row) => ({ row, key: keyOf(row, column) }));
-    rows.sort((a, b) => {
-      if (a.key === null || b.key === null) return (a.key === null) - (b.key === null);
-      return up ? order(a.key, b.key) : order(b.key, a.key);
-    });
-    body.append(...rows.map(({ row }) => row));
-  }
-  for (const other of heading.parentElement.cells) other.removeAttribute("aria-sort");
-  heading.setAttribute("aria-sort", up ? "ascending" : "descending");
-  announce(`Sorted by ${heading.textContent.trim()}, ${up ? "ascending" : "descending"}`);
-}
-
-// The filters live in the address after '#', as dataset=...&labels=...&method=...; other anchors have no '='.
-function setUpFilters(form) {
-  const fields = [...form.querySelectorAll("select")];
-  const rows = [...document.querySelectorAll("tr[data-dataset]")];
-  const blocks = [...document.querySelectorAll("[data-block]")];
-
-  function apply() {
-    const chosen = fields.filter((field) => field.value);
-    let shown = 0;
-    for (const row of rows) {
-      row.hidden = chosen.some((field) => row.dataset[field.name] !== field.value);
-      shown += !row.hidden;
-    }
-    for (const block of blocks) block.hidden = !block.querySelector("tr[data-dataset]:not([hidden])");
-    const text = chosen.length ? `${shown} of ${rows.length} rows` : "";
-    form.querySelector("output").textContent = text;
-  }
-
-  function toAddress() {
-    const state = new URLSearchParams(fields.filter((field) => field.value).map((field) => [field.name, field.value]));
-    history.replaceState(null, "", String(state) ? `#${state}` : location.pathname + location.search);
-    apply();
-  }
-
-  function fromAddress() {
-    const hash = location.hash.slice(1);
-    if (hash && !hash.includes("=")) return;
-    const state = new URLSearchParams(hash);
-    for (const field of fields) {
-      const wanted = state.get(field.name) ?? "";
-      field.value = [...field.options].some((option) => option.value === wanted) ? wanted : "";
-    }
-    apply();
-  }
-
-  form.addEventListener("change", toAddress);
-  form.addEventListener("reset", () => setTimeout(toAddress));
-  form.addEventListener("submit", (event) => event.preventDefault());
-  addEventListener("hashchange", fromAddress);
-  form.hidden = false;
-  fromAddress();
+function setUpTable(table) {
+  const headings = [...table.tHead.rows[0].cells];
+  const full = !table.classList.contains("plain") && table.tBodies[0].rows.length > 1;
+  const name = table.closest(".scroll").getAttribute("aria-label");
+  const columnDefs = headings.map((heading, column) => {
+    const has = (kind) => heading.classList.contains(kind);
+    const list = { extend: "searchList", options: full && has("choice") ? choices(table, column) : [] };
+    return {
+      targets: column,
+      type: has("number") ? "measured" : "html",
+      orderable: !has("fixed"),
+      visible: !has("extra"),
+      orderSequence: has("number") && !has("up") ? ["desc", "asc"] : ["asc", "desc"],
+      columnControl: full && list.options.length > 1 ? [[list]] : [],
+    };
+  });
+  const csv = { extend: "csv", text: "CSV", filename: name, exportOptions: { escapeExcelFormula: true } };
+  const columns = { extend: "colvis", text: "Columns", columnText: (_, column) => literal(wordsOf(headings[column])) };
+  const long = table.tBodies[0].rows.length > 200;
+  const set = new DataTable(table, {
+    autoWidth: false,
+    columnDefs,
+    order: [],
+    paging: long,
+    pageLength: 100,
+    layout: {
+      topStart: full ? { buttons: [columns, csv] } : null,
+      topEnd: full ? "search" : null,
+      bottomStart: full ? "info" : null,
+      bottomEnd: long ? "paging" : null,
+    },
+  });
+  set.on("order", () => {
+    const [first] = set.order();
+    const way = first?.[1] === "asc" ? "ascending" : "descending";
+    const said = first?.[1] ? `Sorted by ${wordsOf(headings[first[0]])}, ${way}` : "Not sorted";
+    document.getElementById("announcement").textContent = said;
+  });
 }
 
 document.addEventListener("DOMContentLoaded", () => {
   setUpTheme();
-  document.querySelectorAll("table.sortable").forEach(setUpSorting);
-  const form = document.getElementById("filters");
-  if (form) setUpFilters(form);
+  if (!globalThis.DataTable) return;
+  defineNumbers();
+  document.querySelectorAll("table.board").forEach(setUpTable);
 });

@@ -1,0 +1,69 @@
+"""The matrix of methods and datasets: what stands in a column, and that no cell is chosen by its result."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from ncbench.leaderboard.build import build
+from ncbench.leaderboard.pages.matrix import Matrix, matrix
+from tests.leaderboard.records import SOMEBODY, named, place_all, seeds
+
+
+def place_row(board: Path, method: str, count: int = 3, backbone: str = "mlp", **options: Any) -> None:
+    records = seeds(method, count, **options)
+    for record in records:
+        record["dataset"]["plugin"] = SOMEBODY
+        record["backbone"] |= {"name": backbone, "spec": backbone}
+        named(record)
+    place_all(board, records)
+
+
+def cells(found: Matrix) -> dict[tuple[str, str], list[int | None]]:
+    """Return the seeds behind each cell, by method and labels of training images."""
+    return {(line.method, line.section.train): [cell and len(cell.runs) for cell in line.cells] for line in found.lines}
+
+
+def test_a_column_has_one_backbone_and_one_number_of_epochs(board: Path) -> None:
+    for method in ("erm", "jtt", "lff"):
+        place_row(board, method, epochs=3)
+    for method in ("erm", "jtt"):
+        place_row(board, method, backbone="resnet18", level=0.9)
+    place_row(board, "erm", epochs=2)
+    found = matrix(build(board))
+    assert [(column.backbone, column.epochs) for column in found.columns] == [("mlp", 3), ("resnet18", 3)]
+    assert cells(found) == {("erm", "none"): [3, 3], ("jtt", "none"): [3, 3], ("lff", "none"): [3, None]}
+
+
+def test_a_dataset_whose_rows_have_nothing_in_common_has_one_column(board: Path) -> None:
+    place_row(board, "erm", epochs=2)
+    place_row(board, "jtt", epochs=3)
+    assert [column.epochs for column in matrix(build(board)).columns] == [3]
+
+
+def test_other_labels_are_another_line_and_what_does_not_rank_is_none(board: Path) -> None:
+    place_row(board, "erm")
+    place_row(board, "group_dro", supervision=("bias", "none"))
+    place_row(board, "lff", 2, level=0.95)
+    assert cells(matrix(build(board))) == {("erm", "none"): [3], ("group_dro", "bias"): [3]}
+
+
+def test_the_row_that_stands_for_a_method_is_not_chosen_by_its_result(board: Path) -> None:
+    place_row(board, "erm", 4, level=0.3, lr=0.1)
+    place_row(board, "erm", 3, level=0.9, lr=0.2)
+    assert cells(matrix(build(board))) == {("erm", "none"): [4]}
+
+
+def test_an_empty_board_has_an_empty_matrix(board: Path) -> None:
+    assert matrix(build(board)) == Matrix((), ())
+
+
+def test_the_best_of_each_group_of_labels_is_bold(board: Path) -> None:
+    for method, level in (("erm", 0.5), ("jtt", 0.8)):
+        place_row(board, method, level=level)
+    place_row(board, "group_dro", level=0.6, supervision=("bias", "none"))
+    build(board)
+    page = (board / "site" / "index.html").read_text()
+    table = page[page.index("<table") : page.index("</table>")]
+    assert len(re.findall(r'<td class="number primary"', table)) == 2
