@@ -197,7 +197,6 @@ def fit(
         ranks.share(method)
         if optimizer is None or not stage.continues:
             optimizer = recipe.make_optimizer(method)
-            ranks.average_gradients(each for group in optimizer.param_groups for each in group["params"])
             if restored is not None and (begun > 0 or stage.continues):
                 restore(restored, optimizer, checkpoints)
         if stage.continues:
@@ -218,7 +217,7 @@ def fit(
             augmentation = torch.Generator(device).manual_seed(derived_seed(seed, "augmentation", epoch))
             bounds = batch_bounds(order, recipe.batch_size, training=True)
             batches = _batches(train, views["train"], method, recipe, order, augmentation)
-            losses = ranks.agree(_train_epoch(method, optimizer, batches, bounds, autocast, reporter))
+            losses = ranks.agree(_train_epoch(method, optimizer, batches, bounds, autocast, reporter, ranks))
             ranks.share(method)
             trained = time.perf_counter()
 
@@ -308,6 +307,7 @@ def _train_epoch(
     bounds: Sequence[tuple[int, int]],
     autocast: torch.dtype | None,
     reporter: Reporter,
+    ranks: Ranks,
 ) -> dict[str, float]:
     """Take a step a batch and return the mean of the loss and of each of its terms over the images.
 
@@ -320,6 +320,7 @@ def _train_epoch(
         terms = sound_loss(method, batch, autocast)
         optimizer.zero_grad(set_to_none=True)
         terms["loss"].backward()  # type: ignore[no-untyped-call]
+        ranks.average_gradients(each for group in optimizer.param_groups for each in group["params"])
         optimizer.step()
         for name, term in terms.items():
             weighted = term.detach().float() * len(batch)

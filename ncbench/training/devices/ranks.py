@@ -7,14 +7,13 @@ import contextlib
 import datetime
 import io
 import pickle
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.utils.weak import WeakTensorKeyDictionary
 
 from ncbench.contracts.errors import ConfigurationError, NcbenchError, described
 from ncbench.training.devices.place import LOST, find_place
@@ -107,18 +106,26 @@ class Ranks:
                 if not torch.equal(tensor, shared):  # one that is expanded cannot be written to, nor need it be
                     tensor.copy_(shared)
 
-    def average_gradients(self, parameters: Iterable[Tensor]) -> None:
-        """Have gradients averaged over the processes from now on, whoever asks for them, by ``backward`` or ``grad``.
+    @torch.no_grad()
+    def average(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Return the mean of each tensor over the processes, which tell one another all of them at once."""
+        means = dict[int, Tensor]()
+        for dtype in sorted({tensor.dtype for tensor in tensors}, key=str):
+            alike = [place for place, tensor in enumerate(tensors) if tensor.dtype == dtype]
+            flat = torch.cat([tensors[place].flatten() for place in alike])
+            with _together():
+                dist.all_reduce(flat)
+            parts = torch.split(flat.div_(self.count), [tensors[place].numel() for place in alike])
+            means |= {place: part.view(tensors[place].shape) for place, part in zip(alike, parts, strict=True)}
+        return [means[place] for place in range(len(tensors))]
 
-        Where a backbone has seen this process's rows alone, its gradient is `count` times their share, so that the mean
-        is that of the whole batch (:mod:`ncbench.training.devices.split`); any other is the same everywhere.
-        """
+    def average_gradients(self, parameters: Iterable[Tensor]) -> None:
+        """Average what each parameter's gradient is by now, lest processes that compute the same drift apart."""
         if self.count == 1:
             return
-        for parameter in parameters:
-            if parameter.requires_grad and parameter not in _averaged:
-                parameter.register_hook(_Average.apply)  # type: ignore[no-untyped-call]
-                _averaged[parameter] = True
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        for gradient, mean in zip(gradients, self.average(gradients), strict=True):
+            gradient.copy_(mean)
 
     def gather(self, rows: Tensor, number: int) -> Tensor:
         """Return the rows of all processes, (number, ...), of which `rows` are this one's."""
@@ -145,7 +152,6 @@ class Ranks:
 
 
 ALONE = Ranks(torch.device("cpu"))
-_averaged = WeakTensorKeyDictionary()
 
 
 def join(devices: int, device: str) -> Ranks:
@@ -208,21 +214,6 @@ def find_device(name: str) -> torch.device:
     if name not in here and not (name == "cuda" and len(here) > 1):
         raise ConfigurationError(f"There is no device {name!r} here. Use one of: auto, {', '.join(here)}.")
     return torch.device(name)
-
-
-class _Average(torch.autograd.Function):
-    """The mean over the processes; its gradient is handed on as it is, as one of what is computed a process."""
-
-    @staticmethod
-    def forward(ctx: Any, gradient: Tensor) -> Tensor:
-        mean = gradient.clone(memory_format=torch.contiguous_format)
-        with _together():
-            dist.all_reduce(mean)
-        return mean.div_(dist.get_world_size())
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return gradients[0]
 
 
 @contextlib.contextmanager

@@ -39,7 +39,7 @@ def splitting(make_backbone: Callable[..., Backbone], ranks: Ranks) -> Callable[
             if backbone._compiled_call_impl is not None:
                 before, after = map(torch.compiler.disable, (before, after))
             backbone.register_forward_pre_hook(before)
-            backbone.register_forward_hook(after)
+            backbone.register_forward_hook(after, always_call=True)
         return backbone
 
     return make
@@ -67,6 +67,7 @@ class _Rows:
         self.number: int | None = None  # of rows in the pass under way; None where all are computed here
         self.seeded: tuple[int, int] = (0, 0)  # from which seed the generators started, and passes since
         self.outside: list[Tensor] = []  # states of the generators
+        self.given: list[tuple[nn.Module, str, nn.Parameter]] = []  # parameters that others stand in for, and where
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Rows:
         return _Rows(self.ranks)
@@ -78,16 +79,20 @@ class _Rows:
         if len(images) < self.ranks.count or _is_watched(backbone):
             return None
         self.number = len(images)
-        self.ranks.average_gradients(backbone.parameters())
+        if torch.is_grad_enabled():
+            self._stand_in(backbone)
         if backbone.training:
             self._start_drawing()
         own = _Own.apply(images, self.ranks) if images.requires_grad else images[self.ranks.part(len(images))]
         return own, *given[1:]
 
-    def after(self, backbone: nn.Module, given: tuple[Any, ...], features: Tensor) -> Tensor:
-        """Return the features of all rows."""
+    def after(self, backbone: nn.Module, given: tuple[Any, ...], features: Tensor | None) -> Tensor | None:
+        """Return the features of all rows, or nothing where the pass has failed."""
         number, self.number = self.number, None
-        if number is None:
+        while self.given:
+            module, name, parameter = self.given.pop()
+            module._parameters[name] = parameter
+        if number is None or features is None:
             return features
         if backbone.training:
             self._stop_drawing()
@@ -102,6 +107,19 @@ class _Rows:
         for generator in generators:
             generator.manual_seed(derived_seed(*self.seeded, "rows", self.ranks.index))
         self.inside = [generator.get_state() for generator in generators]
+
+    def _stand_in(self, backbone: nn.Module) -> None:
+        """Let the pass see each parameter as the same values whose gradient is averaged."""
+        self.given = [
+            (module, name, parameter)
+            for module in backbone.modules()
+            for name, parameter in module._parameters.items()
+            if parameter is not None and parameter.requires_grad
+        ]
+        distinct = list({id(parameter): parameter for *_, parameter in self.given}.values())
+        averaged = dict(zip(map(id, distinct), _Averaged.apply(self.ranks, *distinct), strict=True))
+        for module, name, parameter in self.given:
+            module._parameters[name] = averaged[id(parameter)]
 
     def _stop_drawing(self) -> None:
         for generator, inside, outside in zip(self._generators(), self.inside, self.outside, strict=True):
@@ -153,3 +171,30 @@ class _Whole(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         own: Tensor = _Own.apply(gradients[0], ctx.ranks)
         return own * ctx.ranks.count, None, None
+
+
+class _Averaged(torch.autograd.Function):
+    """Parameters as they are; their gradients are averaged once all of them are there, and told in one message."""
+
+    @staticmethod
+    def forward(ctx: Any, ranks: Ranks, *parameters: Tensor) -> tuple[Tensor, ...]:
+        ctx.ranks = ranks
+        ctx.set_materialize_grads(False)
+        return tuple(parameter.view_as(parameter) for parameter in parameters)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        means = iter(_Mean.apply(ctx.ranks, *(gradient for gradient in gradients if gradient is not None)))
+        return None, *(None if gradient is None else next(means) for gradient in gradients)
+
+
+class _Mean(torch.autograd.Function):
+    """The means over the processes; their gradients are handed on, as those of what is computed a process."""
+
+    @staticmethod
+    def forward(ctx: Any, ranks: Ranks, *gradients: Tensor) -> tuple[Tensor, ...]:
+        return tuple(ranks.average(gradients))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        return None, *gradients
