@@ -21,8 +21,8 @@ import ncbench
 NAVIGATION = {
     "Start here": [
         "docs/first-table",
-        "docs/notebooks/first_comparison",
-        "docs/notebooks/your_own_data",
+        "A first comparison, a notebook <docs/notebooks/first_comparison>",
+        "Your own data, a notebook <docs/notebooks/your_own_data>",
         "docs/tutorial",
     ],
     "Guides": [
@@ -72,6 +72,7 @@ html_static_path = ["site"]
 html_css_files = ["site.css"]
 
 myst_heading_anchors = 4
+nb_render_markdown_format = "gfm"  # with tables
 nb_execution_mode = "off"  # a test runs the notebooks; what is shown are the outputs that they were committed with
 
 # Docstrings: types stand in the signatures, and a single backtick means code, as it does in the Markdown pages.
