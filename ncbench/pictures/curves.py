@@ -317,7 +317,7 @@ def _draw(panel: Panel, axis: Any, grouped: dict[str, list[RunResult]], last: in
         if min(drawn) >= 0:
             axis.set_ylim(bottom=-0.02 * axis.get_ylim()[1])  # a curve at 0, the ideal, is seen above the axis
     if len(handles) > 1:
-        axis.legend(handles=handles, fontsize=8)
+        axis.legend(handles=handles, fontsize=8, frameon=True, framealpha=0.7, edgecolor="none")
 
 
 def _seeds(members: Sequence[RunResult]) -> str:

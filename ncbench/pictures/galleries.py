@@ -24,6 +24,7 @@ IMAGES = 8  # of a group
 MOST_GROUPS = 20
 _OPACITY = 0.8  # of a map over its image, where it is greatest
 _SIDE = 96  # pixels of an image on the page, at least
+_LETTERS = 12  # of a heading that go into an inch
 
 _PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -98,7 +99,7 @@ def mistakes(predictions: Predictions, images: np.ndarray) -> list[Row]:
     return rows
 
 
-def samples(split: StoredSplit, class_names: Sequence[str], bias_names: Sequence[str]) -> list[Row]:
+def samples(split: StoredSplit, class_names: Sequence[str], bias_names: Sequence[str]) -> tuple[list[Row], int]:
     """Return a few images of each group, evenly spaced in the dataset's order; groups are classes without bias labels.
 
     Of more groups than a picture has room for, the largest and the smallest are shown.
@@ -107,6 +108,9 @@ def samples(split: StoredSplit, class_names: Sequence[str], bias_names: Sequence
         split: Of images.
         class_names: K names.
         bias_names: B names; empty where the attribute is unknown.
+
+    Returns:
+        The groups that are shown, and how many have images.
     """
     bias = np.zeros_like(split.target) if split.bias is None else split.bias
     keys, group, counts = np.unique(np.stack([split.target, bias]), axis=1, return_inverse=True, return_counts=True)
@@ -121,7 +125,7 @@ def samples(split: StoredSplit, class_names: Sequence[str], bias_names: Sequence
         name = class_names[target] + ("" if split.bias is None else f", {bias_names[value]}")
         heading = f"{name}: {len(members):,} of {len(split):,} images ({100 * len(members) / len(split):.2f}%)"
         rows.append(Row(heading, np.asarray(split.inputs[few]), [str(split.ids[index]) for index in few]))
-    return rows
+    return rows, len(counts)
 
 
 def plot_gallery(rows: Sequence[Row], heading: str, path: Path, option: str) -> Path:
@@ -132,13 +136,14 @@ def plot_gallery(rows: Sequence[Row], heading: str, path: Path, option: str) -> 
         columns = max(len(row.images) for row in rows)
         lines = [1 if row.maps is None else 2 for row in rows]
         height = 0.6 + sum(1.75 if number == 1 else 2.75 for number in lines)
-        figure = Figure(figsize=(1.1 * max(columns, 6), height), layout="constrained")
-        figure.suptitle(title(heading))
+        width = 1.1 * max(columns, 6)
+        figure = Figure(figsize=(width, height), layout="constrained")
+        figure.suptitle(title(heading, int(_LETTERS * width)), fontsize=10)
         parts = figure.subfigures(
             len(rows), 1, squeeze=False, height_ratios=[0.75 + number for number in lines]
         ).ravel()
         for part, row, number in zip(parts, rows, lines, strict=True):
-            part.suptitle(title(row.heading), x=0.01, ha="left", fontsize=9)
+            part.suptitle(title(row.heading, int(_LETTERS * width)), x=0.01, ha="left", fontsize=9)
             axes = part.subplots(number, columns, squeeze=False)
             for axis in axes.ravel():
                 axis.axis("off")

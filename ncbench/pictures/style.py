@@ -46,9 +46,9 @@ def plain_text(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def title(text: str) -> str:
-    """Return a text from elsewhere as the first lines of a picture's title."""
-    return plain_text(textwrap.fill(text, 100))
+def title(text: str, letters: int = 100) -> str:
+    """Return a text from elsewhere as the first lines of a picture's title, so many letters wide."""
+    return plain_text(textwrap.fill(text, letters))
 
 
 def save_figure(figure: Figure, path: Path, option: str) -> Path:

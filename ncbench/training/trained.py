@@ -79,8 +79,8 @@ class TrainedModel:
         return SavedFeatures(
             torch.cat(features),
             torch.from_numpy(np.array(split.target, np.int64)),
-            None if weight is None else weight.float().cpu(),
-            None if bias is None else bias.float().cpu(),
+            None if weight is None else weight.detach().float().cpu(),
+            None if bias is None else bias.detach().float().cpu(),
         )
 
     @torch.no_grad()

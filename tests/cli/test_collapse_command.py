@@ -443,7 +443,8 @@ def test_a_runs_model_gives_what_its_record_says(cli: Cli, tmp_path: Path, backb
     assert shared >= {"nc1", "nc2_angle_std", "nc3_self_duality", "nc4_disagreement"}
     for name in shared:
         assert report["measures"][name] == pytest.approx(recorded[name], rel=1e-4, abs=1e-6), name
-    code, out, _ = cli(result.path, "--split", "test", "--json")
+    code, out, _ = cli(result.path, "--split", "test", "--json", "--plot", tmp_path / "pictures")
+    assert (tmp_path / "pictures" / "grams.png").read_bytes().startswith(b"\x89PNG")
     images = sum(group.count for group in result.record.groups["test"])
     assert (code, json.loads(out)["images"]) == (0, images)
 

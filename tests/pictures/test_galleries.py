@@ -13,13 +13,14 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 import ncbench
 from ncbench import ConfigurationError
 from ncbench.data.store.prepare import prepare
 from ncbench.discovery.registry import registry
 from ncbench.features.predictions import Predictions, read_predictions
-from ncbench.pictures.galleries import GROUPS, IMAGES, MOST_GROUPS, mistakes, plot_gallery, write_page
+from ncbench.pictures.galleries import GROUPS, IMAGES, MOST_GROUPS, Row, mistakes, plot_gallery, write_page
 
 Cli = Callable[..., tuple[int, str, str]]
 HOSTILE = "<script>alert(1)</script> $x_{$"
@@ -108,6 +109,15 @@ def test_what_spoke_for_a_prediction_is_shown_below_the_image(tmp_path: Path) ->
     assert plot_gallery(few, "Mistakes", tmp_path / "a.png", "--output").read_bytes().startswith(b"\x89PNG")
 
 
+def test_headings_end_inside_the_picture(tmp_path: Path) -> None:
+    long = "Mistakes on test images: erm / colored_digits:conflict=0.005 / small_cnn, seed 0, epoch 2. " * 2
+    row = Row(long, numbered(2), ["cat", "dog"])
+    picture = np.asarray(Image.open(plot_gallery([row], long, tmp_path / "a.png", "--output")).convert("L"))
+    above = picture[: len(picture) // 3]
+    assert above.min() < 100  # there are letters
+    assert above[:, :4].min() == above[:, -4:].min() == 255  # and none at the edges
+
+
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_a_datasets_groups_are_shown_with_their_sizes(tmp_path: Path, cli: Cli, split: str) -> None:
     code, out, _ = cli("data", "show", "colored_digits", "--split", split, "--output", tmp_path)
@@ -124,6 +134,8 @@ def test_a_datasets_groups_are_shown_with_their_sizes(tmp_path: Path, cli: Cli, 
         assert (int(count.replace(",", "")), int(whole.replace(",", ""))) == (inside.sum(), len(target))
     sizes = [int(count.replace(",", "")) for _, _, count, _ in shown]
     assert sizes == sorted(sizes, reverse=True)
+    groups = len({*zip(target.tolist(), bias.tolist(), strict=True)})
+    assert f"the smallest of {groups} groups" in html.read_text()
 
 
 def test_a_split_that_is_not_there_is_refused(tmp_path: Path, cli: Cli) -> None:

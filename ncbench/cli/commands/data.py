@@ -241,8 +241,9 @@ def show_images(dataset: str, split: str, output: Path, ending: str, **others: A
     there = store.splits[split]
     if there.inputs.ndim != 4:
         raise ConfigurationError(f"{dataset} holds vectors, so there are no images to show.")
-    rows = samples(there, store.class_names, store.bias_names)
-    text = f"{card.name}, {split}{', synthetic data' if others['synthetic'] else ''}: groups by size"
+    rows, groups = samples(there, store.class_names, store.bias_names)
+    which = "groups by size" if len(rows) == groups else f"the largest and the smallest of {groups} groups, by size"
+    text = f"{card.name}, {split}{', synthetic data' if others['synthetic'] else ''}: {which}"
     show(str(plot_gallery(rows, text, output / f"{card.name}-{split}.{ending}", "--output")))
     show(str(write_page(rows, text, output / f"{card.name}-{split}.html")))
 
