@@ -32,6 +32,8 @@ _PAGE = """<!doctype html>
 <style>
 :root {{ color-scheme: light dark; font: 15px/1.4 system-ui, sans-serif; }}
 body {{ margin: 1.5rem; }}
+h1 {{ font-size: 1.4rem; }}
+h2 {{ font-size: 1.1rem; }}
 .row {{ display: flex; flex-wrap: wrap; gap: .8rem; }}
 figure {{ margin: 0; width: {side}px; overflow-wrap: anywhere; }}
 img {{ width: {side}px; image-rendering: pixelated; display: block; }}
