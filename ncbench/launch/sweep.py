@@ -83,11 +83,24 @@ class Sweep:
         return Sweep(self.output, {name: run for name, run in self.runs.items() if name in chosen})
 
     @functools.cached_property
-    def varying(self) -> list[str]:
-        """The settings in which the runs differ."""
-        jobs = [run.member.job for run in self.runs.values()]
-        keys = sorted({key for job in jobs for key in job.settings})
-        return [key for key in keys if len({repr(job.settings.get(key)) for job in jobs}) > 1]
+    def varying(self) -> dict[tuple[str, str], list[str]]:
+        """The settings in which runs of one method (with its groups) on one dataset differ."""
+        alike: dict[tuple[str, str], list[Job]] = {}
+        for run in self.runs.values():
+            alike.setdefault((run.member.job.label, run.member.job.dataset), []).append(run.member.job)
+        return {
+            name: [
+                key
+                for key in sorted({key for job in jobs for key in job.settings})
+                if len({repr(job.settings.get(key)) for job in jobs}) > 1
+            ]
+            for name, jobs in alike.items()
+        }
+
+    @functools.cached_property
+    def backbones(self) -> set[str]:
+        """The backbones of the runs, as named: empty where the dataset's own is taken."""
+        return {run.member.job.backbone or "" for run in self.runs.values()}
 
     @property
     def unfinished(self) -> list[Run]:

@@ -22,7 +22,7 @@ from rich.console import Console
 
 import ncbench
 from ncbench import Ended, Job, Launcher, Started, Waiting, load_result
-from ncbench.cli.tables.sweep import choices, table
+from ncbench.cli.tables.sweep import choices, describe, table
 from ncbench.contracts.launcher import Event
 from ncbench.launch.suite import Member, load_suite
 from ncbench.launch.sweep import Sweep
@@ -137,6 +137,28 @@ def test_runs_may_be_made_in_any_folder_and_start_again(tmp_path: Path, monkeypa
     assert run.result.path.samefile(tmp_path / "runs" / run.member.job.run_id / "result.json")
 
 
+def test_what_all_runs_share_is_not_said_of_each(tmp_path: Path) -> None:
+    path = suite(
+        tmp_path,
+        {"methods": ["erm", "focal"], "backbone": "mlp"},
+        {"methods": ["jtt"], "backbone": "mlp", "settings": {"recipe.epochs": 1, "recipe.lr": 0.01}},
+        {"methods": ["jtt"], "backbone": "mlp", "settings": {"recipe.epochs": 1, "recipe.lr": 0.02}},
+    )
+    for member in load_suite(path).members()[:3]:
+        job = member.job
+        ncbench.run(job.method, job.dataset, backbone="mlp", set=job.settings, output=tmp_path / "runs", device="cpu")
+    state = Sweep.of(load_suite(path).members(), tmp_path / "runs")
+    assert [describe(run.member.job, state) for run in state.runs.values()] == [
+        "erm on colored_digits, seed 0",
+        "focal on colored_digits, seed 0",
+        "jtt on colored_digits, lr=0.01, seed 0",
+        "jtt on colored_digits, lr=0.02, seed 0",
+    ]
+    first, last = choices(state)
+    assert re.fullmatch(r"Metrics of epoch \d+, the last: jtt, lr=0\.01 on colored_digits", first)
+    assert last == "Metrics of epoch 1, the last: the other 2 configurations"
+
+
 class Remote(Launcher):
     """Makes no run itself; their records appear `late`, in seconds, or never."""
 
@@ -240,7 +262,7 @@ def test_an_interrupted_sweep_leaves_no_run_behind_and_each_can_go_on(
     assert "Give the same command again to go on" in text
     assert load_result(folder).status == "interrupted"
     with pytest.raises(AssertionError, match="no process works on"):
-        _process_of(member.job.run_id)
+        _process_of(folder)
 
 
 @pytest.mark.slow
@@ -255,7 +277,7 @@ def test_a_sweep_that_is_killed_leaves_no_run_behind(tmp_path: Path) -> None:
     sweep.send(signal.SIGKILL)
     assert sweep.finish().returncode == -signal.SIGKILL
     deadline = time.monotonic() + 60
-    while _is_worked_on(member.job.run_id):
+    while _is_worked_on(folder):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert load_result(folder).status == "interrupted"
@@ -341,21 +363,21 @@ def test_two_sweeps_of_one_suite_make_every_run_once(tmp_path: Path) -> None:
     assert [log.count('"ended"') for log in logs] == [1, 1]
 
 
-def _is_worked_on(run_id: str) -> bool:
+def _is_worked_on(folder: Path) -> bool:
     with contextlib.suppress(AssertionError):
-        return _process_of(run_id) > 0
+        return _process_of(folder) > 0
     return False
 
 
-def _process_of(run_id: str) -> int:
+def _process_of(folder: Path) -> int:
     """The process that works on a run's folder: the only one to which its lock file is open."""
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if any(run_id in str(entry.readlink()) for entry in (process / "fd").iterdir()):
+            if any(str(entry.readlink()).startswith(str(folder)) for entry in (process / "fd").iterdir()):
                 return int(process.name)
         except OSError:
             continue
-    raise AssertionError(f"no process works on {run_id}")
+    raise AssertionError(f"no process works on {folder}")
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])

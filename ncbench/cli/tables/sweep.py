@@ -9,7 +9,7 @@ from rich.table import Column, Table
 
 from ncbench.cli.tables.result import mean_text
 from ncbench.contracts.cards import Measure
-from ncbench.contracts.errors import name_offenders
+from ncbench.contracts.errors import counted, name_offenders
 from ncbench.contracts.launcher import Job
 from ncbench.discovery.registry import registry
 from ncbench.launch.sweep import Run, Sweep
@@ -39,13 +39,21 @@ def table(state: Sweep) -> Table:
 
 
 def choices(state: Sweep) -> list[str]:
-    """Return which epochs the metrics are of and by what they were chosen, a line for all of one choice."""
+    """Return which epochs the metrics are of and by what they were chosen, a line for all of one choice.
+
+    The commonest comes last, and where others have been named before it, it is that of all the rest.
+    """
     named: dict[str, list[str]] = {}
     for dataset, configurations in _by_configuration(state).items():
         for configuration, runs in configurations.items():
             if choice := describe_choice(_completed(runs)):
                 named.setdefault(choice, []).append(f"{configuration} on {dataset}")
-    return [f"Metrics of {choice}: {name_offenders(configurations)}" for choice, configurations in named.items()]
+    rare_first = sorted(named.items(), key=lambda item: len(item[1]))
+    lines = [f"Metrics of {choice}: {name_offenders(configurations)}" for choice, configurations in rare_first]
+    if len(lines) > 1:
+        choice, configurations = rare_first[-1]
+        lines[-1] = f"Metrics of {choice}: the other {counted(len(configurations), 'configuration')}"
+    return lines
 
 
 def _by_configuration(state: Sweep) -> dict[str, dict[str, list[Run]]]:
@@ -85,8 +93,10 @@ def _primary(runs: Sequence[Run]) -> str:
 
 def _settings(job: Job, state: Sweep) -> str:
     """Return what tells a job from others of its method and dataset, but for the seed."""
-    settings = [f"{key.removeprefix('recipe.')}={job.settings[key]}" for key in state.varying if key in job.settings]
-    return ", ".join([*([job.backbone] if job.backbone else []), *settings, *(["searched"] if job.search else [])])
+    varying = state.varying[job.label, job.dataset]
+    settings = [f"{key.removeprefix('recipe.')}={job.settings[key]}" for key in varying if key in job.settings]
+    backbone = [job.backbone] if job.backbone and len(state.backbones) > 1 else []
+    return ", ".join([*backbone, *settings, *(["searched"] if job.search else [])])
 
 
 def describe(job: Job, state: Sweep) -> str:
