@@ -51,8 +51,8 @@ def choices(state: Sweep) -> list[str]:
     rare_first = sorted(named.items(), key=lambda item: len(item[1]))
     lines = [f"Metrics of {choice}: {name_offenders(configurations)}" for choice, configurations in rare_first]
     if len(lines) > 1:
-        choice, configurations = rare_first[-1]
-        lines[-1] = f"Metrics of {choice}: the other {counted(len(configurations), 'configuration')}"
+        choice, others = rare_first[-1]
+        lines[-1] = f"Metrics of {choice}: the other {counted(len(others), 'configuration')}"
     return lines
 
 
