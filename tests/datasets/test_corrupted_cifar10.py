@@ -12,7 +12,7 @@ from ncbench.data.sources.manifest import load_manifest
 from ncbench.data.store.prepare import prepare
 from ncbench.data.store.verify import verify
 from ncbench_datasets.corrupted_cifar10 import CORRUPTIONS_OF_TYPE
-from ncbench_datasets.made.corruptions import CORRUPTIONS, corrupt
+from ncbench_datasets.corruptions import CORRUPTIONS, corrupt
 
 from .conftest import CARDS
 

@@ -14,7 +14,7 @@ import zlib
 import numpy as np
 import pytest
 
-from ncbench_datasets.made.corruptions import corrupt
+from ncbench_datasets.corruptions import corrupt
 
 # CRC-32 of the nine corrupted images, by severity.
 EXACT = {
