@@ -1,4 +1,4 @@
-"""Where anyone finds the corruptions of corrupted_cifar10: ``corrupt`` and their names; how they are made is `made`'s."""
+"""The corruptions of corrupted_cifar10, for anyone: their names, and how images are given one; `made` has the rest."""
 
 from ncbench_datasets.made.corruptions import CORRUPTIONS, corrupt
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from ncbench import ConfigurationError
 from ncbench.data.store.prepare import prepare
-from ncbench_datasets.made.biased_splits import assign_bias
 from ncbench_datasets.colouring import JITTER, MEAN_COLOURS
+from ncbench_datasets.made.biased_splits import assign_bias
 from ncbench_datasets.made.colouring import ColouredDigits, colour
 
 from .conftest import CARDS
