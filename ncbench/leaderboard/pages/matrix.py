@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import dataclass
 
 from ncbench.leaderboard.tables.board import Board, DatasetTable, Row, Section
@@ -10,6 +10,9 @@ from ncbench.leaderboard.tables.overview import preference
 
 Who = tuple[str, str, str]
 """Name and distribution of a method, and what inferred its groups; whatever its parameters."""
+
+Place = tuple[tuple[str | bool, ...], Who]
+"""Which labels and rules, and who."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Matrix:
-    """The columns in the order of the board, and a line for each method and each group of labels and rules."""
+    """A column for each dataset and a line for each method, with each group of labels and rules."""
 
     columns: tuple[Column, ...]
     lines: tuple[Line, ...]
@@ -42,29 +45,25 @@ class Matrix:
 def matrix(board: Board) -> Matrix:
     """Arrange the ranked rows of a board; which row stands for a method never depends on a result.
 
-    A dataset has a column for each backbone and number of epochs that two methods or more share, those that most share
-    first; one that no two share has the column of its most common.
+    A dataset has a column for each backbone and number of epochs that two methods or more share; if no two share any,
+    it has one, of the most epochs. Columns with more methods go first.
     """
-    columns: list[Column] = []
-    cells: defaultdict[tuple[tuple[str | bool, ...], Who], dict[int, Row]] = defaultdict(dict)
+    columns: list[tuple[Column, dict[Place, Row]]] = []
     sections: dict[tuple[str | bool, ...], Section] = {}
     for table in board.datasets:
+        found: defaultdict[tuple[int, str], dict[Place, Row]] = defaultdict(dict)
         ranked = [(section, row) for section in table.sections for row in section.rows if row.rank is not None]
-        users = Counter(
-            kind for kind, _, _ in {((row.backbone.spec, row.epochs), _key(s), _who(row)) for s, row in ranked}
-        )
-        kinds = sorted(users, key=lambda kind: (-users[kind], -kind[1], kind[0]))
-        for backbone, epochs in [kind for kind in kinds if users[kind] > 1] or kinds[:1]:
-            for section, row in sorted(ranked, key=lambda pair: preference(pair[1])):
-                if (row.backbone.spec, row.epochs) == (backbone, epochs):
-                    sections.setdefault(_key(section), section)
-                    cells[_key(section), _who(row)].setdefault(len(columns), row)
-            columns.append(Column(table, backbone, epochs))
+        for section, row in sorted(ranked, key=lambda pair: preference(pair[1])):
+            sections.setdefault(_key(section), section)
+            found[row.epochs, row.backbone.spec].setdefault((_key(section), _who(row)), row)
+        kinds = [kind for kind in found if len(found[kind]) > 1] or sorted(found)[-1:]
+        columns += [(Column(table, backbone, epochs), found[epochs, backbone]) for epochs, backbone in sorted(kinds)]
+    columns.sort(key=lambda column: -len(column[1]))
     lines = [
-        Line(who[0], who[2], sections[key], tuple(map(found.get, range(len(columns)))))
-        for (key, who), found in sorted(cells.items(), key=lambda item: item[0])
+        Line(who[0], who[2], sections[key], tuple(rows.get((key, who)) for _, rows in columns))
+        for key, who in sorted({place for _, rows in columns for place in rows})
     ]
-    return Matrix(tuple(columns), tuple(lines))
+    return Matrix(tuple(column for column, _ in columns), tuple(lines))
 
 
 def _key(section: Section) -> tuple[str | bool, ...]:

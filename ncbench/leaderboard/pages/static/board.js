@@ -88,6 +88,12 @@ function setUpTable(table) {
       bottomEnd: long ? "paging" : null,
     },
   });
+  // DataTables scrolls the table in a box of its own, without what stands above and below it.
+  const [outer, inner] = [table.closest(".scroll"), table.closest(".dt-layout-cell")];
+  for (const { name, value } of [...outer.attributes]) {
+    inner.setAttribute(name, name === "class" ? `${inner.className} ${value}` : value);
+    outer.removeAttribute(name);
+  }
   set.on("order", () => {
     const [first] = set.order();
     const way = first?.[1] === "asc" ? "ascending" : "descending";

@@ -3,6 +3,7 @@
 
 const library = document.currentScript.dataset.library;
 const DASHES = ["solid", "dash", "dot", "dashdot"];
+const SYMBOLS = ["circle", "square", "diamond", "cross"];
 let loading = null;
 
 function plotly() {
@@ -69,7 +70,7 @@ function rows(data, chosen) {
     const at = (name) => members.map((row) => row.values[name][0]);
     const spread = (name) => ({ type: "data", array: members.map((row) => row.values[name][1] ?? 0), color: colour("ink"), thickness: 1, width: 3 });
     const names = members.map((row) => literal(row.name));
-    const shared = { name: literal(kind), text: names, marker: { color: line(style) }, textposition: "none" };
+    const shared = { name: literal(kind), text: names, marker: { color: line(style), ...(x ? { symbol: SYMBOLS[style % 4], size: 8 } : { opacity: 0.6 }) }, textposition: "none" };
     if (!x) return { ...shared, type: "bar", orientation: "h", x: at(y), y: members.map((row) => shown.indexOf(row)), error_x: spread(y), hovertemplate: "%{text}<br>%{x}<extra></extra>" };
     return { ...shared, type: "scatter", mode: "markers", x: at(x), y: at(y), error_x: spread(x), error_y: spread(y), hovertemplate: "%{text}<br>%{x}; %{y}<extra></extra>" };
   });
@@ -77,7 +78,8 @@ function rows(data, chosen) {
     const most = innerWidth < 640 ? 18 : 44;
     const ticktext = shown.map(({ name }) => literal(name.length > most ? `${name.slice(0, most - 1)}…` : name));
     const yaxis = axis("", { tickvals: shown.map((_, place) => place), ticktext, autorange: "reversed", automargin: true });
-    return [traces, layout({ height: 110 + 22 * shown.length, barmode: "overlay", xaxis: axis(data.axes[y]), yaxis })];
+    const legend = { orientation: "h", y: 0, yanchor: "top", x: 0 };
+    return [traces, layout({ legend, height: 110 + 22 * shown.length, barmode: "overlay", xaxis: axis(data.axes[y], { side: "top" }), yaxis })];
   }
   const scale = (name) => (["cost", "nc1", "bias_nc1"].includes(name) ? { type: "log" } : {});
   return [traces, layout({ height: 460, hovermode: "closest", xaxis: axis(data.axes[x], scale(x)), yaxis: axis(data.axes[y], scale(y)) })];
