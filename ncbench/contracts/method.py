@@ -160,6 +160,8 @@ class Method(nn.Module):
         self.make_backbone = make_backbone
         self.progress = Progress()
         self.report: dict[str, float] = {}
+        if not task.has_val and (refusal := self.without_val(params)):
+            raise ConfigurationError(refusal)
         self.build()
 
     @classmethod
@@ -175,6 +177,15 @@ class Method(nn.Module):
         missing, and shared by all runs that build on it.
         """
         return None
+
+    @classmethod
+    def without_val(cls, params: Any) -> str:
+        """Return why one with these parameters is refused where there are no validation images, and what to do.
+
+        Empty, the default, where it can do without. Of a method whose supervision names their bias attribute the runner
+        says so by itself.
+        """
+        return ""
 
     def build(self) -> None:
         """Create the modules from scratch. A method that retrains calls this again at the start of a stage."""

@@ -158,6 +158,11 @@ class Tuning:
         return str(self._criterion.metric)
 
     @property
+    def tie_break(self) -> str | None:
+        """The metric of the validation split that tells equal trials apart; None where it is that of the criterion."""
+        return None if self._criterion.tie_break == self.metric else self._criterion.tie_break
+
+    @property
     def _criterion(self) -> Criterion:
         return find_criterion(self.rule)
 

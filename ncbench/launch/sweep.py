@@ -11,16 +11,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from ncbench.contracts.dataset import Dataset
 from ncbench.contracts.errors import ConfigurationError, DataError, NcbenchError, PluginError
 from ncbench.contracts.launcher import Ended, Event, Job, Launcher, Started, Waiting
 from ncbench.contracts.specs import Scalar, Spec
-from ncbench.data.store.prepare import prepare
+from ncbench.data.store.prepare import locate, prepare
 from ncbench.discovery.files import file_arguments
 from ncbench.discovery.registry import registry
 from ncbench.launch.member import Member
 from ncbench.records.archive import RESULT_FILE, RunResult, load_result
 from ncbench.records.folder import FINISHED, remove_checkpoints, writable_folder
 from ncbench.records.record import Status
+from ncbench.training.configuration import refuse_lacking
 from ncbench.training.interrupts import TERMINATING
 from ncbench.training.trained import refuse_changed_files
 
@@ -107,6 +109,23 @@ class Sweep:
         """The runs that are still to be made."""
         return [run for run in self.runs.values() if run.state not in FINISHED]
 
+    def foresee(self, data_root: Path | None) -> None:
+        """Note of each run to be made for what labels or split it would be refused, as far as its data are here."""
+        found: dict[str, Dataset | None] = {}
+        for run in self.unfinished:
+            configuration = run.member.configuration
+            dataset = configuration.dataset
+            if dataset.spec not in found:
+                found[dataset.spec] = None
+                with contextlib.suppress(NcbenchError):  # which is said where they are prepared
+                    card = dataset.registered.card
+                    found[dataset.spec] = locate(card, dataset.params, configuration.manifest, data_root=data_root)
+            if (there := found[dataset.spec]) is not None:
+                try:
+                    refuse_lacking(configuration, there)
+                except ConfigurationError as error:
+                    run.problem = str(error)
+
     def make(
         self,
         launcher: Launcher,
@@ -172,11 +191,14 @@ class Sweep:
 
     def _jobs(self, data_root: Path | None, report: Callable[[str], None]) -> list[Job]:
         """Prepare the data of what is unfinished, and return the jobs of all runs that can be made."""
+        self.foresee(data_root)
         jobs: list[Job] = []
         without_data: dict[str, str] = {}  # the dataset's spec -> what is wrong with its data, if anything
         for run in self.unfinished:
             job, dataset = run.member.job, run.member.configuration.dataset
             spec, card, allow = dataset.spec, dataset.registered.card, job.allow_mismatch
+            if run.problem:
+                continue
             if spec not in without_data:
                 without_data[spec] = ""
                 try:  # once, before several processes need it

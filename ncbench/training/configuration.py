@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -214,6 +215,8 @@ def resolve(
 
     backbone_text = backbone or (published.backbone if published else None) or manifest.backbone
     resolved_backbone = resolve_spec("backbones", Spec.parse(backbone_text), {})
+    if method_class.learns_features and is_frozen(resolved_backbone):
+        raise _given_features(resolved_method, resolved_backbone)
 
     # Groups are inferred by the model of the last epoch: what was chosen by labels would have used them.
     of_dataset = {"selection": manifest.selection if kind == "methods" else "last", **manifest.recipe}
@@ -272,10 +275,9 @@ def _refuse_groups(method: Resolved, supervision: Supervision, base: str | None,
     """
     given = f"--groups {groups}"
     if not method.factory.consumes_groups:
-        others = [name for name in registry().names("methods") if _consumes_groups(name)]
         raise ConfigurationError(
             f"{method.name} trains on no groups, so that {given} means nothing to it. Methods that do: "
-            f"{', '.join(others)}."
+            f"{', '.join(_methods_that('consumes_groups'))}."
         )
     if supervision.train != "bias":
         raise ConfigurationError(f"{method.spec} reads no groups, so that {given} means nothing to it. Leave it out.")
@@ -286,11 +288,14 @@ def _refuse_groups(method: Resolved, supervision: Supervision, base: str | None,
         )
 
 
-def _consumes_groups(name: str) -> bool:
-    try:
-        return bool(registry().find("methods", name).load().consumes_groups)
-    except (PluginError, AttributeError):
-        return False
+def _methods_that(does: str) -> list[str]:
+    """Return the names of the methods whose class has a true attribute of this name."""
+    names = []
+    for name in registry().names("methods"):
+        with contextlib.suppress(PluginError, AttributeError):
+            if getattr(registry().find("methods", name).load(), does):
+                names.append(name)
+    return names
 
 
 def _prescribed_by(backbone: Resolved, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -317,14 +322,13 @@ def is_frozen(backbone: Resolved) -> bool:
     return bool(getattr(backbone.params, "frozen", False))
 
 
-def refuse_unfit(configuration: Configuration, dataset: Dataset) -> None:
-    """Refuse a method or a criterion that needs labels which the dataset does not declare, or an unfit backbone.
+def refuse_lacking(configuration: Configuration, dataset: Dataset) -> None:
+    """Refuse a method or a criterion that needs labels, or a split, which the dataset does not declare.
 
     What passes here may still be refused once the data are read.
 
     Raises:
-        ConfigurationError: Labels are missing, or the images are not for the backbone; the message says what is.
-        DataError: A file that the backbone needs is missing.
+        ConfigurationError: They are missing; the message says what is, and what would work.
     """
     known, has_val = bool(dataset.bias_names), dataset.has_val is not False
     rule, spec = configuration.recipe.selection, configuration.dataset.spec
@@ -339,6 +343,18 @@ def refuse_unfit(configuration: Configuration, dataset: Dataset) -> None:
         val=(configuration.annotates_val if inferred else known) and has_val,
         hierarchy=dataset.hierarchy is not None,
     )
+    if not has_val and (refusal := configuration.method.factory.without_val(configuration.method.params)):
+        raise ConfigurationError(refusal)
+
+
+def refuse_unfit(configuration: Configuration, dataset: Dataset) -> None:
+    """Refuse what :func:`refuse_lacking` does, and a backbone that the images are not for.
+
+    Raises:
+        ConfigurationError: It is so.
+        DataError: A file that the backbone needs is missing.
+    """
+    refuse_lacking(configuration, dataset)
     # The standard scaling needs a mean for each channel, which the manifest gives; given weights need its colours.
     backbone = configuration.backbone
     built = backbone.factory.input_scaling(backbone.params) is not None or configuration.method.factory.learns_features
@@ -362,8 +378,12 @@ def refuse_unfit_backbone(configuration: Configuration, input_shape: tuple[int, 
         return  # a fault in a plugin is explained by the record of the run that hits it
     learns = not is_frozen(configuration.backbone) and any(each.requires_grad for each in backbone.parameters())
     if configuration.method.factory.learns_features and not learns:
-        raise ConfigurationError(
-            f"{configuration.method.name} acts on features while they are learned, and those of "
-            f"{configuration.backbone.spec} are given. Use a backbone that is trained: without frozen=true, or "
-            "--backbone mlp, which puts layers between; or choose another method."
-        )
+        raise _given_features(configuration.method, configuration.backbone)
+
+
+def _given_features(method: Resolved, backbone: Resolved) -> ConfigurationError:
+    return ConfigurationError(
+        f"{method.name} acts on features while they are learned, and those of {backbone.spec} are given. Use a "
+        "backbone that is trained: without frozen=true, or --backbone mlp, which puts layers between; or choose "
+        f"another method than {', '.join(_methods_that('learns_features'))}."
+    )

@@ -48,6 +48,11 @@ class Criterion:
         """Whether the metric is of groups, those of the attribute or inferred ones."""
         return self.needs_bias or self.needs_groups
 
+    @property
+    def tie_break(self) -> str:
+        """The metric of the validation split that tells equals apart."""
+        return "group_mean_accuracy" if self.needs_bias else "accuracy"
+
     def uses_bias(self, reads_val: bool, made_by_bias: Callable[[], bool]) -> bool:
         """Whether a run that chooses by it has used bias labels of validation images, beside what its method declares.
 
@@ -66,8 +71,7 @@ class Criterion:
             return float(epoch), 0.0, epoch
         if self.metric not in val_metrics:
             return None
-        second = val_metrics.get("group_mean_accuracy" if self.needs_bias else "accuracy", 0.0)
-        return self.sign * val_metrics[self.metric], second, epoch
+        return self.sign * val_metrics[self.metric], val_metrics.get(self.tie_break, 0.0), epoch
 
     def choose(self, epochs: Sequence[tuple[int, Mapping[str, float]]]) -> tuple[int, int] | None:
         """Return the epoch to choose, and how many are equally good by the criterion itself, it included.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
@@ -9,11 +10,12 @@ from typing import Any
 
 import pytest
 import yaml
+from rich.console import Console
 
 import ncbench
 from ncbench import Ended, Job, Launcher, NcbenchError, Started
 from ncbench.cli.tables.result import print_result
-from ncbench.cli.tables.trials import as_dict, outcome
+from ncbench.cli.tables.trials import as_dict, outcome, trials_table
 from ncbench.contracts.launcher import Event
 from ncbench.launch.search import Tuning, in_turns
 from ncbench.launch.suite import load_suite
@@ -131,7 +133,19 @@ def test_the_best_trial_is_chosen_ties_by_the_mean_over_groups_then_the_first(tm
         chosen = tuning.chosen(trials_of([tuning], tmp_path))
         return None if chosen is None else list(tuning.trials).index(chosen)
 
+    def shown() -> list[str]:
+        file = io.StringIO()
+        Console(width=200, file=file).print(trials_table(tuning, trials_of([tuning], tmp_path)))
+        return file.getvalue().splitlines()
+
     assert choose((0.1, 0.9), (0.3, 0.2), (0.2, 0.9), (0.3, 0.1)) == 1
+    assert "then val_group_mean_accuracy" in shown()[0]
+    assert shown()[1].split()[-3:] == ["30.00", "20.00", "chosen"]
+    trials = trials_of([tuning], tmp_path)
+    assert "2 tied, of these the best val_group_mean_accuracy, 20.00, " in outcome(tuning, trials)
+    assert [trial["tie_break"] for trial in as_dict(tuning, trials)["trials"]][1:3] == [0.2, 0.9]
+    assert choose((0.1, 0.9), (0.3, 0.2), (0.2, 0.9), (0.4, 0.1)) == 3
+    assert "then" not in shown()[0]
     assert choose((0.1, 0.2), (0.1, 0.5), (0.0, 0.9), (0.1, 0.5)) == 1
     assert choose((0.0, 0.2), (0.0, 0.2), (0.0, 0.2), (0.0, 0.2)) == 0
     edit(made, tuning.trials[0].run_ids[0], lambda record: record.update(status="failed", reason="power cut"))

@@ -40,6 +40,41 @@ def suite(folder: Path, *blocks: dict[str, Any]) -> Path:
     return path
 
 
+def test_what_would_be_refused_is_foreseen_and_a_line_says_of_which_methods_and_seeds(tmp_path: Path, cli: Cli) -> None:
+    on_erm = {"methods": ["dpe:by=class", "tau_norm", "tau_norm:tau=1"], "settings": {}}
+    path = suite(tmp_path, {"methods": ["self_llr"], "seeds": [0, 1]}, {**on_erm, "seeds": [0, 1]})
+    runs = tmp_path / "runs"
+    code, out, err = cli("sweep", path, "--output", runs, "--dry-run")
+    assert (code, out.count("refused "), out.count("missing ")) == (1, 6, 4), err  # with two runs of erm
+    first, *told = err.splitlines()
+    assert first == "Try: 10 runs, 4 of them to make."
+    assert [line.partition(": ")[2].partition(": ")[0] for line in told] == [
+        f"{what}, seeds 0, 1"
+        for what in (
+            "self_llr on colored_digits, epochs=1",
+            "dpe:by=class on colored_digits",
+            "tau_norm on colored_digits",
+        )
+    ]
+    assert told[2].endswith("Give it, as in tau_norm:tau=1, or hold images out, as in colored_digits:val=0.1.")
+    assert not runs.exists()
+
+    class Starts(Launcher):
+        def launch(self, jobs: Sequence[Job], output: Path, arguments: Sequence[str]) -> Generator[Event, None, None]:
+            yield from map(Started, jobs)
+
+    started = Sweep.of(load_suite(path).members(), runs).make(Starts(Launcher.Parameters()), None)
+    assert {run.member.job.method for run in started} == {"erm", "tau_norm:tau=1"}
+
+
+def test_a_method_that_a_frozen_backbone_refuses_is_refused_before_anything(tmp_path: Path, cli: Cli) -> None:
+    path = suite(tmp_path, {"methods": ["erm", "mmd"], "backbone": "resnet18:weights=imagenet,frozen=true"})
+    code, out, err = cli("sweep", path, "--output", tmp_path / "runs", "--dry-run")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "mmd acts on features while they are learned" in err
+    assert "rebias" in err  # all such methods are named at once
+
+
 def test_a_sweep_makes_what_is_missing_and_no_more(tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NCBENCH_DATA", raising=False)
     path = suite(
@@ -59,7 +94,7 @@ def test_a_sweep_makes_what_is_missing_and_no_more(tmp_path: Path, cli: Cli, mon
     assert len(re.findall(r"^erm on colored_digits, seed 0: started \(process \d+ on \w+\)$", err, re.MULTILINE)) == 1
     told = [line for line in err.splitlines() if line.startswith("Not made: ")]
     assert len(told) == 2  # one line a reason
-    assert "erm on bar, seed 0; erm on bar, seed 1: The dataset 'bar'" in told[0]
+    assert "erm on bar, seeds 0, 1: The dataset 'bar'" in told[0]
     assert "erm on colored_digits, lr=1e+30, seed 1: diverged (" in err
     assert "ratio=1000.0 leaves no training image" in told[1]
     records = {file.parent.name: json.loads(file.read_text()) for file in runs.glob("*/result.json")}

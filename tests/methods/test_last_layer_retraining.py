@@ -397,7 +397,7 @@ def test_without_validation_images_they_are_refused(toy, make, method_class):
     method = make(method_class, toy, VAL_BIAS, **values)
     object.__setattr__(method.task, "has_val", False)
     with pytest.raises(ConfigurationError, match=r"fits the last layer on validation images.*val=0\.1"):
-        method.build()
+        method_class(method.task, method.params, method.make_backbone)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ncbench.contracts.launcher import Launcher
     from ncbench.launch.search import Tuning
-    from ncbench.launch.sweep import Sweep
+    from ncbench.launch.sweep import Run, Sweep
 
 
 def _shard(context: click.Context, option: click.Parameter, value: str | None) -> tuple[int, int] | None:
@@ -139,17 +139,20 @@ def sweep(
                 show(line)
         return 0
     to_come = sum(tuning.seeds for tuning in open_tunings())
-    number, unfinished = len(state.runs) + to_come, len(state.unfinished) + to_come
-    before = f"; before them {counted(len(trials.runs), 'trial')}, {len(trials.unfinished)} to make" if tunings else ""
-    tell(f"{plan.title}: {number} runs, {unfinished} of them to make{before}.")
     if dry_run:
-        for run in trials.runs.values():
-            click.echo(f"{run.state:<11}  trial: {describe(run.member.job, trials)}")
-        for run in state.runs.values():
-            click.echo(f"{run.state:<11}  {describe(run.member.job, state)}")
+        trials.foresee(data_root)
+        state.foresee(data_root)
+    left, trials_left = (sum(not run.problem for run in each.unfinished) for each in (state, trials))
+    before = f"; before them {counted(len(trials.runs), 'trial')}, {trials_left} to make" if tunings else ""
+    tell(f"{plan.title}: {len(state.runs) + to_come} runs, {left + to_come} of them to make{before}.")
+    if dry_run:
+        for each, what in ((trials, "trial: "), (state, "")):
+            for run in each.runs.values():
+                shown = "refused" if run.problem else run.state
+                click.echo(f"{shown:<11}  {what}{describe(run.member.job, each)}")
         for tuning in open_tunings():
             click.echo(f"{'to come':<11}  {tuning.name}, {counted(tuning.seeds, 'seed')} of what its trials choose")
-        return 0
+        return 1 if _tell_problems(trials, state) else 0
     given = {key: value for key, value in parameters.items() if value is not None}
     tracked = Tracking(track, tell).specs  # what cannot be used is said once, here
     if detach:
@@ -177,17 +180,20 @@ def sweep(
 
 
 def _tell_problems(*sweeps: Sweep) -> bool:
-    """Say why runs were not made, and return whether there are such runs."""
-    from ncbench.cli.tables.sweep import describe
+    """Say why runs are not made, and return whether there are such runs."""
+    from ncbench.cli.tables.sweep import describe_all
     from ncbench.contracts.errors import name_offenders
 
     problems: dict[str, list[str]] = {}
     for made in sweeps:
+        of_these: dict[str, list[Run]] = {}
         for run in made.unfinished:
             if run.problem:
-                problems.setdefault(run.problem, []).append(describe(run.member.job, made))
-    for problem, jobs in problems.items():
-        tell(f"Not made: {name_offenders(jobs)}: {problem}")
+                of_these.setdefault(run.problem, []).append(run)
+        for problem, runs in of_these.items():
+            problems.setdefault(problem, []).extend(describe_all(runs, made))
+    for problem, named in problems.items():
+        tell(f"Not made: {name_offenders(named)}: {problem}")
     return bool(problems)
 
 

@@ -101,5 +101,17 @@ def _settings(job: Job, state: Sweep) -> str:
 
 def describe(job: Job, state: Sweep) -> str:
     """Return in a few words what tells a job from the others of its sweep."""
+    return f"{_but_for_the_seed(job, state)}, seed {job.seed}"
+
+
+def describe_all(runs: Sequence[Run], state: Sweep) -> list[str]:
+    """Return the same of several runs, those that differ in the seed alone in one."""
+    seeds: dict[str, list[int]] = {}
+    for run in runs:
+        seeds.setdefault(_but_for_the_seed(run.member.job, state), []).append(run.member.job.seed)
+    return [f"{name}, {'seed' if len(of) == 1 else 'seeds'} {', '.join(map(str, of))}" for name, of in seeds.items()]
+
+
+def _but_for_the_seed(job: Job, state: Sweep) -> str:
     settings = _settings(job, state)
-    return f"{job.label} on {job.dataset}, {f'{settings}, ' if settings else ''}seed {job.seed}"
+    return f"{job.label} on {job.dataset}{f', {settings}' if settings else ''}"

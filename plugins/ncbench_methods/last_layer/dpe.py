@@ -16,9 +16,9 @@ from ncbench_methods.balancing.cells import By, cell_of, supervision_by
 from ncbench_methods.last_layer.fixed_features import (
     LastLayer,
     balanced_subset,
+    fits_on_val,
     group_accuracies,
     refuse_absent_groups,
-    refuse_missing_val,
 )
 
 _NORM_WEIGHT = 10.0  # of the mean squared length of a head's prototypes
@@ -88,14 +88,18 @@ class DPE(LastLayer):
         """Return what is declared, or nothing where classes are balanced."""
         return supervision_by(params.by, declared)
 
+    @classmethod
+    def without_val(cls, params: DPEParameters) -> str:
+        """Return that there is nothing to fit on."""
+        return fits_on_val("dpe")
+
     def build(self) -> None:
         """Create the network and room for the heads.
 
         Raises:
-            ConfigurationError: There are no validation images, or none of a group that is balanced.
+            ConfigurationError: There are no validation images of a group that is balanced.
         """
         self.backbone = self.make_backbone()
-        refuse_missing_val(self.task, "dpe")
         if self.params.by == "group":
             refuse_absent_groups(self.task, "dpe", self.alternative)
         shape = self.params.heads, self.task.num_classes, self.backbone.feature_dim

@@ -12,7 +12,7 @@ from torch import Tensor
 from ncbench import Method, Parameters, SplitView, Supervision
 from ncbench_methods.balancing.cells import cell_of
 from ncbench_methods.invariance.environments import scale_gradients
-from ncbench_methods.last_layer.fixed_features import LastLayer, group_accuracies, halves, refuse_missing_val
+from ncbench_methods.last_layer.fixed_features import LastLayer, fits_on_val, group_accuracies, halves
 
 CANDIDATES = (5, 10, 20, 50, 100, 200, 500)
 """Values of k that are tried, as far as the smallest class has 2 k images."""
@@ -57,14 +57,10 @@ class EVaLS(LastLayer):
         """Return what is declared, or nothing where no group chooses."""
         return declared if params.k is None and params.choose == "group" else Supervision()
 
-    def build(self) -> None:
-        """Create the network.
-
-        Raises:
-            ConfigurationError: There are no validation images.
-        """
-        super().build()
-        refuse_missing_val(self.task, "evals")
+    @classmethod
+    def without_val(cls, params: EVaLSParameters) -> str:
+        """Return that there is nothing to fit on."""
+        return fits_on_val("evals")
 
     def start_from(self, base: Method) -> None:
         """Take over the backbone, and the classifier that ranks images."""

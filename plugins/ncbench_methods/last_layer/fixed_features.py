@@ -114,17 +114,12 @@ def refuse_absent_groups(task: Task, method: str, alternative: str) -> None:
         )
 
 
-def refuse_missing_val(task: Task, method: str) -> None:
-    """Refuse a task without validation images.
-
-    Raises:
-        ConfigurationError: There are none; the message says what to do.
-    """
-    if not task.has_val:
-        raise ConfigurationError(
-            f"{method} fits the last layer on validation images, and this dataset has none. Hold images out, as in "
-            "colored_digits:val=0.1, or run crt, which needs none."
-        )
+def fits_on_val(method: str) -> str:
+    """Return why a method is refused that fits the last layer on validation images, where there are none."""
+    return (
+        f"{method} fits the last layer on validation images, and this dataset has none. Hold images out, as in "
+        "colored_digits:val=0.1, or run crt, which needs none."
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ncbench import Batch, Method, Parameters, Published, SplitView, Stage
-from ncbench_methods.last_layer.fixed_features import FeaturePasses, halves, refuse_missing_val
+from ncbench_methods.last_layer.fixed_features import FeaturePasses, fits_on_val, halves
 from ncbench_methods.two_networks.networks import make_network
 
 _SOURCE = "LaBonte et al. (NeurIPS 2023), the published code's cfgs/; its crops (datamodules/) are of 70 % at least"
@@ -81,14 +81,14 @@ class SELF(FeaturePasses):
         ),
     }
 
-    def build(self) -> None:
-        """Create the network.
+    @classmethod
+    def without_val(cls, params: SELFParameters) -> str:
+        """Return that there is nothing to fit on."""
+        return fits_on_val("self_llr")
 
-        Raises:
-            ConfigurationError: There are no validation images.
-        """
+    def build(self) -> None:
+        """Create the network, and one to keep the early model in."""
         super().build()
-        refuse_missing_val(self.task, "self_llr")
         if self.params.score == "early":
             self.early = make_network(self).requires_grad_(False)
 

@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ncbench import ConfigurationError, Method, Parameters, SplitView
+from ncbench import Method, Parameters, SplitView
 from ncbench_methods.last_layer.fixed_features import LastLayer
 
 CANDIDATES = tuple(step / 20 for step in range(21))
@@ -34,18 +34,19 @@ class TauNorm(LastLayer):
 
     Parameters = TauNormParameters
 
-    def build(self) -> None:
-        """Create the network, and room for the weights of the erm.
+    @classmethod
+    def without_val(cls, params: TauNormParameters) -> str:
+        """Return that tau has to be given, unless it is."""
+        if params.tau is not None:
+            return ""
+        return (
+            "tau_norm chooses tau on validation images, and this dataset has none. Give it, as in tau_norm:tau=1, "
+            "or hold images out, as in colored_digits:val=0.1."
+        )
 
-        Raises:
-            ConfigurationError: There are no validation images to choose tau by.
-        """
+    def build(self) -> None:
+        """Create the network, and room for the weights of the erm."""
         super().build()
-        if self.params.tau is None and not self.task.has_val:
-            raise ConfigurationError(
-                "tau_norm chooses tau on validation images, and this dataset has none. Give it, as in tau_norm:tau=1, "
-                "or hold images out, as in colored_digits:val=0.1."
-            )
         self.classifier = nn.Linear(self.backbone.feature_dim, self.task.num_classes, bias=False)
 
     def start_from(self, base: Method) -> None:
