@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import sys
 import time
 from collections.abc import Generator, Sequence
@@ -79,9 +77,7 @@ def _interrupt(running: list[Place], places: Sequence[Place]) -> None:
     deadline = time.monotonic() + GRACE_SECONDS
     try:
         for place in running:
-            if place.process is not None and place.ended() is None:
-                with contextlib.suppress(ProcessLookupError):  # it has ended just now
-                    os.kill(place.process, signal.SIGTERM)
+            place.interrupt()
         while any(place.process is not None and place.ended() is None for place in running):
             if time.monotonic() > deadline:
                 break

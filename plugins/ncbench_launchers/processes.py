@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -41,6 +43,12 @@ class Place:
         """Return how the run has ended, again and again: its exit code and the last line of its standard error."""
         raise NotImplementedError
 
+    def interrupt(self) -> None:
+        """Ask the run, if there is one, to end so that it can be resumed."""
+        if self.process is not None and self.ended() is None:
+            with contextlib.suppress(ProcessLookupError):  # it has ended just now
+                os.kill(self.process, signal.SIGTERM)
+
     def close(self) -> None:
         """Kill what is left."""
         if self._child is not None:
@@ -74,10 +82,12 @@ class Place:
 class New(Place):
     """Every run is made by a Python that is started for it, as anywhere but on Linux."""
 
+    _command: Sequence[str] = ("ncbench", "run")
+
     def start(self, arguments: Sequence[str]) -> None:
         """Start the run."""
         self.close()
-        self._open("ncbench", "run", *arguments)
+        self._open(*self._command, *arguments)
         assert self._child is not None
         self.process = self._child.pid
 

@@ -7,8 +7,7 @@ import os
 import re
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,39 +23,15 @@ from ncbench_launchers.slurm import launcher as slurm_launcher
 from ncbench_launchers.slurm.array import JOBS_FILE, Element
 from ncbench_launchers.slurm.step import LIMITS_IN_VAIN
 from tests import served
+from tests.launchers.jobs import DATASET, LONG, attempts, job, slow_method, wait_for
 
 HERE = Path(__file__).parents[1] / "launch" / "slurm_here.sh"
-DATASET = "colored_digits:per_class=25"
-LONG = 300  # epochs of a second each, until the test lets them go
-PATIENCE = 900
-PLUGIN = """
-import os, time
-import ncbench
-from ncbench_methods.erm import ERM
-
-@ncbench.hookimpl
-def ncbench_methods():
-    return [ncbench.MethodCard(name="slow", summary="s", factory="slow_erm:Slow", supervision=ncbench.Supervision())]
-
-class Slow(ERM):
-    def loss(self, batch):
-        if not os.path.exists(os.environ["GO"]):
-            time.sleep(1)
-        return super().loss(batch)
-"""
 
 
 def shell(*command: str | Path) -> str:
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-def wait_for(what: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
 
 
 @pytest.fixture(scope="module")
@@ -78,46 +53,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
-def go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Install the method `slow`, and return the file that makes it fast."""
-    site, go = tmp_path / "site", tmp_path / "go"
-    info = site / "slow_erm-1.0.dist-info"
-    info.mkdir(parents=True)
-    (site / "slow_erm.py").write_text(PLUGIN)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: slow_erm\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[ncbench]\nplugin = slow_erm\n")
-    monkeypatch.syspath_prepend(site)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")]))
-    monkeypatch.setenv("NCBENCH_PLUGINS", "ncbench,slow_erm")
-    monkeypatch.setenv("GO", str(go))
-    return go
-
-
-def run_id(method: str, seed: int, settings: dict[str, int]) -> str:
-    """The id of a run, also of a method that this process does not know."""
-    code = f"""
-from ncbench.training.configuration import resolve
-print(resolve({method!r}, {DATASET!r}, None, {seed}, {settings!r}, synthetic=False).run_id)
-"""
-    done = served.python("-c", code)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
-
-
-def job(method: str, seed: int = 0, epochs: int = 1, after: tuple[str, ...] = ()) -> Job:
-    settings = {"recipe.epochs": epochs, "recipe.measure_points": 1}
-    return Job(run_id(method, seed, settings), method, DATASET, None, seed, settings, after=after)
-
-
-def attempts(output: Path, name: str) -> list[str]:
-    """How the attempts at a run have begun, each once it is training."""
-    path = output / name / "log.jsonl"
-    events = [json.loads(line).get("event") for line in path.read_text().splitlines()] if path.exists() else []
-    return [
-        event
-        for place, event in enumerate(events)
-        if event in ("started", "resumed") and any(later == "epoch" for later in events[place:])
-    ]
+def go(tmp_path: Path) -> Iterator[Path]:
+    with slow_method(tmp_path) as go:
+        yield go
 
 
 def listed() -> list[str]:
