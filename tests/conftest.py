@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import sys
@@ -52,6 +53,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("real_data") and not os.environ.get("NCBENCH_DATA"):
             item.add_marker(pytest.mark.skip(reason="set NCBENCH_DATA to a folder with the real datasets"))
+        if item.get_closest_marker("ray") and (lack := _lack_of_ray()):
+            item.add_marker(pytest.mark.skip(reason=lack))
         if item.get_closest_marker("slurm") and (lack := _lack_of_slurm()):
             item.add_marker(pytest.mark.skip(reason=lack))
         if item.get_closest_marker("gpu"):
@@ -59,6 +62,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
             if not torch.cuda.is_available():
                 item.add_marker(pytest.mark.skip(reason="there is no CUDA device"))
+
+
+def _lack_of_ray() -> str:
+    if importlib.util.find_spec("ray") is None:
+        return "Ray is not installed: pip install -e '.[ray]'"
+    script = "tests/launch/ray_here.sh"
+    alone = "RAY_HERE" in os.environ
+    return "" if alone else f"Ray needs a network of its own: {script} pytest -m ray, where one can be made"
 
 
 def _lack_of_slurm() -> str:

@@ -1,4 +1,4 @@
-"""Sweeps: the runs a suite names, made where a launcher makes them. Here: this machine, and Slurm.
+"""Sweeps: the runs a suite names, made where a launcher makes them. Here: this machine, Ray and Slurm.
 
 This module is a plugin like any other; it imports no torch.
 """
@@ -19,6 +19,11 @@ def ncbench_launchers() -> Iterable[LauncherCard]:
             name="local",
             summary="Processes on this machine, as many as its cores or GPUs and its memory allow",
             factory="ncbench_launchers.local:Local",
+        ),
+        LauncherCard(
+            name="ray",
+            summary="Actors on the nodes of a Ray cluster, started again where a node is lost (ncbench[ray])",
+            factory="ncbench_launchers.ray.launcher:Ray",
         ),
         LauncherCard(
             name="slurm",

@@ -1,0 +1,1 @@
+"""Runs as actors of a Ray cluster."""

@@ -1,0 +1,133 @@
+"""A Ray cluster: the one at an address, or a private one that ends with the sweep."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import logging
+import os
+import signal
+import socket
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ncbench import ConfigurationError
+
+_OBJECT_STORE_BYTES = 2**27  # nothing is put there; Ray would take a third of the memory
+_ANSWER_SECONDS = 10  # for whoever listens at an address; Ray itself asks for minutes where nobody does
+
+
+def require_ray(address: str) -> Any:
+    """Return the module ``ray``.
+
+    Args:
+        address: What :func:`connected` is to be given.
+
+    Raises:
+        ConfigurationError: It is not installed, or the address is one that it is not for.
+    """
+    if "://" in address:
+        raise ConfigurationError(
+            f"address={address} is not HOST:PORT. Give this command on a node of the cluster, with address=auto."
+        )
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "1")  # where something listens that is not Ray: 40 s each
+    try:
+        return importlib.import_module("ray")
+    except ImportError as error:
+        raise ConfigurationError(
+            f'The launcher ray needs the package ray ({error}): pip install "ncbench[ray]"'
+        ) from error
+
+
+@contextlib.contextmanager
+def connected(ray: Any, address: str, messages: Path) -> Iterator[None]:
+    """Be connected to a cluster while the context is open.
+
+    Args:
+        ray: The module.
+        address: ``HOST:PORT``, or ``auto`` for that of this machine; empty for a private one.
+        messages: File for what Ray says.
+
+    Raises:
+        ConfigurationError: It does not answer or does not start.
+    """
+    with contextlib.ExitStack() as stack:
+        options: dict[str, Any] = {"address": address}
+        if not address:
+            # /tmp/ray would tell others of this cluster, and keep what it leaves. Sockets need a short path.
+            root = "/tmp" if os.name == "posix" else None  # noqa: S108
+            folder = tempfile.TemporaryDirectory(prefix="ncbench-ray-", dir=root, ignore_cleanup_errors=True)
+            options = {"address": "local", "include_dashboard": False, "_temp_dir": stack.enter_context(folder)}
+            options |= {"object_store_memory": _OBJECT_STORE_BYTES}
+        stack.callback(ray.shutdown, wait_for_processes=True)
+        try:
+            with _errors_in(messages), _signals_kept():
+                if address:
+                    _refuse_silent(address)
+                ray.init(**options, configure_logging=False, log_to_driver=False)
+        except Exception as error:  # of whatever type: which ones, Ray does not say
+            why = f"({' '.join(str(error).split())})"
+            if address:
+                advice = "start one with ray start --head, or leave the address out for a Ray of this sweep alone"
+                raise ConfigurationError(f"No Ray answers at {address} {why}: {advice}.") from error
+            raise ConfigurationError(f"A Ray for this sweep does not start {why}; what it says: {messages}") from error
+        stack.enter_context(_messages_in(messages))
+        yield
+
+
+def _refuse_silent(address: str) -> None:
+    """Refuse an address where nobody listens.
+
+    Raises:
+        OSError: Nobody does.
+        ValueError: It is none.
+    """
+    found = importlib.import_module("ray._private.services").canonicalize_bootstrap_address(address)
+    host, _, port = found.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_SECONDS).close()
+
+
+@contextlib.contextmanager
+def _messages_in(path: Path) -> Iterator[None]:
+    """Have what Ray logs and prints once it is there written to a file; its start replaces what was there before it."""
+    logger, handler = logging.getLogger("ray"), logging.FileHandler(path, delay=True, encoding="utf-8")
+    worker = importlib.import_module("ray._private.worker")
+    before = logger.handlers[:], worker.print_to_stdstream
+
+    def log(data: Mapping[str, Any], **options: Any) -> None:
+        logger.warning("\n".join(data["lines"]))
+
+    logger.handlers[:], worker.print_to_stdstream = [handler], log  # that of lost nodes, among the sweep's own results
+    try:
+        yield
+    finally:
+        logger.handlers[:], worker.print_to_stdstream = before
+        handler.close()
+
+
+@contextlib.contextmanager
+def _errors_in(path: Path) -> Iterator[None]:
+    """Have standard error written to a file, as long as Ray's libraries have none of their own."""
+    terminal = os.dup(2)
+    with path.open("ab") as file:
+        os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)
+
+
+@contextlib.contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Keep what is done at SIGTERM: Ray would abort, and no run be told."""
+    kept = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, kept)
