@@ -61,6 +61,7 @@ function setUpTable(table) {
   const full = !table.classList.contains("plain") && table.tBodies[0].rows.length > 1;
   const name = table.closest(".scroll").getAttribute("aria-label");
   const columnDefs = headings.map((heading, column) => {
+    const words = literal(wordsOf(heading));
     const has = (kind) => heading.classList.contains(kind);
     const list = { extend: "searchList", options: full && has("choice") ? choices(table, column) : [] };
     return {
@@ -69,10 +70,10 @@ function setUpTable(table) {
       orderable: !has("fixed"),
       visible: !has("extra"),
       orderSequence: has("number") && !has("up") ? ["desc", "asc"] : ["asc", "desc"],
-      columnControl: full && list.options.length > 1 ? [[list]] : [],
+      columnControl: list.options.length > 1 ? [{ extend: "dropdown", text: `Choose ${words}`, content: [list] }] : [],
     };
   });
-  const csv = { extend: "csv", text: "CSV", filename: name, exportOptions: { escapeExcelFormula: true } };
+  const csv = { extend: "csv", text: "CSV", filename: name };
   const columns = { extend: "colvis", text: "Columns", columnText: (_, column) => literal(wordsOf(headings[column])) };
   const long = table.tBodies[0].rows.length > 200;
   const set = new DataTable(table, {
@@ -102,9 +103,21 @@ function setUpTable(table) {
   });
 }
 
+// Most of a long page is never looked at.
+function whenNear(elements, act) {
+  const watcher = new IntersectionObserver((entries) => {
+    for (const { isIntersecting, target } of entries) {
+      if (!isIntersecting) continue;
+      watcher.unobserve(target);
+      act(target);
+    }
+  }, { rootMargin: "300px" });
+  for (const element of elements) watcher.observe(element);
+}
+
 document.addEventListener("DOMContentLoaded", () => {
   setUpTheme();
   if (!globalThis.DataTable) return;
   defineNumbers();
-  document.querySelectorAll("table.board").forEach(setUpTable);
+  whenNear(document.querySelectorAll("table.board"), setUpTable);
 });

@@ -141,12 +141,5 @@ function setUpChart(figure) {
 
 document.addEventListener("DOMContentLoaded", () => {
   const draws = new Map([...document.querySelectorAll("figure.chart")].map((figure) => [figure, setUpChart(figure)]));
-  const watcher = new IntersectionObserver((entries) => {
-    for (const { isIntersecting, target } of entries) {
-      if (!isIntersecting) continue;
-      watcher.unobserve(target);
-      draws.get(target)();
-    }
-  }, { rootMargin: "200px" });
-  for (const figure of draws.keys()) watcher.observe(figure);
+  whenNear(draws.keys(), (figure) => draws.get(figure)());
 });
