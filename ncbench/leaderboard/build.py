@@ -182,7 +182,7 @@ def build(folder: Path) -> Board:
     board = build_board(archive, read_reported(folder))
     pages: dict[str, bytes] = {}
     if not libraries.missing():
-        pages = render_site(board, {entry.path: entry.history for entry in archive.entries}, archive.catalogue)
+        pages = render_site(board, {entry.path: entry for entry in archive.entries}, archive.catalogue)
     site = folder / SITE
     if site.is_dir() and not site.is_symlink():
         shutil.rmtree(site)

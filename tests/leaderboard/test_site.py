@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from html.parser import HTMLParser
@@ -198,6 +199,15 @@ def test_curves_and_the_diagram_are_drawn(varied: Path) -> None:
     assert index.count('<figure class="chart ranks"') == 1
     assert dataset_pages(varied).count('<figure class="chart rows"') == 5
     assert "Friedman's test of 5 methods on 4 independent datasets" in index
+
+
+def test_a_method_has_a_card_and_its_rows_say_what_they_cost_and_how_to_make_them_again(varied: Path) -> None:
+    text = html.unescape((varied / "site" / "methods" / "lff.html").read_text())
+    assert '<a href="https://arxiv.org/abs/2007.02561">' in text
+    assert "<code>ncbench_methods.two_networks.lff:LfF</code>" in text
+    assert text.count("ncbench leaderboard rerun ") == text.count("Training took 1.5 seconds on cpu") == 4
+    theirs = html.unescape((varied / "site" / "methods" / "evil.html").read_text())
+    assert f"<dt><code>evil.note</code></dt><dd>{HOSTILE}</dd>" in theirs
 
 
 def test_what_is_left_out_is_listed_with_its_reason(varied: Path) -> None:

@@ -15,6 +15,7 @@ from pydantic import JsonValue
 
 from ncbench.contracts.cards import MethodCard
 from ncbench.leaderboard.intake.catalogue import Catalogue
+from ncbench.leaderboard.intake.entry import Entry
 from ncbench.leaderboard.intake.files import SITE
 from ncbench.leaderboard.intake.problems import plain
 from ncbench.leaderboard.pages import charts, libraries
@@ -34,7 +35,6 @@ from ncbench.leaderboard.pages.wording import (
     rule,
 )
 from ncbench.leaderboard.tables.board import Board, DatasetTable, Row, Section
-from ncbench.leaderboard.tables.curves import History
 from ncbench.records.intervals import MIN_SEEDS
 
 if TYPE_CHECKING:
@@ -55,19 +55,29 @@ class Configuration:
     section: Section
     row: Row
     ranked: int
-    runs: tuple[History, ...]
+    runs: tuple[Entry, ...]
     panels: tuple[charts.Panel, ...]
     compared: tuple[Comparison, ...]
 
     @property
     def charts(self) -> list[dict[str, Any]]:
         """What was measured over its epochs."""
-        return [chart for panel in self.panels if (chart := charts.curves(panel, self.runs))]
+        return [chart for panel in self.panels if (chart := charts.curves(panel, [run.history for run in self.runs]))]
 
     @property
     def seconds(self) -> float | None:
         """The median of its runs' seconds of training; None if they do not say."""
-        return charts.seconds(self.runs)
+        return charts.seconds([run.history for run in self.runs])
+
+    @property
+    def devices(self) -> list[str]:
+        """What its runs say they ran on."""
+        return sorted({plain(str(run.record.environment.get("device", "?"))) for run in self.runs})
+
+    @property
+    def parameters(self) -> Mapping[str, JsonValue]:
+        """The method's, with those that are not in its spec."""
+        return self.runs[0].record.method.parameters
 
 
 @dataclass(frozen=True)
@@ -105,12 +115,12 @@ class Method:
         return sum(item.row.reproduced for item in self.configurations)
 
 
-def render_site(board: Board, histories: Mapping[str, History], catalogue: Catalogue) -> dict[str, bytes]:
+def render_site(board: Board, entries: Mapping[str, Entry], catalogue: Catalogue) -> dict[str, bytes]:
     """Render every page of a board.
 
     Args:
         board: The leaderboard.
-        histories: Path of a record, as the board's rows name it -> what is drawn of it.
+        entries: Path of a record, as the board's rows name it -> the record.
         catalogue: The cards of methods, and the manifests of datasets.
 
     Returns:
@@ -122,8 +132,9 @@ def render_site(board: Board, histories: Mapping[str, History], catalogue: Catal
     files = {f"{libraries.FOLDER}/{name}": content for name, content in libraries.read().items()}
     wording = Wording(board)
     environment = _environment(wording)
+    histories = {path: entry.history for path, entry in entries.items()}
     compared = {table.heading: comparisons(table, board.reported, wording.measures) for table in board.datasets}
-    methods = _methods(board, wording, compared, histories, catalogue)
+    methods = _methods(board, wording, compared, entries, catalogue)
     manifests = catalogue.manifests({table.dataset.name for table in board.datasets})
     samples = {name: _STATIC / "samples" / f"{name}.txt" for name in manifests}
     groups = {name: text.read_text("utf-8").splitlines() for name, text in samples.items() if text.is_file()}
@@ -216,7 +227,7 @@ def _methods(
     board: Board,
     wording: Wording,
     compared: Mapping[str, tuple[Comparison, ...]],
-    histories: Mapping[str, History],
+    entries: Mapping[str, Entry],
     catalogue: Catalogue,
 ) -> list[Method]:
     """Return every method that has rows, in the order of their names."""
@@ -232,7 +243,7 @@ def _methods(
                         section=section,
                         row=row,
                         ranked=ranked,
-                        runs=tuple(histories[run.record] for run in row.runs),
+                        runs=tuple(entries[run.record] for run in row.runs),
                         panels=panels,
                         compared=tuple(line for part in compared[table.heading] if (line := part.of(row))),
                     )
