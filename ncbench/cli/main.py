@@ -85,13 +85,18 @@ def _exit_code() -> int:
         faulthandler.enable()
     try:
         _add_commands()
-        code = cli.main(arguments, standalone_mode=False)
+        code = cli.main(arguments, prog_name="ncbench", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except (click.exceptions.Abort, KeyboardInterrupt):
         tell("Interrupted.")
         return 130
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        return 2
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        hint = f" ({context.command_path} --help)" if context is not None else ""
+        tell(f"Error: {' '.join(error.format_message().split())}{hint}")
         return 2
     except NcbenchError as error:
         if debug:

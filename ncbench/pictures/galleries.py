@@ -135,10 +135,10 @@ def plot_gallery(rows: Sequence[Row], heading: str, path: Path, option: str) -> 
     from matplotlib.figure import Figure
 
     with shared_style():
-        columns = max(len(row.images) for row in rows)
+        columns = max(6, *(len(row.images) for row in rows))
         lines = [1 if row.maps is None else 2 for row in rows]
         height = 0.6 + sum(1.75 if number == 1 else 2.75 for number in lines)
-        width = 1.1 * max(columns, 6)
+        width = 1.1 * columns
         figure = Figure(figsize=(width, height), layout="constrained")
         figure.suptitle(title(heading, int(_LETTERS * width)), fontsize=10)
         parts = figure.subfigures(

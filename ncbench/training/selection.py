@@ -171,8 +171,14 @@ def refuse_unfit_criterion(
     raise ConfigurationError(f"{setting} needs a validation split{labels}, which {spec} does not have.{said}")
 
 
-def check_criterion(primary: str, available: list[str], dataset: str) -> None:
+def check_criterion(primary: str, available: list[str], dataset: str, can_hold_out: bool) -> None:
     """Refuse a primary criterion that the dataset does not allow.
+
+    Args:
+        primary: The criterion.
+        available: The criteria that it allows.
+        dataset: Its spec.
+        can_hold_out: Whether it has no validation split, and a parameter that makes one.
 
     Raises:
         ConfigurationError: The dataset has no validation split, or no bias labels on it.
@@ -181,7 +187,7 @@ def check_criterion(primary: str, available: list[str], dataset: str) -> None:
         raise ConfigurationError(
             f"recipe.selection={primary} needs a validation split"
             f"{' with bias labels' if find_criterion(primary).needs_bias else ''}, which {dataset} does not have. "
-            f"Possible here: {', '.join(available)}."
+            f"Possible here: {', '.join(available)}.{' Its parameter val=0.1 holds one out.' if can_hold_out else ''}"
         )
 
 

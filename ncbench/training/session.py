@@ -349,7 +349,8 @@ def _check_criterion(configuration: Configuration, store: Store) -> None:
     val, selection = store.splits.get("val"), configuration.recipe.selection
     known = val is not None and val.bias is not None, val is not None and configuration.annotates_val
     criteria = available_criteria(selection, val is not None, *known)
-    check_criterion(selection, criteria, configuration.dataset.spec)
+    can_hold_out = val is None and "val" in configuration.dataset.factory.Parameters.model_fields
+    check_criterion(selection, criteria, configuration.dataset.spec, can_hold_out)
 
 
 def _predictions(fitted: Fitted, store: Store) -> dict[str, Predictions]:

@@ -265,6 +265,10 @@ def test_a_record_holds_no_path(tmp_path: Path, cli: Cli) -> None:
     assert other.record.run_id != result.record.run_id
     code, _, err = cli("run", "--dataset", f"features:path='{path}'")
     assert (code, err.count("\n")) == (3, 1)
+    by_val = ("--set", "recipe.selection=val_accuracy", "--output", tmp_path / "runs")
+    code, _, err = cli("run", "--method", "erm", "--dataset", f"features:path='{moved}'", *by_val)
+    assert code == 2
+    assert "Possible here: last. Its parameter val=0.1 holds one out." in err
 
 
 def test_an_image_that_was_changed_is_noticed(rows: Rows, tmp_path: Path) -> None:

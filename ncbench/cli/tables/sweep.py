@@ -41,7 +41,7 @@ def table(state: Sweep) -> Table:
 def choices(state: Sweep) -> list[str]:
     """Return which epochs the metrics are of and by what they were chosen, a line for all of one choice.
 
-    The commonest comes last, and where others have been named before it, it is that of all the rest.
+    The commonest comes last, as that of all, or of all the rest where others have been named before it.
     """
     named: dict[str, list[str]] = {}
     for dataset, configurations in _by_configuration(state).items():
@@ -50,9 +50,10 @@ def choices(state: Sweep) -> list[str]:
                 named.setdefault(choice, []).append(f"{configuration} on {dataset}")
     rare_first = sorted(named.items(), key=lambda item: len(item[1]))
     lines = [f"Metrics of {choice}: {name_offenders(configurations)}" for choice, configurations in rare_first]
-    if len(lines) > 1:
-        choice, others = rare_first[-1]
-        lines[-1] = f"Metrics of {choice}: the other {counted(len(others), 'configuration')}"
+    if (rare_first and len(rare_first[-1][1]) > 1) or len(lines) > 1:
+        choice, rest = rare_first[-1]
+        which = "the other" if len(lines) > 1 else "all"
+        lines[-1] = f"Metrics of {choice}: {which} {counted(len(rest), 'configuration')}"
     return lines
 
 

@@ -81,7 +81,8 @@ class OwnData(Dataset):
         path = Path(params.path).expanduser().absolute()
         if params.path.startswith("sha256-"):
             raise ConfigurationError(
-                f"path={params.path} is the digest that a record has in place of a path: say where the data lie here."
+                f"path={params.path} is the digest that a record has in place of a path: say where the data lie here, "
+                "by --dataset or, in Python, dataset=."
             )
         if not path.exists():
             raise DataError(f"{path} does not exist. Check the path.")
