@@ -34,7 +34,8 @@ def require_ray(address: str) -> Any:
             f"address={address} is not HOST:PORT. Give this command on a node of the cluster, with address=auto."
         )
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "1")  # where something listens that is not Ray: 40 s each
+    if address:
+        os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "1")  # where something listens that is not Ray: 40 s each
     try:
         return importlib.import_module("ray")
     except ImportError as error:
