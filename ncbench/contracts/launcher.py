@@ -36,7 +36,7 @@ class Job:
         anew: Whether what an earlier sweep left is discarded; otherwise its checkpoints are gone on from.
         allow_mismatch: Whether data that are not the released ones are gone on with.
         after: Ids of the runs it builds on. Those that are not among the jobs are there already.
-        devices: How many devices it trains on.
+        devices: How many devices, or processes on a CPU, it takes.
         groups: Spec of the way to infer the groups that the method trains on.
         infers: Whether it only infers groups, for other runs.
         search: What chose some of its settings, as JSON for the record; empty if they were given by hand.
@@ -73,8 +73,9 @@ class Job:
         settings = [part for key, value in self.settings.items() for part in ("--set", f"{key}={format_scalar(value)}")]
         mismatch = ["--allow-mismatch"] if self.allow_mismatch else []
         search = ["--search", self.search] if self.search else []
+        devices = ["--devices", str(self.devices)] if self.devices > 1 else []
         start = "--force" if self.anew and attempt == 0 else "--resume"
-        return [*named, "--seed", str(self.seed), *settings, *search, *mismatch, "--wait", start]
+        return [*named, "--seed", str(self.seed), *settings, *search, *mismatch, *devices, "--wait", start]
 
 
 @dataclass(frozen=True)

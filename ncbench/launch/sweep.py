@@ -57,20 +57,22 @@ class Sweep:
     Args:
         output: Folder of the run folders.
         runs: By run id, in the order they are made: a run after those it builds on.
+        devices: How many devices, or processes on a CPU, each run takes.
     """
 
     output: Path
     runs: dict[str, Run] = field(default_factory=dict)
+    devices: int = 1
     _patience: float = field(default=60.0, init=False)  # seconds in which a network's folder shows what is written
 
     @classmethod
-    def of(cls, members: Sequence[Member], output: Path) -> Sweep:
+    def of(cls, members: Sequence[Member], output: Path, devices: int = 1) -> Sweep:
         """Look up how every run of a suite stands.
 
         Raises:
             DataError: One was made with another plugin file than there is now.
         """
-        sweep = cls(output)
+        sweep = cls(output, devices=devices)
         for member in members:
             sweep.runs[member.job.run_id] = run = Run(member, "missing")
             sweep._read(run)
@@ -82,7 +84,7 @@ class Sweep:
         for name, run in reversed(self.runs.items()):  # a run comes after those it builds on
             if name in chosen:
                 chosen.update(run.member.job.after)
-        return Sweep(self.output, {name: run for name, run in self.runs.items() if name in chosen})
+        return replace(self, runs={name: run for name, run in self.runs.items() if name in chosen})
 
     @functools.cached_property
     def varying(self) -> dict[tuple[str, str], list[str]]:
@@ -208,7 +210,7 @@ class Sweep:
                     report(f"Runs on {spec} are left out: its data are not ready. Why stands at the end.")
             run.problem = without_data[spec] or self._lacking(job)
             if not run.problem:
-                jobs.append(replace(job, anew=run.state in ("failed", "damaged")))
+                jobs.append(replace(job, anew=run.state in ("failed", "damaged"), devices=self.devices))
         return jobs
 
     def _lacking(self, job: Job) -> str:

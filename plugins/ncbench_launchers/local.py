@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +42,10 @@ class Local(Launcher):
     def launch(self, jobs: Sequence[Job], output: Path, arguments: Sequence[str]) -> Generator[Event, None, None]:
         """Make the runs; see :meth:`ncbench.Launcher.launch`."""
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        workers = max(1, min(self.params.workers or self._fitting(cores), len(jobs)))
-        environment = {"OMP_NUM_THREADS": str(max(1, cores // workers)), **os.environ}
-        places = [KIND(self.devices[slot % len(self.devices)], environment) for slot in range(workers)]
+        devices = max((job.devices for job in jobs), default=1)
+        workers = max(1, min(self.params.workers or self._fitting(cores) // devices, len(jobs)))
+        environment = {"OMP_NUM_THREADS": str(max(1, cores // (workers * devices))), **os.environ}
+        places = [KIND(*self._share(slot, devices, environment)) for slot in range(workers)]
         queue, running, told = JobQueue(jobs, output), dict[Place, Job](), set[Place]()
         yield from (Waiting(job, "runs that others build on come first") for job in queue.blocked())
         try:
@@ -66,7 +67,17 @@ class Local(Launcher):
         finally:
             _interrupt(list(running), places)
 
+    def _share(self, slot: int, devices: int, environment: Mapping[str, str]) -> tuple[str, Mapping[str, str]]:
+        """Return what runs in a slot train on, and their variables, which show one of several devices no others."""
+        if devices == 1 or len(self.devices) < devices:
+            return self.devices[slot % len(self.devices)], environment
+        first = slot % (len(self.devices) // devices) * devices
+        visible = environment.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        here = visible if len(visible) == len(self.devices) else [str(index) for index in range(len(self.devices))]
+        return "cuda", {**environment, "CUDA_VISIBLE_DEVICES": ",".join(here[first : first + devices])}
+
     def _fitting(self, cores: int) -> int:
+        """Return how many devices there are or, without GPUs, how many processes the cores and the memory allow."""
         if self.devices[0].startswith("cuda"):
             return len(self.devices)
         return min(cores, free_memory(torch.device("cpu")) // BYTES_A_RUN)

@@ -165,6 +165,12 @@ def test_what_earlier_attempts_of_a_launcher_left_is_not_discarded(anew: bool, s
     assert [job.arguments(attempt)[-1] for attempt in (0, 1)] == started
 
 
+@pytest.mark.parametrize("devices", [1, 4])
+def test_a_run_is_told_how_many_devices_it_takes(devices: int) -> None:
+    job = Job("erm-1", "erm", "colored_digits", None, 0, {}, devices=devices)
+    assert run.make_context("run", job.arguments()).params["devices"] == devices
+
+
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [

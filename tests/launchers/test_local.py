@@ -185,3 +185,15 @@ def test_elsewhere_than_on_linux_a_python_is_started_for_each_run(
 
 def process(place: str) -> int:
     return int(place.split()[1])
+
+
+@pytest.mark.slow
+def test_runs_of_a_sweep_take_several_devices_each(tmp_path: Path) -> None:
+    members = [member(0), member(1)]
+    state = Sweep.of(members, tmp_path, devices=2)
+    for _ in state.make(make_launcher("local:workers=1,device=cpu", {}), None):
+        pass
+    assert [run.problem for run in state.runs.values()] == ["", ""]
+    for each in members:
+        record = load_result(tmp_path / each.job.run_id).record
+        assert (record.status, record.environment["devices"]) == ("completed", 2)

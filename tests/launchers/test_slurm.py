@@ -249,7 +249,9 @@ def test_what_a_node_lacks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def make_step(folder: Path, jobs: dict[str, object], in_vain: int = 0) -> tuple[Element, served.Process]:
     launched = folder / ".launch" / "slurm-x"
     launched.mkdir(parents=True)
-    (launched / JOBS_FILE).write_text(json.dumps({"output": str(folder), "grace": 30, "versions": versions()} | jobs))
+    (launched / JOBS_FILE).write_text(
+        json.dumps({"output": str(folder), "grace": 30, "devices": 1, "versions": versions()} | jobs)
+    )
     element = Element(launched, "7", 0)
     element.note_attempts(2, in_vain)
     arguments = ("-m", "ncbench_launchers.slurm.step", launched, write_probe(launched))

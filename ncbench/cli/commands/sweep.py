@@ -45,6 +45,13 @@ def _shard(context: click.Context, option: click.Parameter, value: str | None) -
 )
 @click.option("--workers", type=int, help="Runs at a time: the launcher's parameter of this name.")
 @click.option("--device", help="What a run trains on: the launcher's parameter of this name.")
+@click.option(
+    "--devices",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="How many devices, or processes on a CPU, share the work of each run.",
+)
 @options.track
 @options.data_root
 @options.allow_mismatch
@@ -65,6 +72,7 @@ def sweep(
     suite: Path,
     output: Path,
     launcher: str,
+    devices: int,
     track: tuple[str, ...],
     data_root: Path | None,
     allow_mismatch: bool,
@@ -109,7 +117,7 @@ def sweep(
         tell(f"Run as they are, since there is nothing to search of them: {methods}.")
     elif only_trials and not tunings:
         tell("This suite has no search, and so no trials.")
-    trials = Sweep.of(in_turns(tunings), output / TRIALS)
+    trials = Sweep.of(in_turns(tunings), output / TRIALS, devices)
     if shard is not None and tunings:
         raise ConfigurationError("--shard cuts a search into parts that cannot choose; let sweeps share one folder.")
     if only_trials:
@@ -126,7 +134,7 @@ def sweep(
     def others() -> Sweep:
         chosen = (member for tuning in tunings for member in tuning.members(trials))
         members = sorted([*planned, *chosen], key=lambda member: member.job.seed)
-        every = Sweep.of(members, output)
+        every = Sweep.of(members, output, devices)
         return every if shard is None else every.shard(*shard)
 
     def open_tunings() -> list[Tuning]:

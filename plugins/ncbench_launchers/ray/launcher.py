@@ -41,9 +41,9 @@ class Ray(Launcher):
         """Which cluster, and what a run takes of it."""
 
         address: str = Field("", description="HOST:PORT of the cluster; auto: this machine's; empty: one of its own")
-        cpus: float = Field(1.0, ge=0, description="CPUs of a run")
+        cpus: float = Field(1.0, ge=0, description="CPUs of a run, for each of its devices")
         gpus: float | None = Field(
-            None, ge=0, description="GPUs of a run, 0.25 for four runs on each; null: 1 where the cluster has any"
+            None, ge=0, description="GPUs likewise, 0.25 for four runs on each; null: 1 where the cluster has any"
         )
         memory_gb: float = Field(0.0, ge=0, description="memory of a run in GiB, for Ray to count; 0: it does not")
         retries: int = Field(3, ge=0, description="how often a run starts again whose node or worker was lost")
@@ -70,7 +70,7 @@ class Ray(Launcher):
         self, jobs: Sequence[Job], output: Path, arguments: Sequence[str], demands: Demands
     ) -> Generator[Event, None, None]:
         """Make the runs on the cluster that this process is connected to."""
-        resources = self._resources()
+        resources = self._resources(max(job.devices for job in jobs))
         fitting = self._fitting_nodes(resources)
         self._refuse_lacking(fitting, demands)
         given = {name: value for name, value in os.environ.items() if name.startswith(_PASSED_ON)}
@@ -106,12 +106,13 @@ class Ray(Launcher):
         waiting = sum(each.waits for each in followed)
         return waiting < _AHEAD and not 0 < self.params.workers <= len(followed)
 
-    def _resources(self) -> dict[str, float]:
-        """Return what a run takes, as Ray calls it."""
+    def _resources(self, devices: int) -> dict[str, float]:
+        """Return what a run on so many devices takes, as Ray calls it."""
         gpus = self.params.gpus
         if gpus is None:
             gpus = float(self.params.device != "cpu" and self._ray.cluster_resources().get("GPU", 0) > 0)
-        return {"num_cpus": self.params.cpus, "num_gpus": gpus, "memory": int(self.params.memory_gb * 2**30)}
+        memory = int(self.params.memory_gb * 2**30)
+        return {"num_cpus": self.params.cpus * devices, "num_gpus": gpus * devices, "memory": memory}
 
     def _fitting_nodes(self, resources: Mapping[str, float]) -> list[Mapping[str, Any]]:
         """Return the nodes that can take a run, when nothing else is on them.

@@ -132,6 +132,7 @@ def hand_in(
     *,
     grace: int,
     setup: str,
+    devices: int,
     options: Sequence[str],
     step_options: Sequence[str],
 ) -> Array:
@@ -143,6 +144,7 @@ def hand_in(
         arguments: Of ``ncbench run``, beside those of each job.
         grace: Seconds before the time limit in which a run is told.
         setup: Lines of a shell script to start with; empty for none.
+        devices: Of a run.
         options: Of ``sbatch``.
         step_options: Of ``srun``.
 
@@ -155,6 +157,7 @@ def hand_in(
     content: dict[str, Any] = {
         "output": str(output),
         "grace": grace,
+        "devices": devices,
         "versions": versions(),
         "jobs": [
             {"run_id": job.run_id, "first": [*job.arguments(), *arguments], "again": [*job.arguments(1), *arguments]}

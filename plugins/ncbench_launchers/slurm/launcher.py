@@ -43,8 +43,8 @@ class Slurm(Launcher):
         account: str = Field("", description="what is charged; empty: your default")
         qos: str = Field("", description="quality of service; empty: your default")
         hours: float = Field(0.0, ge=0, description="time limit, after which a run is requeued; 0: the partition's")
-        gpus: int = Field(0, ge=0, description="GPUs of a run")
-        cpus: int = Field(0, ge=0, description="CPUs of a run; 0: Slurm's default")
+        gpus: int = Field(0, ge=0, description="GPUs of a run, for each of its devices")
+        cpus: int = Field(0, ge=0, description="CPUs likewise; 0: Slurm's default")
         memory_gb: float = Field(0.0, ge=0, description="memory of a run in GiB; 0: Slurm's default")
         grace: int = Field(120, ge=30, description="seconds before the time limit in which a run writes its checkpoint")
         setup: str = Field("", description="file of shell lines to start with; the run takes its python from them")
@@ -66,7 +66,10 @@ class Slurm(Launcher):
                 self._setup = Path(params.setup).expanduser().read_text(encoding="utf-8")
             except OSError as error:
                 raise ConfigurationError(f"setup={params.setup} cannot be read ({error.strerror}).") from error
-        self._options = list(self._asked_for(params))
+        try:
+            self._extra = shlex.split(params.extra)
+        except ValueError as error:
+            raise ConfigurationError(f"extra={params.extra!r} cannot be split into options: {error}.") from error
         self._largest_array = require_slurm(params.partition)
 
     def hand_in(self, jobs: Sequence[Job], output: Path, arguments: Sequence[str]) -> None:
@@ -126,7 +129,8 @@ class Slurm(Launcher):
     def _array(self, jobs: Sequence[Job], bases: Sequence[str], output: Path, arguments: Sequence[str]) -> Array:
         """Hand in an array of runs that start when all `bases` have ended with 0."""
         at_once = f"%{self.params.workers}" if self.params.workers else ""
-        options = [f"--array=0-{len(jobs) - 1}{at_once}", *self._options]
+        devices = max(job.devices for job in jobs)
+        options = [f"--array=0-{len(jobs) - 1}{at_once}", *self._asked_for(devices)]
         if bases:
             options.append(f"--dependency=afterok:{':'.join(bases)}")
         return hand_in(
@@ -135,28 +139,26 @@ class Slurm(Launcher):
             [*arguments, "--device", self.params.device, "--quiet"],
             grace=self.params.grace,
             setup=self._setup,
+            devices=devices,
             options=options,
-            step_options=[f"--cpus-per-task={self.params.cpus}"] if self.params.cpus else [],
+            step_options=[f"--cpus-per-task={self.params.cpus * devices}"] if self.params.cpus else [],
         )
 
-    @staticmethod
-    def _asked_for(params: Any) -> Iterator[str]:
-        """Yield what `sbatch` is told of the resources."""
+    def _asked_for(self, devices: int) -> Iterator[str]:
+        """Yield what `sbatch` is told of the resources of a run on so many devices."""
+        params = self.params
         for key in ("partition", "account", "qos"):
             if value := getattr(params, key):
                 yield f"--{key}={value}"
         if params.hours:
             yield f"--time={math.ceil(params.hours * 60)}"
         if params.gpus:
-            yield f"--gres=gpu:{params.gpus}"
+            yield f"--gres=gpu:{params.gpus * devices}"
         if params.cpus:
-            yield f"--cpus-per-task={params.cpus}"
+            yield f"--cpus-per-task={params.cpus * devices}"
         if params.memory_gb:
             yield f"--mem={math.ceil(params.memory_gb * 1024)}M"
-        try:
-            yield from shlex.split(params.extra)
-        except ValueError as error:
-            raise ConfigurationError(f"extra={params.extra!r} cannot be split into options: {error}.") from error
+        yield from self._extra
 
     def _close(self, output: Path, runs: set[str]) -> None:
         """End runs so that they can be resumed, and wait until Slurm has let go of them."""

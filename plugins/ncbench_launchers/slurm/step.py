@@ -80,7 +80,7 @@ class Step:
         """Return exit code and last line of ``ncbench run``."""
         environment = {**os.environ, "NCBENCH_LIFELINE": "1"}
         if cpus := os.environ.get("SLURM_CPUS_PER_TASK"):
-            environment.setdefault("OMP_NUM_THREADS", cpus)
+            environment.setdefault("OMP_NUM_THREADS", str(max(1, int(cpus) // self.jobs["devices"])))
         command = [sys.executable, "-P", "-m", "ncbench", "run", *arguments]
         last = b""
         with subprocess.Popen(  # noqa: S603 (our own command, no shell)
