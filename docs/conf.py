@@ -42,6 +42,7 @@ NAVIGATION = {
         "docs/geometry",
         "docs/ufm",
         "docs/leaderboard",
+        "docs/findings",
         "docs/experiments",
         "docs/reproduction",
     ],

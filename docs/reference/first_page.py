@@ -32,6 +32,13 @@ DATASETS = {  # spec -> (heading, epochs)
     "colored_mnist:conflict=0.05": ("5 %", 20),
 }
 METRIC = "group_mean_accuracy"
+PHOTOGRAPHS = {  # spec -> (heading, metric); on frozen features
+    "bar": ("BAR", "accuracy"),
+    "dogs_and_cats:val=0.1,val_bias=uniform": ("Dogs & Cats", METRIC),
+}
+FROZEN = "efficientnet_lite0:frozen=true,weights=imagenet"
+ORDER = ("no images", "validation images", "training images", "all images")
+BEST = 4  # methods that are shown for each kind of labels, on each dataset
 LABELS = {"none": "targets alone", "bias": "targets and bias attribute"}
 METHODS = {"erm": "erm", "shortcut_prime": "shortcut_prime"}
 SEEDS = range(5)
@@ -59,17 +66,49 @@ def table(board: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _cell(row: dict[str, Any]) -> str:
-    value = row["metrics"][METRIC]
+def photographs(board: dict[str, Any]) -> str:
+    """Return the README's table of real photographs: by labels, erm and the methods that are best on either dataset."""
+    cells: dict[tuple[str, str], dict[str, str]] = {}
+    best: set[tuple[str, str]] = set()
+    for entry in board["datasets"]:
+        for section in entry["sections"]:
+            if entry["heading"] not in PHOTOGRAPHS or section["selection"] != "last":
+                continue
+            rows = [row for row in section["rows"] if row["backbone"]["spec"] == FROZEN and row["rank"] is not None]
+            labels = ORDER[(section["train"] == "bias") * 2 + (section["val"] == "bias")]
+            for row in rows:  # the best first
+                cell = _cell(row, PHOTOGRAPHS[entry["heading"]][1])
+                cells.setdefault((labels, _name(row)), {}).setdefault(entry["heading"], cell)
+            best |= {name for name in cells if name[1] == "erm"}
+            best |= {(labels, _name(row)) for row in rows[:BEST]}
+    heads = [heading for heading, _ in PHOTOGRAPHS.values()]
+    lines = [f"| method | bias attribute of | {' | '.join(heads)} |", f"|:--|:--|{'--:|' * len(heads)}"]
+    lines += [
+        f"| `{method}` | {labels} | {' | '.join(cells[labels, method].get(spec, '') for spec in PHOTOGRAPHS)} |"
+        for labels, method in sorted(best, key=lambda name: (ORDER.index(name[0]), name[1] != "erm", name[1]))
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _name(row: dict[str, Any]) -> str:
+    return row["method"]["spec"] + f"+{row['groups']}" * bool(row["groups"])
+
+
+def _cell(row: dict[str, Any], metric: str = METRIC) -> str:
+    value = row["metrics"][metric]
     half = "" if value["high"] is None else f" ± {100 * (value['high'] - value['low']) / 2:.1f}"
     return f"{100 * value['mean']:.1f}{half}" + "\\*" * bool(row["tuned_on_test"])
 
 
 def with_table(readme: str, board: dict[str, Any]) -> str:
-    """Return the README with the table of this board between its marks."""
-    marks = ("<!-- table of results, by docs/reference/first_page.py -->\n", "<!-- end of the table -->\n")
-    pattern = re.escape(marks[0]) + ".*?" + re.escape(marks[1])
-    return re.sub(pattern, lambda _: marks[0] + "\n" + table(board) + "\n" + marks[1], readme, flags=re.DOTALL)
+    """Return the README with the tables of this board between their marks."""
+    end = "<!-- end of the table -->\n"
+    for of, made in {"results": table, "photographs": photographs}.items():
+        begin = f"<!-- table of {of}, by docs/reference/first_page.py -->\n"
+        pattern = re.escape(begin) + ".*?" + re.escape(end)
+        content = f"{begin}\n{made(board)}\n{end}"
+        readme = re.sub(pattern, lambda _, content=content: content, readme, flags=re.DOTALL)
+    return readme
 
 
 def picture(path: Path) -> None:
