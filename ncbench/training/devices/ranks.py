@@ -97,14 +97,18 @@ class Ranks:
         """Take over the first process's parameters and buffers."""
         if self.count == 1:
             return
-        for tensor in (*module.parameters(), *module.buffers()):
-            if tensor.numel():
-                content = tensor.contiguous().flatten().view(torch.uint8)  # not every backend takes every dtype
-                with _together():
-                    dist.broadcast(content, 0)
-                shared = content.view(tensor.dtype).view(tensor.shape)
-                if not torch.equal(tensor, shared):  # one that is expanded cannot be written to, nor need it be
-                    tensor.copy_(shared)
+        tensors = [tensor for tensor in (*module.parameters(), *module.buffers()) if tensor.numel()]
+        if not tensors:
+            return
+        # As bytes, all at once: not every backend takes every dtype, and each message is waited for.
+        flat = [tensor.contiguous().flatten().view(torch.uint8) for tensor in tensors]
+        content = torch.cat(flat)
+        with _together():
+            dist.broadcast(content, 0)
+        for tensor, part in zip(tensors, torch.split(content, [len(each) for each in flat]), strict=True):
+            shared = part.clone().view(tensor.dtype).view(tensor.shape)
+            if not torch.equal(tensor, shared):  # one that is expanded cannot be written to, nor need it be
+                tensor.copy_(shared)
 
     @torch.no_grad()
     def average(self, tensors: Sequence[Tensor]) -> list[Tensor]:
