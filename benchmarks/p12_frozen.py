@@ -78,12 +78,15 @@ def bare(configuration: Configuration, store: Store, seed: int) -> list[float]:
 
 
 def logistic_accuracy(store: Store, C: float, scaled: bool) -> float:
-    """Return the test accuracy of logistic regression on the features, or on standardised ones."""
+    """Return the test accuracy of logistic regression on the features, or on standardised ones.
+
+    At scikit-learn's own tolerance, 1e-4, it ends up to a point away from where it would converge.
+    """
     train, test = store.splits["train"], store.splits["test"]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         scalers = [StandardScaler()] if scaled else []
-        fit = make_pipeline(*scalers, LogisticRegression(C=C, max_iter=2000)).fit(train.inputs, train.target)
+        fit = make_pipeline(*scalers, LogisticRegression(C=C, max_iter=2000, tol=1e-8)).fit(train.inputs, train.target)
     return float(fit.score(test.inputs, test.target))
 
 
