@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,9 @@ settings.load_profile("ncbench")
 os.environ["OMP_NUM_THREADS"] = "1"
 # What somebody has installed beside ncbench is not what is tested; tests of plugins name their own.
 os.environ["NCBENCH_PLUGINS"] = "ncbench"
+# A shell ignores Ctrl-C on behalf of what it starts in the background, and tests of Ctrl-C are about those who do not.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -51,7 +51,7 @@ def test_what_would_be_refused_is_foreseen_and_a_line_says_of_which_methods_and_
     assert [line.partition(": ")[2].partition(": ")[0] for line in told] == [
         f"{what}, seeds 0, 1"
         for what in (
-            "self_llr on colored_digits, epochs=1",
+            "self_llr on colored_digits",
             "dpe:by=class on colored_digits",
             "tau_norm on colored_digits",
         )
