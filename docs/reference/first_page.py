@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -54,17 +55,10 @@ def table(board: dict[str, Any]) -> str:
             if (section["selection"], section["val"], section["hierarchy"]) != ("last", "none", False):
                 continue
             for row in section["rows"]:  # the best ranked first, and of ncbench's own the first one is shown
-                own = row["method"]["distribution"] == row["backbone"]["distribution"] == "ncbench"
-                if own and row["epochs"] == epochs and row["backbone"]["spec"] == "mlp":
-                    name = (section["train"], row["method"]["name"])
+                if _is_own(row) and row["epochs"] == epochs and row["backbone"]["spec"] == "mlp":
+                    name = (LABELS[section["train"]], row["method"]["name"])
                     cells.setdefault(name, {}).setdefault(entry["heading"], _cell(row))
-    heads = [heading for heading, _ in DATASETS.values()]
-    lines = [f"| method | trained on | {' | '.join(heads)} |", f"|:--|:--|{'--:|' * len(heads)}"]
-    lines += [
-        f"| `{method}` | {LABELS[train]} | {' | '.join(cells[train, method].get(spec, '') for spec in DATASETS)} |"
-        for train, method in sorted(cells, key=lambda name: (list(LABELS).index(name[0]), name[1] != "erm", name[1]))
-    ]
-    return "\n".join(lines) + "\n"
+    return _written("trained on", list(LABELS.values()), DATASETS, cells, set(cells))
 
 
 def photographs(board: dict[str, Any]) -> str:
@@ -73,22 +67,38 @@ def photographs(board: dict[str, Any]) -> str:
     best: set[tuple[str, str]] = set()
     for entry in board["datasets"]:
         for section in entry["sections"]:
-            if entry["heading"] not in PHOTOGRAPHS or section["selection"] != "last":
+            if entry["heading"] not in PHOTOGRAPHS or (section["selection"], section["searched"]) != ("last", ""):
                 continue
-            rows = [row for row in section["rows"] if row["backbone"]["spec"] == FROZEN and row["rank"] is not None]
+            ranked = [row for row in section["rows"] if row["rank"] is not None and _is_own(row)]
+            rows = [row for row in ranked if row["backbone"]["spec"] == FROZEN]
             labels = ORDER[(section["train"] == "bias") * 2 + (section["val"] == "bias")]
             for row in rows:  # the best first
                 cell = _cell(row, PHOTOGRAPHS[entry["heading"]][1])
                 cells.setdefault((labels, _name(row)), {}).setdefault(entry["heading"], cell)
             best |= {name for name in cells if name[1] == "erm"}
             best |= {(labels, _name(row)) for row in rows[:BEST]}
-    heads = [heading for heading, _ in PHOTOGRAPHS.values()]
-    lines = [f"| method | bias attribute of | {' | '.join(heads)} |", f"|:--|:--|{'--:|' * len(heads)}"]
+    return _written("bias attribute of", ORDER, PHOTOGRAPHS, cells, best)
+
+
+def _written(
+    labels: str,
+    order: Sequence[str],
+    datasets: Mapping[str, tuple[str, Any]],
+    cells: Mapping[tuple[str, str], Mapping[str, str]],
+    shown: Set[tuple[str, str]],
+) -> str:
+    """Return some of the cells (labels, method) -> dataset -> text as a table: by labels, erm first."""
+    lines = [f"| method | {labels} | {' | '.join(heading for heading, _ in datasets.values())} |"]
+    lines += [f"|:--|:--|{'--:|' * len(datasets)}"]
     lines += [
-        f"| `{method}` | {labels} | {' | '.join(cells[labels, method].get(spec, '') for spec in PHOTOGRAPHS)} |"
-        for labels, method in sorted(best, key=lambda name: (ORDER.index(name[0]), name[1] != "erm", name[1]))
+        f"| `{name[1]}` | {name[0]} | {' | '.join(cells[name].get(spec, '') for spec in datasets)} |"
+        for name in sorted(shown, key=lambda name: (order.index(name[0]), name[1] != "erm", name[1]))
     ]
     return "\n".join(lines) + "\n"
+
+
+def _is_own(row: dict[str, Any]) -> bool:
+    return bool(row["method"]["distribution"] == row["backbone"]["distribution"] == "ncbench")
 
 
 def _name(row: dict[str, Any]) -> str:

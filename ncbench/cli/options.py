@@ -34,6 +34,13 @@ run_paths = click.argument("runs", nargs=-1, required=True, type=PathOption())
 folder_of_runs = click.option(
     "--output", type=PathOption(), default="runs", show_default=True, help="Folder of the run folders."
 )
+devices = click.option(
+    "--devices",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="How many devices, or processes on a CPU, share the work of each run.",
+)
 track = click.option(
     "--track",
     multiple=True,

@@ -394,11 +394,3 @@ class Record(BaseModel):
         """Their recipes, as they are set: ``"base.recipe.KEY"`` -> value."""
         recipes = {prefix: base.recipe or {} for prefix, base in self.bases.items()}
         return {f"{prefix}recipe.{key}": value for prefix, recipe in recipes.items() for key, value in recipe.items()}
-
-
-def given(part: MethodPart | DatasetPart | BackbonePart) -> str:
-    """Return the spec of what a record names with every parameter: what a spec leaves out may have another default now.
-
-    Its values are whatever a stranger wrote; :func:`ncbench.run` says which are none.
-    """
-    return str(Spec(part.name, part.parameters))  # type: ignore[arg-type]

@@ -18,6 +18,7 @@ from torch import Tensor
 from ncbench.contracts.dataset import Dataset
 from ncbench.contracts.errors import ConfigurationError, DataError, described
 from ncbench.contracts.method import Backbone, Method
+from ncbench.contracts.specs import Spec
 from ncbench.contracts.task import Groups
 from ncbench.data.files import from_home, write_atomically
 from ncbench.data.loading.loader import Loader
@@ -29,7 +30,7 @@ from ncbench.features.inferred import read_groups
 from ncbench.features.saved import SavedFeatures
 from ncbench.records.archive import RunResult, load_result
 from ncbench.records.folder import MODEL_FILE, make_again
-from ncbench.records.record import Record, given
+from ncbench.records.record import BackbonePart, DatasetPart, MethodPart, Record
 from ncbench.training.configuration import Configuration, is_frozen, resolve
 from ncbench.training.devices.ranks import ALONE, Ranks
 from ncbench.training.devices.split import splitting
@@ -186,9 +187,9 @@ def configuration_of(record: Record, dataset: str | None = None) -> Configuratio
         ConfigurationError: A plugin or a setting of the run is not known here.
     """
     return resolve(
-        given(record.method),
-        dataset or given(record.dataset),
-        given(record.backbone),
+        _given(record.method),
+        dataset or _given(record.dataset),
+        _given(record.backbone),
         record.seed,
         record.settings,
         record.dataset.synthetic,
@@ -354,3 +355,11 @@ def groups_of(base: RunResult, store: Store) -> tuple[dict[str, Any], Groups]:
     images = {name: len(split) for name, split in store.splits.items()}
     groups = read_groups(base.folder, inferred.digest, images)
     return {"spec": record.method.spec, "base": record.run_id, **inferred.model_dump()}, groups
+
+
+def _given(part: MethodPart | DatasetPart | BackbonePart) -> str:
+    """Return the spec of what a record names with every parameter: what a spec leaves out may have another default now.
+
+    Its values are whatever a stranger wrote; :func:`ncbench.run` says which are none.
+    """
+    return str(Spec(part.name, part.parameters))  # type: ignore[arg-type]

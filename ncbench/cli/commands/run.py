@@ -53,13 +53,7 @@ if TYPE_CHECKING:
     "--dataset then only says where data of your own lie.",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ...")
-@click.option(
-    "--devices",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="How many devices, or processes on a CPU, share the work of one run.",
-)
+@options.devices
 @options.folder_of_runs
 @options.data_root
 @click.option("--resume", is_flag=True, help="Go on with this run from its newest checkpoint, or start it.")

@@ -45,13 +45,7 @@ def _shard(context: click.Context, option: click.Parameter, value: str | None) -
 )
 @click.option("--workers", type=int, help="Runs at a time: the launcher's parameter of this name.")
 @click.option("--device", help="What a run trains on: the launcher's parameter of this name.")
-@click.option(
-    "--devices",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="How many devices, or processes on a CPU, share the work of each run.",
-)
+@options.devices
 @options.track
 @options.data_root
 @options.allow_mismatch

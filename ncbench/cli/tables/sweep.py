@@ -48,13 +48,15 @@ def choices(state: Sweep) -> list[str]:
         for configuration, runs in configurations.items():
             if choice := describe_choice(_completed(runs)):
                 named.setdefault(choice, []).append(f"{configuration} on {dataset}")
-    rare_first = sorted(named.items(), key=lambda item: len(item[1]))
-    lines = [f"Metrics of {choice}: {name_offenders(configurations)}" for choice, configurations in rare_first]
-    if (rare_first and len(rare_first[-1][1]) > 1) or len(lines) > 1:
-        choice, rest = rare_first[-1]
-        which = "the other" if len(lines) > 1 else "all"
-        lines[-1] = f"Metrics of {choice}: {which} {counted(len(rest), 'configuration')}"
-    return lines
+    if not named:
+        return []
+    *rare, (common, others) = sorted(named.items(), key=lambda item: len(item[1]))
+    number = counted(len(others), "configuration")
+    rest = f"the other {number}" if rare else f"all {number}" if len(others) > 1 else others[0]
+    return [
+        *(f"Metrics of {choice}: {name_offenders(of_it)}" for choice, of_it in rare),
+        f"Metrics of {common}: {rest}",
+    ]
 
 
 def _by_configuration(state: Sweep) -> dict[str, dict[str, list[Run]]]:
