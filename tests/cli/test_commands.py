@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -38,6 +39,20 @@ def test_light_commands_import_nothing_heavy(arguments: list[str]) -> None:
     imported = {line.rpartition("|")[2].strip() for line in traced.stderr.splitlines()}
     assert "ncbench.cli.main" in imported
     assert not imported & {"torch", "numpy", "matplotlib", "scipy", "sklearn", "pydantic", "datasets"}
+
+
+def test_ctrl_c_while_the_command_is_imported_ends_it_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text(
+        "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\nsignal.raise_signal(signal.SIGINT)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-m", "ncbench", "--version"],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "Interrupted.\n")
 
 
 def test_a_command_in_this_process_leaves_ctrl_c_as_it_was_and_runs_in_any_thread(cli: Cli) -> None:
