@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from ncbench.data.sources.roots import cache_folder, unwritable
 from ncbench.data.store.open import Store
 from ncbench.discovery.registry import Plugin
 
+SAY_SECONDS = 60.0  # between two lines of how far it is
 _BATCH = 64
 _DIGESTS = "digests.json"
 
@@ -94,7 +96,7 @@ def with_features(
                         name: Loader(split, device, input_scaling, "none", mean, std, channels_last=True)
                         for name, split in store.splits.items()
                     }
-                    _write(folder, loaders, backbone)
+                    _write(folder, loaders, backbone, say)
                     found = _read(folder, store, backbone.feature_dim)
         except OSError as error:
             raise unwritable(cache_folder(), error) from error
@@ -104,7 +106,9 @@ def with_features(
 
 
 @torch.no_grad()
-def _write(folder: Path, loaders: Mapping[str, Loader], backbone: Backbone) -> None:
+def _write(folder: Path, loaders: Mapping[str, Loader], backbone: Backbone, say: Callable[[str], None]) -> None:
+    done, number = 0, sum(map(len, loaders.values()))
+    started = told = time.monotonic()
     temporary = temporary_for(folder)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
@@ -114,6 +118,11 @@ def _write(folder: Path, loaders: Mapping[str, Loader], backbone: Backbone) -> N
             features = np.empty((len(loader), backbone.feature_dim), np.float32)
             for images, index in loader.batches(torch.arange(len(loader)), _BATCH):
                 features[index.cpu().numpy()] = backbone(images).float().cpu().numpy()
+                done += len(index)
+                now = time.monotonic()
+                if now - told > SAY_SECONDS:
+                    told, left = now, (now - started) * (number - done) / done
+                    say(f"Features of {done} of {number} images are computed; about {left / 60:.0f} min are left.")
             np.save(temporary / f"{name}.npy", features)
             digests[name] = _file_digest(temporary / f"{name}.npy")
         (temporary / _DIGESTS).write_text(json.dumps(digests), encoding="utf-8")

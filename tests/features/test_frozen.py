@@ -75,6 +75,15 @@ def test_they_are_computed_once(cache: Path, backbone: SmallBackbone, monkeypatc
     assert [bool(re.search("are computed once, those of 60 images", line)) for line in said] == [True]
 
 
+def test_it_is_said_how_far_they_are(cache: Path, backbone: SmallBackbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ncbench.features.frozen.SAY_SECONDS", -1.0)
+    said: list[str] = []
+    keep(make_problem(), backbone, said)
+    pattern = r"Features of (\d+) of 60 images are computed; about \d+ min are left\."
+    done = [int(match[1]) for match in (re.fullmatch(pattern, line) for line in said) if match]
+    assert done[-1] == 60
+
+
 @pytest.mark.parametrize("name", ["train.npy", "digests.json"])
 @pytest.mark.parametrize("damage", [lambda path: path.write_bytes(b"x" + path.read_bytes()[1:]), Path.unlink])
 def test_damaged_ones_are_computed_anew(cache: Path, backbone: SmallBackbone, name: str, damage: Any) -> None:
