@@ -71,8 +71,8 @@ if TYPE_CHECKING:
     from ncbench.records.archive import load_result as load_result
     from ncbench.records.results import load_results as load_results
     from ncbench.training.evaluation.predictions import evaluate as evaluate
+    from ncbench.training.finished.model import load_model as load_model
     from ncbench.training.run import run as run
-    from ncbench.training.trained import load_model as load_model
 
 _HOME = {
     "Backbone": "contracts.method",
@@ -122,7 +122,7 @@ _HOME = {
     "free_memory": "data.loading.memory",
     "cache_folder": "data.sources.roots",
     "hookimpl": "contracts.hookspecs",
-    "load_model": "training.trained",
+    "load_model": "training.finished.model",
     "load_result": "records.archive",
     "load_results": "records.results",
     "name_offenders": "contracts.errors",

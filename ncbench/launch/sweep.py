@@ -23,8 +23,8 @@ from ncbench.records.archive import RESULT_FILE, RunResult, load_result
 from ncbench.records.folder import FINISHED, remove_checkpoints, writable_folder
 from ncbench.records.record import Status
 from ncbench.training.configuration import refuse_lacking
+from ncbench.training.finished.origin import refuse_changed_files
 from ncbench.training.interrupts import TERMINATING
-from ncbench.training.trained import refuse_changed_files
 
 State = Literal["missing", "waiting", "running", "damaged"] | Status
 _LOOK_AGAIN_SECONDS = 0.5

@@ -46,11 +46,11 @@ from ncbench.training.checkpoints import newest_epoch
 from ncbench.training.configuration import Configuration, is_frozen, refuse_unfit, refuse_unfit_backbone, resolve
 from ncbench.training.devices.ranks import LostProcessError, Ranks, join
 from ncbench.training.evaluation.evaluator import DivergedError
+from ncbench.training.finished.origin import configuration_of, plugins_of, prepare_data, refuse_changed_files, store_of
 from ncbench.training.interrupts import Interrupts
 from ncbench.training.reporters import Reporter, fitting_reporter
 from ncbench.training.session import Session, refuse_unfit_task
 from ncbench.training.tracking import Tracking
-from ncbench.training.trained import configuration_of, plugins_of, prepare_data, refuse_changed_files, store_of
 
 
 def run(

@@ -33,13 +33,15 @@ from ncbench.training.checkpoints import newest_epoch
 from ncbench.training.configuration import Configuration, is_frozen, resolve
 from ncbench.training.devices.ranks import Ranks
 from ncbench.training.evaluation.evaluator import Evaluator, load_metrics
+from ncbench.training.finished.base import describe_base, groups_of
+from ncbench.training.finished.method import load_trained, make_configured, save_model
+from ncbench.training.finished.origin import plugins_of
 from ncbench.training.interrupts import Interrupts
 from ncbench.training.loop import Fitted, RunState, fit
 from ncbench.training.reporters import Reporter, Silent
 from ncbench.training.selection import available_criteria, check_criterion, find_criterion, smallest_group
 from ncbench.training.splits import load_splits, memory_format
 from ncbench.training.tracking import Tracking
-from ncbench.training.trained import describe_base, groups_of, load_trained, make_configured, plugins_of, save_model
 
 
 class Session:

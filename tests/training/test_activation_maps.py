@@ -16,7 +16,7 @@ from ncbench import ConfigurationError
 from ncbench.data.store.prepare import prepare
 from ncbench.discovery.registry import registry
 from ncbench.records.archive import RunResult
-from ncbench.training.activation_maps import activation_maps
+from ncbench.training.finished.activation_maps import activation_maps
 
 DATA = "colored_digits:per_class=25"
 

@@ -32,8 +32,9 @@ def errors(
     from ncbench.pictures.curves import heading
     from ncbench.pictures.galleries import mistakes, plot_gallery, write_page
     from ncbench.records.archive import load_result
-    from ncbench.training.activation_maps import activation_maps
-    from ncbench.training.trained import configuration_of, load_model, store_of
+    from ncbench.training.finished.activation_maps import activation_maps
+    from ncbench.training.finished.model import load_model
+    from ncbench.training.finished.origin import configuration_of, store_of
 
     result = load_result(run)
     predictions = read_predictions(result.folder, split=split)

@@ -77,7 +77,8 @@ def collapse(
 
 def _features_of_run(run: Path, split: str, dataset: str | None, data_root: Path | None) -> SavedFeatures:
     from ncbench.records.archive import load_result
-    from ncbench.training.trained import configuration_of, load_model, store_of
+    from ncbench.training.finished.model import load_model
+    from ncbench.training.finished.origin import configuration_of, store_of
 
     result = load_result(run)
     model = load_model(result, dataset=dataset, data_root=data_root, warn=tell)

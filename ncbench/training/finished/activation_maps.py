@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ncbench.contracts.errors import ConfigurationError
-from ncbench.training.trained import TrainedModel
+from ncbench.training.finished.model import TrainedModel
 
 
 def activation_maps(model: TrainedModel, images: np.ndarray) -> np.ndarray | None:
