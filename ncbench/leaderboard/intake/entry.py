@@ -98,8 +98,12 @@ class Entry:
 
     @property
     def epochs(self) -> int:
-        """Epochs of the recipe."""
+        """Epochs that its features were trained for: those of the run whose model it builds on, if it builds on one."""
         epochs: Any = self.record.recipe["epochs"]
+        for base in self.record.bases.values():
+            if base.kind == "groups":
+                break
+            epochs = (base.recipe or {}).get("epochs", epochs)
         return int(epochs)
 
     @property

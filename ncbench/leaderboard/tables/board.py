@@ -93,7 +93,7 @@ class Row(Part):
     method: Plugin
     groups: str = Field("", description="spec of what inferred the groups it trains on; empty if nothing did")
     backbone: Plugin
-    epochs: int
+    epochs: int = Field(description="of the main stage; of a method that builds on another run's model, of that run")
     recipe: dict[str, JsonValue]
     distinction: str = Field(
         description="recipe settings that tell it from rows of the same method, backbone and epochs"
@@ -139,6 +139,7 @@ class DatasetTable(Part):
 
     heading: str = Field(description="the dataset's canonical spec; numbered where there are several tables of it")
     dataset: Plugin
+    parameters: dict[str, JsonValue] = Field(description="the dataset's, with those that its spec leaves out")
     fingerprint: str
     version: str | None = Field(description="of the data; null if unknown")
     todays_version: str | None = Field(description="of the data as this ncbench reads them; null if unknown")

@@ -204,7 +204,8 @@ def _complete(tables: Mapping[str, Mapping[Method, Row]], family: Mapping[str, s
     """Return methods and datasets of which every pair has a row: those with the most pairs; empty if there are none.
 
     The datasets tried are those that two methods share, which finds the best in all but contrived cases, and in
-    little time in every case. Enough methods and independent datasets for a test go before the number of pairs.
+    little time in every case. Enough methods and independent datasets for a test go first, then two independent
+    datasets, then the number of pairs.
     """
     run_on: defaultdict[Method, set[str]] = defaultdict(set)
     for dataset, rows in tables.items():
@@ -215,10 +216,10 @@ def _complete(tables: Mapping[str, Mapping[Method, Row]], family: Mapping[str, s
     def users(datasets: Sequence[str]) -> int:
         return sum(count for shared, count in sets.items() if shared.issuperset(datasets))
 
-    def size(datasets: Sequence[str]) -> tuple[bool, int, int]:
-        methods = users(datasets)
-        testable = methods >= LEAST_METHODS and len({family[spec] for spec in datasets}) >= LEAST_DATASETS
-        return testable, methods * len(datasets), len(datasets)
+    def size(datasets: Sequence[str]) -> tuple[bool, bool, int, int]:
+        methods, independent = users(datasets), len({family[spec] for spec in datasets})
+        testable = methods >= LEAST_METHODS and independent >= LEAST_DATASETS
+        return testable, independent > 1, methods * len(datasets), len(datasets)
 
     candidates = sorted({tuple(sorted(one & other)) for one in sets for other in sets})
     best = max((datasets for datasets in candidates if len(datasets) > 1 < users(datasets)), key=size, default=())

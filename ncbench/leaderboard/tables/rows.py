@@ -47,6 +47,7 @@ def dataset_table(entries: Sequence[Entry], heading: str, measures: Sequence[str
     return DatasetTable(
         heading=heading,
         dataset=_plugin([entry.record.dataset for entry in entries]),
+        parameters=dict(sorted(first.record.dataset.parameters.items())),
         fingerprint=first.record.dataset.fingerprint,
         version=first.version,
         todays_version=first.todays_version,
@@ -164,6 +165,9 @@ def _flags(runs: Sequence[Entry]) -> list[str]:
         flags.append(f"{runs[0].epochs} of the dataset's {published} epochs")
     if runs[0].selection != "last":
         flags.append(f"metrics of {describe_choice([entry.record for entry in runs])}")
+    base = runs[0].record.base
+    if base is not None and base.kind == "method":
+        flags.append(f"on the model of {base.method}, whose epochs are given")
     flags += [f"settings {text}" for text in sorted({_settings(entry.record) for entry in runs} - {""})]
     flags += sorted({entry.note for entry in runs} - {""})
     for kind, versions in (
