@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ncbench.leaderboard.build import build
-from ncbench.leaderboard.pages.matrix import Matrix, matrix
+from ncbench.leaderboard.pages.matrix import Lead, Matrix, matrix
+from ncbench.leaderboard.pages.wording import labels_used
 from tests.leaderboard.records import SOMEBODY, named, place_all, seeds
 
 
@@ -56,7 +57,34 @@ def test_the_row_that_stands_for_a_method_is_not_chosen_by_its_result(board: Pat
 
 
 def test_an_empty_board_has_an_empty_matrix(board: Path) -> None:
-    assert matrix(build(board)) == Matrix((), ())
+    assert matrix(build(board)) == Matrix((), (), (), ())
+
+
+def test_what_leads_are_the_best_of_its_labels_and_all_whose_interval_reaches_it(board: Path) -> None:
+    for method, level in (("erm", 0.3), ("jtt", 0.8), ("lff", 0.78), ("focal", 0.5)):
+        place_row(board, method, level=level)
+    place_row(board, "group_dro", level=0.6, supervision=("bias", "none"))
+    place_row(board, "theirs", level=0.4, plugin=SOMEBODY, supervision=("none", "bias"))
+    made = build(board)
+    rows = {row.method.name: row for section in made.datasets[0].sections for row in section.rows}
+    values = {name: row.metrics["group_mean_accuracy"] for name, row in rows.items()}
+    best = max(("jtt", "lff"), key=lambda name: values[name].mean)
+    reaching = [name for name in ("jtt", "lff", "focal", "erm") if values[name].high >= values[best].low]
+    assert 2 <= len(reaching) < 4
+    (leads,) = matrix(made).leads
+    assert leads.baseline == rows["erm"]
+    assert [labels_used(each) for each in matrix(made).labels] == [
+        "Using targets alone",
+        "Using bias labels of val images",
+        "Using bias labels of train images",
+    ]
+    alone, *others = leads.cells
+    assert alone is not None
+    assert ({row.method.name for row in alone.rows}, alone.rows[0], alone.of) == ({*reaching}, rows[best], 4)
+    assert others == [Lead((rows["theirs"],), 1), Lead((rows["group_dro"],), 1)]
+    assert matrix(made).leading == {rows[name].id for name in (*reaching, "theirs", "group_dro")}
+    page = (board / "site" / "index.html").read_text()
+    assert "of 4; not told apart: " in page[page.index('id="leads"') : page.index('id="matrix"')]
 
 
 def test_the_best_of_each_group_of_labels_is_bold(board: Path) -> None:
@@ -65,5 +93,6 @@ def test_the_best_of_each_group_of_labels_is_bold(board: Path) -> None:
     place_row(board, "group_dro", level=0.6, supervision=("bias", "none"))
     build(board)
     page = (board / "site" / "index.html").read_text()
-    table = page[page.index("<table") : page.index("</table>")]
+    start = page.index("<table", page.index('id="matrix"'))
+    table = page[start : page.index("</table>", start)]
     assert len(re.findall(r'<td class="number primary"', table)) == 2

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from ncbench.leaderboard.tables.board import Board, DatasetTable, Row, Section
+from ncbench.leaderboard.tables.board import Board, Comparable, DatasetTable, Row, Section
 from ncbench.leaderboard.tables.overview import preference
+from ncbench.leaderboard.tables.rows import BASELINE
 
 Who = tuple[str, str, str]
 """Name and distribution of a method, and what inferred its groups; whatever its parameters."""
 
-Place = tuple[tuple[str | bool, ...], Who]
-"""Which labels and rules, and who."""
+Labels = tuple[bool, bool, bool]
+"""Whether the class hierarchy, and the bias attribute of training and of validation images, are used."""
+
+Rule = tuple[str, str]
+"""How settings were searched, and how the epoch was chosen."""
+
+Place = tuple[Rule, Labels, Who]
+"""By which rules and with which labels, and who; the least help goes first."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +30,7 @@ class Column:
     table: DatasetTable
     backbone: str
     epochs: int
+    seeds: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -35,11 +44,45 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Lead:
+    """The best of some rows, those whose interval reaches that of the best, and how many rows there are."""
+
+    rows: tuple[Row, ...]
+    of: int
+
+
+@dataclass(frozen=True)
+class Leads:
+    """What leads in a column by one rule: for each of the labels that the matrix has, and erm beside them."""
+
+    column: Column
+    section: Section
+    baseline: Row | None
+    cells: tuple[Lead | None, ...]
+
+
+@dataclass(frozen=True)
 class Matrix:
-    """A column for each dataset and a line for each method, with each group of labels and rules."""
+    """A column for each dataset and a line for each method, with each group of labels and rules.
+
+    `labels` are the groups of labels alone, of which `leads` has a cell each, and `leading` the ids of the rows that
+    lead in any.
+    """
 
     columns: tuple[Column, ...]
     lines: tuple[Line, ...]
+    labels: tuple[Comparable, ...]
+    leads: tuple[Leads, ...]
+
+    @property
+    def inferred(self) -> bool:
+        """Whether any line trains on groups that were inferred."""
+        return any(line.groups for line in self.lines)
+
+    @property
+    def leading(self) -> frozenset[str]:
+        """The ids of the rows that lead."""
+        return frozenset(row.id for line in self.leads for lead in line.cells if lead for row in lead.rows)
 
 
 def matrix(board: Board) -> Matrix:
@@ -49,26 +92,64 @@ def matrix(board: Board) -> Matrix:
     it has one, of the most epochs. Columns with more methods go first.
     """
     columns: list[tuple[Column, dict[Place, Row]]] = []
-    sections: dict[tuple[str | bool, ...], Section] = {}
+    sections: dict[tuple[Rule, Labels], Section] = {}
     for table in board.datasets:
         found: defaultdict[tuple[int, str], dict[Place, Row]] = defaultdict(dict)
         ranked = [(section, row) for section in table.sections for row in section.rows if row.rank is not None]
         for section, row in sorted(ranked, key=lambda pair: preference(pair[1])):
-            sections.setdefault(_key(section), section)
-            found[row.epochs, row.backbone.spec].setdefault((_key(section), _who(row)), row)
+            rule, labels = _rule(section), _labels(section)
+            sections.setdefault((rule, labels), section)
+            found[row.epochs, row.backbone.spec].setdefault((rule, labels, _who(row)), row)
         kinds = [kind for kind in found if len(found[kind]) > 1] or sorted(found)[-1:]
-        columns += [(Column(table, backbone, epochs), found[epochs, backbone]) for epochs, backbone in sorted(kinds)]
+        for epochs, backbone in sorted(kinds):
+            rows = found[epochs, backbone]
+            seeds = [len(row.runs) for row in rows.values()]
+            columns.append((Column(table, backbone, epochs, (min(seeds), max(seeds))), rows))
     columns.sort(key=lambda column: -len(column[1]))
     lines = [
-        Line(who[0], who[2], sections[key], tuple(rows.get((key, who)) for _, rows in columns))
-        for key, who in sorted({place for _, rows in columns for place in rows})
+        Line(who[0], who[2], sections[rule, labels], tuple(rows.get((rule, labels, who)) for _, rows in columns))
+        for rule, labels, who in sorted({place for _, rows in columns for place in rows})
     ]
-    return Matrix(tuple(column for column, _ in columns), tuple(lines))
+    by_labels = {labels: section for (_, labels), section in sorted(sections.items(), key=lambda item: item[0])}
+    leads = [
+        _leads(column, rows, rule, list(by_labels), sections)
+        for column, rows in columns
+        for rule in sorted({rule for rule, *_ in rows})
+    ]
+    return Matrix(tuple(column for column, _ in columns), tuple(lines), tuple(by_labels.values()), tuple(leads))
 
 
-def _key(section: Section) -> tuple[str | bool, ...]:
-    """Return what tells a group of labels and rules from others; those with the least help go first."""
-    return section.searched, section.hierarchy, section.val == "bias", section.train == "bias", section.selection
+def _leads(
+    column: Column,
+    rows: Mapping[Place, Row],
+    rule: Rule,
+    labels: Iterable[Labels],
+    sections: Mapping[tuple[Rule, Labels], Section],
+) -> Leads:
+    metric = column.table.primary_metric
+    by_labels: defaultdict[Labels, list[Row]] = defaultdict(list)
+    for (its_rule, its_labels, _), row in rows.items():
+        if its_rule == rule:
+            by_labels[its_labels].append(row)
+    erm = [row for members in by_labels.values() for row in members if row.method.name == BASELINE and not row.groups]
+    cells = [_lead(by_labels[each], metric) if each in by_labels else None for each in labels]
+    return Leads(column, sections[rule, min(by_labels)], min(erm, key=preference, default=None), tuple(cells))
+
+
+def _lead(rows: Iterable[Row], metric: str) -> Lead:
+    """Return the best of ranked rows, which have intervals, and those that are not told apart from it."""
+    ordered = sorted(rows, key=lambda row: (-row.metrics[metric].mean, row.id))
+    low = ordered[0].metrics[metric].low
+    reaching = [row for row in ordered if low is not None and (row.metrics[metric].high or 0) >= low]
+    return Lead(tuple(reaching or ordered[:1]), len(ordered))
+
+
+def _rule(section: Section) -> Rule:
+    return section.searched, section.selection
+
+
+def _labels(section: Section) -> Labels:
+    return section.hierarchy, section.train == "bias", section.val == "bias"
 
 
 def _who(row: Row) -> Who:

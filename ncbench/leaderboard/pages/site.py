@@ -19,6 +19,7 @@ from ncbench.leaderboard.intake.entry import Entry
 from ncbench.leaderboard.intake.files import SITE
 from ncbench.leaderboard.intake.problems import plain
 from ncbench.leaderboard.pages import charts, libraries
+from ncbench.leaderboard.pages.association import associations
 from ncbench.leaderboard.pages.matrix import matrix
 from ncbench.leaderboard.pages.reported import Comparison, comparisons, uncompared
 from ncbench.leaderboard.pages.wording import (
@@ -33,6 +34,7 @@ from ncbench.leaderboard.pages.wording import (
     reproduction,
     reruns_beside,
     rule,
+    standing,
 )
 from ncbench.leaderboard.tables.board import Board, DatasetTable, Row, Section
 from ncbench.records.intervals import MIN_SEEDS
@@ -42,6 +44,12 @@ if TYPE_CHECKING:
 
 METHODS, DATASETS = "methods", "datasets"
 """Folders of the pages beside the index, so that no method's or dataset's name can take its place."""
+
+LEAST_PAIRED = 6
+"""Datasets from which on Wilcoxon's signed-rank test can reach 5%: with five the smallest p-value is 0.0625."""
+
+NAMED = 4
+"""Rows that a cell of what leads names, the best among them."""
 
 _STATIC = importlib.resources.files(__package__) / "static"
 _LINK = re.compile(r"https://[^\s<>\"]+\Z")
@@ -138,11 +146,13 @@ def render_site(board: Board, entries: Mapping[str, Entry], catalogue: Catalogue
     manifests = catalogue.manifests({table.dataset.name for table in board.datasets})
     samples = {name: _STATIC / "samples" / f"{name}.txt" for name in manifests}
     groups = {name: text.read_text("utf-8").splitlines() for name, text in samples.items() if text.is_file()}
+    arranged = matrix(board)
     index = environment.get_template("index.html").render(
         root="",
         archive="../",
         board=board,
-        matrix=matrix(board),
+        matrix=arranged,
+        associations=associations(arranged, histories),
         methods=methods,
         uncompared=uncompared(board),
         rows=sum(len(method.configurations) for method in methods),
@@ -193,6 +203,7 @@ def _environment(wording: Wording) -> Environment:
         setting=_setting,
         reproduction=reproduction,
         beside=reruns_beside,
+        standing=standing,
         probability=_probability,
         ranks_chart=charts.ranks,
     )
@@ -202,6 +213,8 @@ def _environment(wording: Wording) -> Environment:
         WORTH=WORTH,
         VERDICTS=VERDICTS,
         MIN_SEEDS=MIN_SEEDS,
+        LEAST_PAIRED=LEAST_PAIRED,
+        NAMED=NAMED,
         METHODS=METHODS,
         DATASETS=DATASETS,
         LIBRARIES=libraries.FOLDER,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ncbench.contracts.errors import counted
 from ncbench.leaderboard.tables.board import Board, Comparable, Estimate, Row, Section
 
 INTERVAL = "± is half the 95% interval of the mean over seeds (Student's t), not a standard deviation"
@@ -11,7 +12,7 @@ INTERVAL = "± is half the 95% interval of the mean over seeds (Student's t), no
 
 
 WORTH = (
-    "A record is its submitter's word: its counts, its history and its heights alike. What follows from a record is "
+    "A record is its submitter's word: its counts as well as its history. What follows from a record is "
     "checked, so that it cannot contradict itself, and no check can tell whether it was ever run. More than a word is "
     '"reproduced": the number of seeds that somebody else has run again.'
 )
@@ -39,6 +40,20 @@ def reproduction(row: Row) -> str:
 def reruns_beside(board: Board) -> str:
     """Return how many records are reruns, as the end of a sentence about those that count; empty if none is."""
     return f", and {board.reruns} {'is a rerun' if board.reruns == 1 else 'are reruns'} of one" if board.reruns else ""
+
+
+def standing(board: Board) -> str:
+    """Return how much of a board is more than a word, and where its rows' settings come from."""
+    sections = [section for table in board.datasets for section in table.sections]
+    rows = [row for section in sections for row in section.rows]
+    searched = sum(len(section.rows) for section in sections if section.searched)
+    tuned = sum(bool(row.tuned_on_test) for row in rows)
+    return (
+        f"Here that is {sum(row.reproduced for row in rows)} of {counted(board.counted, 'run')}. Of "
+        f"{counted(len(rows), 'row')}, {searched} have settings that a search by validation images chose, and {tuned} "
+        "have settings that were once chosen by looking at test results, so that they do not rank; the others have the "
+        "defaults of their method, or published settings, but for what was set for all alike."
+    )
 
 
 class Wording:

@@ -1,0 +1,66 @@
+"""Whether methods that collapse farther do better: the rank correlation over the methods of a column."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import fmean
+
+from ncbench.leaderboard.pages.matrix import Column, Matrix
+from ncbench.leaderboard.tables.board import Row
+from ncbench.leaderboard.tables.curves import History
+
+MEASURES = {"nc1": "NC1 of the target", "bias_nc1": "NC1 of the bias"}
+LEAST_METHODS = 10
+_NORMAL_QUANTILE = 1.959964  # of 97.5 %
+
+
+@dataclass(frozen=True)
+class Association:
+    """Spearman's correlation of a collapse measure with the primary metric, and its 95% interval, over methods."""
+
+    column: Column
+    measure: str
+    methods: int
+    correlation: float
+    low: float
+    high: float
+
+
+def associations(matrix: Matrix, histories: Mapping[str, History]) -> list[Association]:
+    """Correlate, in each column with methods enough, the last collapse measure of the training images.
+
+    Left out are columns in which half of the rows have the same value: the features are frozen, and it is the
+    backbone's. The interval is that of Bonett & Wright (Psychometrika 65, 2000) for Spearman's coefficient.
+
+    Args:
+        matrix: Whose rows are compared.
+        histories: Path of a record -> what it states of its course.
+    """
+    from scipy.stats import spearmanr  # slow to import
+
+    found = []
+    for place, column in enumerate(matrix.columns):
+        rows = [line.cells[place] for line in matrix.lines]
+        for name, measure in MEASURES.items():
+            pairs = [
+                (value, row.metrics[column.table.primary_metric].mean)
+                for row in rows
+                if row is not None and (value := _last(row, name, histories)) is not None
+            ]
+            if len(pairs) < LEAST_METHODS or 2 * len({round(value, 6) for value, _ in pairs}) <= len(pairs):
+                continue
+            number, correlation = len(pairs), float(spearmanr(*zip(*pairs, strict=True)).statistic)
+            if not math.isfinite(correlation) or abs(correlation) == 1:
+                continue
+            half = _NORMAL_QUANTILE * math.sqrt((1 + correlation**2 / 2) / (number - 3))
+            ends = (math.tanh(math.atanh(correlation) + shift) for shift in (-half, half))
+            found.append(Association(column, measure, number, correlation, *ends))
+    return found
+
+
+def _last(row: Row, name: str, histories: Mapping[str, History]) -> float | None:
+    """Return the mean over seeds of the last value of a measure; None if a seed has none."""
+    curves = [histories[run.record].curves.get(name) for run in row.runs]
+    return None if None in curves else fmean(curve.values[-1] for curve in curves if curve is not None)
