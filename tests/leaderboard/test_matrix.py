@@ -50,6 +50,15 @@ def test_other_labels_are_another_line_and_what_does_not_rank_is_none(board: Pat
     assert cells(matrix(build(board))) == {("erm", "none"): [3], ("group_dro", "bias"): [3]}
 
 
+def test_a_row_that_does_not_rank_says_why_beside_those_of_its_method_that_do(board: Path) -> None:
+    for dataset, count in (("toy", 3), ("other", 2)):
+        place_row(board, "jtt", count, dataset=dataset)
+        place_row(board, "erm", dataset=dataset)
+    line = next(line for line in matrix(build(board)).lines if line.method == "jtt")
+    assert sorted(len(row.runs) for row in line.unranked if row) == [2]
+    assert "2 seeds</span></a>" in (board / "site" / "index.html").read_text()
+
+
 def test_the_row_that_stands_for_a_method_is_not_chosen_by_its_result(board: Path) -> None:
     place_row(board, "erm", 4, level=0.3, lr=0.1)
     place_row(board, "erm", 3, level=0.9, lr=0.2)

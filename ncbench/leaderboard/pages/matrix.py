@@ -35,12 +35,16 @@ class Column:
 
 @dataclass(frozen=True)
 class Line:
-    """A method, with the labels and rules of `section`, on every column; None where it has no ranked row."""
+    """A method, with the labels and rules of `section`, on every column; None where it has no ranked row.
+
+    `unranked` has the row that does not rank, where there is only such a one.
+    """
 
     method: str
     groups: str
     section: Section
     cells: tuple[Row | None, ...]
+    unranked: tuple[Row | None, ...]
 
 
 @dataclass(frozen=True)
@@ -91,32 +95,42 @@ def matrix(board: Board) -> Matrix:
     A dataset has a column for each backbone and number of epochs that two methods or more share; if no two share any,
     it has one, of the most epochs. Columns with more methods go first.
     """
-    columns: list[tuple[Column, dict[Place, Row]]] = []
+    columns: list[tuple[Column, dict[Place, Row], dict[Place, Row]]] = []
     sections: dict[tuple[Rule, Labels], Section] = {}
     for table in board.datasets:
-        found: defaultdict[tuple[int, str], dict[Place, Row]] = defaultdict(dict)
-        ranked = [(section, row) for section in table.sections for row in section.rows if row.rank is not None]
-        for section, row in sorted(ranked, key=lambda pair: preference(pair[1])):
+        ranked: defaultdict[tuple[int, str], dict[Place, Row]] = defaultdict(dict)
+        others: defaultdict[tuple[int, str], dict[Place, Row]] = defaultdict(dict)
+        every = [(section, row) for section in table.sections for row in section.rows]
+        for section, row in sorted(every, key=lambda pair: preference(pair[1])):
             rule, labels = _rule(section), _labels(section)
             sections.setdefault((rule, labels), section)
-            found[row.epochs, row.backbone.spec].setdefault((rule, labels, _who(row)), row)
-        kinds = [kind for kind in found if len(found[kind]) > 1] or sorted(found)[-1:]
+            alike = (others if row.rank is None else ranked)[row.epochs, row.backbone.spec]
+            alike.setdefault((rule, labels, _who(row)), row)
+        kinds = [kind for kind in ranked if len(ranked[kind]) > 1] or sorted(ranked)[-1:]
         for epochs, backbone in sorted(kinds):
-            rows = found[epochs, backbone]
+            rows = ranked[epochs, backbone]
             seeds = [len(row.runs) for row in rows.values()]
-            columns.append((Column(table, backbone, epochs, (min(seeds), max(seeds))), rows))
+            column = Column(table, backbone, epochs, (min(seeds), max(seeds)))
+            columns.append((column, rows, others[epochs, backbone]))
     columns.sort(key=lambda column: -len(column[1]))
+    places = sorted({place for _, rows, _ in columns for place in rows})
     lines = [
-        Line(who[0], who[2], sections[rule, labels], tuple(rows.get((rule, labels, who)) for _, rows in columns))
-        for rule, labels, who in sorted({place for _, rows in columns for place in rows})
+        Line(
+            method=who[0],
+            groups=who[2],
+            section=sections[rule, labels],
+            cells=tuple(rows.get((rule, labels, who)) for _, rows, _ in columns),
+            unranked=tuple(rows.get((rule, labels, who)) for *_, rows in columns),
+        )
+        for rule, labels, who in places
     ]
-    by_labels = {labels: section for (_, labels), section in sorted(sections.items(), key=lambda item: item[0])}
+    by_labels = {labels: sections[rule, labels] for rule, labels, _ in sorted(places, key=lambda place: place[1])}
     leads = [
         _leads(column, rows, rule, list(by_labels), sections)
-        for column, rows in columns
+        for column, rows, _ in columns
         for rule in sorted({rule for rule, *_ in rows})
     ]
-    return Matrix(tuple(column for column, _ in columns), tuple(lines), tuple(by_labels.values()), tuple(leads))
+    return Matrix(tuple(column for column, *_ in columns), tuple(lines), tuple(by_labels.values()), tuple(leads))
 
 
 def _leads(
