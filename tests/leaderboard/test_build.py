@@ -176,7 +176,7 @@ def test_what_a_reader_should_know_is_flagged(board: Path) -> None:
     place_all(board, [*stranger, *less, rerun, *seeds("jtt")[1:]])
     flags = {row.method.name: " | ".join(row.flags) for row in build(board).datasets[0].sections[0].rows}
     assert "as its author declares" in flags["mine"]
-    assert "less supervision than its card" in flags["group_dro"]
+    assert "used no bias labels of training images" in flags["group_dro"]
     assert "2 versions of the method" in flags["jtt"]
 
 

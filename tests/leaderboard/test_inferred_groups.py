@@ -146,7 +146,7 @@ def test_a_record_states_the_labels_that_its_groups_take(made: dict[str, RunResu
     changed = content(made[groups])
     changed["method"]["supervision"]["train"] = train
     entry = inspected(changed)
-    assert entry.exclusion is not None or "states less supervision" in entry.note
+    assert entry.exclusion is not None or "used no bias labels of training images" in entry.note
     assert (entry.exclusion is not None) is (groups != "attribute")
 
 

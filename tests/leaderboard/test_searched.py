@@ -274,8 +274,8 @@ def test_rows_say_where_settings_come_from(board: Path, tmp_path: Path, made: di
         (section.searched, row.method.name): row.flags for section in build(board).datasets[0].sections
         for row in section.rows
     }  # fmt: skip
-    assert "settings default, but by hand epochs, lr, weight_decay" in flags["", "erm"]
-    assert f"settings {SEARCHED}, but by hand epochs, weight_decay" in flags[SEARCHED, "erm"]
+    assert "default settings, except what whoever ran it set: epochs=1, lr=0.02, weight_decay=0.01" in flags["", "erm"]
+    assert f"settings {SEARCHED}, except what whoever ran it set: epochs=1, weight_decay=0.01" in flags[SEARCHED, "erm"]
 
     changed = content(made["erm"][0])
     changed["settings_from"]["changed"] = ["recipe.luck"]

@@ -156,7 +156,12 @@ def check_against_card(record: Record, catalogue: Catalogue) -> str:
     if unknown:
         return f"supervision as its author declares it: the card of {unknown[0]} is not part of ncbench"
     if not stated.covers(allowed):
-        return "states less supervision than its card allows"
+        unused = [
+            *(["bias labels of training images"] if stated.train != allowed.train else []),
+            *(["bias labels of validation images"] if stated.val != allowed.val else []),
+            *(["class hierarchy"] if stated.hierarchy != allowed.hierarchy else []),
+        ]
+        return f"used no {' and no '.join(unused)}, though its card allows it"
     return ""
 
 

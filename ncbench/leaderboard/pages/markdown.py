@@ -31,9 +31,9 @@ integer counts in its record. The suites that make most of these runs are in [`s
   their epoch, and their settings where they were searched, by the same rule and with as many trials. A rule that looks
   at test data never ranks, and neither do settings that were chosen by looking at test results: their rows say "tuned
   on test".
-- Remarks say where a row's settings come from: "published", the method's own for the dataset; "default"; or
-  "searched", by how many trials and which validation metric; and which ones were set by hand beside. The records of
-  earlier versions do not say.
+- Remarks say where a row's settings come from: "published", the method's own for the dataset; "default", those of the
+  method and the dataset; or "searched", by how many trials and which validation metric; and what whoever ran it set
+  otherwise, but for what the backbone and the method's spec show. The records of earlier versions do not say.
 - "(stated)" is what the records state and cannot be recomputed from counts; ↓: lower is better. With a class hierarchy
   that is mistake severity and distance@k: mean heights of the lowest common ancestor (LCA) of true and predicted class.
 - "vs erm": mean difference in points on the seeds both have run, with its 95% interval. It is given where erm was run

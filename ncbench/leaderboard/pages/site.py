@@ -21,6 +21,7 @@ from ncbench.leaderboard.intake.problems import plain
 from ncbench.leaderboard.pages import charts, libraries
 from ncbench.leaderboard.pages.association import associations
 from ncbench.leaderboard.pages.matrix import matrix
+from ncbench.leaderboard.pages.remarks import parted
 from ncbench.leaderboard.pages.reported import Comparison, comparisons, uncompared
 from ncbench.leaderboard.pages.wording import (
     INTERVAL,
@@ -166,6 +167,7 @@ def render_site(board: Board, entries: Mapping[str, Entry], catalogue: Catalogue
             manifest=manifests.get(table.dataset.name),
             groups=groups.get(table.dataset.name),
             compared=compared[table.heading],
+            remarks=parted(table, entries),
             chart=charts.rows(table, wording, histories),
         )
     for method in methods:

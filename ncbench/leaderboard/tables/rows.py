@@ -12,15 +12,12 @@ from ncbench.leaderboard.intake.catalogue import BUILT_IN
 from ncbench.leaderboard.intake.entry import Entry, grouped
 from ncbench.leaderboard.intake.problems import plain
 from ncbench.leaderboard.tables.board import DIGITS, DatasetTable, Estimate, Paired, Plugin, Row, Section, Source
+from ncbench.leaderboard.tables.remarks import remarks, tuned
 from ncbench.leaderboard.tables.reruns import Reruns, describe, reproduced
-from ncbench.records.comparison import describe_choice
 from ncbench.records.intervals import MIN_SEEDS, half_width
-from ncbench.records.record import BackbonePart, DatasetPart, MethodPart, Record
+from ncbench.records.record import BackbonePart, DatasetPart, MethodPart
 
 BASELINE = "erm"
-
-MOST_NAMED = 6
-"""Settings that the remarks name; all of them are in the row's recipe and its method's spec."""
 
 
 def dataset_table(entries: Sequence[Entry], heading: str, measures: Sequence[str], reruns: Reruns) -> DatasetTable:
@@ -66,7 +63,7 @@ def _row(runs: Sequence[Entry], baseline: Sequence[Entry] | None, measures: Sequ
     runs = sorted(runs, key=lambda entry: entry.record.seed)
     first = runs[0]
     shared = set.intersection(*(set(entry.numbers) for entry in runs))
-    flags = _flags(runs)
+    flags = remarks(runs)
     repeated = describe(runs, reruns)
     paired = None if baseline is None else _paired(runs, baseline)
     if paired is not None and baseline is not None and baseline[0].epochs != first.epochs:
@@ -82,7 +79,7 @@ def _row(runs: Sequence[Entry], baseline: Sequence[Entry] | None, measures: Sequ
         distinction="",
         metrics={name: _estimate([run.numbers[name] for run in runs]) for name in measures if name in shared},
         versus_erm=paired,
-        tuned_on_test=_tuned(runs),
+        tuned_on_test=tuned(runs),
         flags=flags,
         runs=[
             Source(
@@ -152,47 +149,6 @@ def _paired(runs: Sequence[Entry], baseline: Sequence[Entry]) -> Paired | None:
     if len(differences) < MIN_SEEDS:
         return None
     return Paired(baseline=row_id(baseline[0]), difference=_estimate(differences))
-
-
-def _flags(runs: Sequence[Entry]) -> list[str]:
-    flags = []
-    if tuned := _tuned(runs):
-        flags.append(f"tuned on test: not ranked ({tuned})")
-    if len(runs) < MIN_SEEDS:
-        flags.append(f"fewer than {MIN_SEEDS} seeds: not ranked")
-    published = runs[0].published_epochs
-    if published is not None and runs[0].epochs < published:
-        flags.append(f"{runs[0].epochs} of the dataset's {published} epochs")
-    if runs[0].selection != "last":
-        flags.append(f"metrics of {describe_choice([entry.record for entry in runs])}")
-    base = runs[0].record.base
-    if base is not None and base.kind == "method":
-        flags.append(f"on the model of {base.method}, whose epochs are given")
-    flags += [f"settings {text}" for text in sorted({_settings(entry.record) for entry in runs} - {""})]
-    flags += sorted({entry.note for entry in runs} - {""})
-    for kind, versions in (
-        ("the method", {entry.record.method.plugin.version for entry in runs}),
-        ("the dataset", {entry.record.dataset.plugin.version for entry in runs}),
-        ("ncbench", {str(entry.record.environment.get("ncbench", "")) for entry in runs}),
-    ):
-        if len(versions) > 1:
-            flags.append(f"seeds ran under {len(versions)} versions of {kind}")
-    return flags
-
-
-def _settings(record: Record) -> str:
-    """Return where settings come from; empty if the record does not say."""
-    if record.settings_from is None:
-        return "" if record.search is None else str(record.search)
-    chosen: set[str] = set() if record.search is None else record.search.compared()
-    others = [name.removeprefix("recipe.") for name in record.settings_from.changed if name not in chosen]
-    source = str(record.search) if record.search is not None else record.settings_from.source
-    named = ", ".join([*others[:MOST_NAMED], *([f"{len(others) - MOST_NAMED} more"] if others[MOST_NAMED:] else [])])
-    return plain(f"{source}, but by hand {named}" if others else source)
-
-
-def _tuned(runs: Sequence[Entry]) -> str:
-    return "; ".join(sorted({run.tuned_on_test for run in runs} - {""}))
 
 
 def _may_rank(row: Row) -> bool:
