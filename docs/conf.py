@@ -7,6 +7,7 @@ Pages are the Markdown files as they lie in the repository, the README first, so
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,7 @@ include_patterns = ["README.md", "CHANGELOG.md", "docs/**", "*/README.md", "plug
 exclude_patterns = [".*", "build", "reruns", "runs", "tests"]
 
 html_theme = "furo"
+pygments_dark_style = "github-dark"  # the own one of the theme underlines modules and classes, as if they were links
 html_title = f"ncbench {version}"
 html_copy_source = False
 html_show_copyright = False
@@ -73,6 +75,8 @@ html_static_path = ["site"]
 html_css_files = ["site.css"]
 
 myst_heading_anchors = 4
+myst_disable_syntax = ["myst_line_comment"]  # a line that begins with "% of the images" is text, here as on GitHub
+smartquotes_action = "qe"  # and the two dashes of an option stay two
 nb_render_markdown_format = "gfm"  # with tables
 nb_execution_mode = "off"  # a test runs the notebooks; what is shown are the outputs that they were committed with
 
@@ -101,6 +105,14 @@ def unlink_folders(app: Sphinx, document: nodes.document) -> None:
             link.replace_self(link.children)
 
 
+def mark_options(app: Sphinx, document: nodes.document) -> None:
+    """Give code with an option in it a class, unless a word of it may be longer than a line."""
+    for code in document.findall(nodes.literal):
+        words = code.astext().split()
+        if any(word.startswith("--") for word in words) and max(map(len, words)) <= 30:
+            code["classes"].append("option")
+
+
 def find_public_name(app: Sphinx, env: BuildEnvironment, link: pending_xref, text: nodes.Element) -> Any:
     """Lead a docstring's mention of a class or function to where it is documented, by its public name."""
     if link.get("refdomain") != "py":
@@ -110,6 +122,13 @@ def find_public_name(app: Sphinx, env: BuildEnvironment, link: pending_xref, tex
         if f"{module}.{name}" in domain.objects and link["reftarget"].startswith("ncbench."):
             return domain.resolve_xref(env, link["refdoc"], app.builder, "obj", f"{module}.{name}", link, text)
     return None
+
+
+def shorten_defaults(
+    app: Sphinx, what: str, name: str, obj: object, options: object, signature: str | None, returned: str | None
+) -> tuple[str | None, str | None] | None:
+    """Write a default that has no source as `...`: Sphinx cannot read a signature with a `<factory>` in it."""
+    return (re.sub(r"<\w+( [^<>]*(<\w+>)?)?>", "...", signature), returned) if signature else None
 
 
 def make_the_readme_the_index(app: Sphinx, exception: Exception | None) -> None:
@@ -122,5 +141,7 @@ def setup(app: Sphinx) -> None:
     """Connect the functions above."""
     app.connect("source-read", add_navigation)
     app.connect("doctree-read", unlink_folders)
+    app.connect("doctree-read", mark_options)
+    app.connect("autodoc-process-signature", shorten_defaults)
     app.connect("missing-reference", find_public_name)
     app.connect("build-finished", make_the_readme_the_index)

@@ -48,6 +48,8 @@ def datasets() -> str:
 
 
 def _way(manifest: Manifest) -> str:
+    if manifest.yours:
+        return "it is your own"
     kinds = {source.kind for source in manifest.sources}
     if not kinds:
         return "it comes with ncbench"
@@ -59,7 +61,7 @@ def _section(card: DatasetCard, manifest: Manifest) -> str:
     facts = {
         "licence": f"[{_cell(manifest.licence.name)}]({manifest.licence.url})",
         "citation": _cell(manifest.citation),
-        "described at": manifest.homepage,
+        "described at": f"[{manifest.homepage.removeprefix('../')}]({manifest.homepage})",
         "version": manifest.version,
         "folder": f"`{kind.folder}` below a data root" if kind.folder else "none: it is embedded",
         "classes": _names(kind, "class_names"),
@@ -68,7 +70,7 @@ def _section(card: DatasetCard, manifest: Manifest) -> str:
         "default recipe": ", ".join(f"`{key}={value}`" for key, value in manifest.recipe.items()),
         "reported": f"`{manifest.primary_metric}`, of the epoch selected by `{manifest.selection}`",
     }
-    lines = [f"## {manifest.name}\n", f"**{manifest.title}**: {_cell(card.summary)}.\n", "| | |", "|---|---|"]
+    lines = [f"## {manifest.name}\n", f"**{manifest.title}**{_summary(card, manifest)}.\n", "| | |", "|---|---|"]
     lines += [f"| {label} | {text} |" for label, text in facts.items() if text]
     if manifest.sources:
         lines += ["\nSources, in the order they are tried:\n", *_sources(manifest)]
@@ -78,6 +80,13 @@ def _section(card: DatasetCard, manifest: Manifest) -> str:
     if manifest.notes:
         lines.append(f"\n{manifest.notes.strip()}")
     return "\n".join(lines) + "\n"
+
+
+def _summary(card: DatasetCard, manifest: Manifest) -> str:
+    """Return the summary as it goes on from the title, which many begin with."""
+    summary = _cell(card.summary)
+    rest = summary.removeprefix(manifest.title)
+    return rest if rest[:1] in {":", ","} else f": {summary}"
 
 
 def _cell(text: str) -> str:

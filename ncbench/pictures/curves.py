@@ -180,10 +180,13 @@ def draw(
     last = max(entry.epoch for result in results for entry in result.record.history)
     width = layout.letters * columns
     common, texts = _names(grouped)
-    handles: list[Any] = [
-        Line2D([], [], **_look(position, len(texts)), label=plain_text(textwrap.fill(text, width)))
-        for position, text in enumerate(texts)
-    ]
+    handles: list[Any] = []
+    for position, (text, members) in enumerate(zip(texts, grouped.values(), strict=True)):
+        if any(_has_data(members, panel) for panel in panels):
+            look = _look(position, len(texts))
+        else:
+            look, text = {"linestyle": ""}, f"{text}: no curve"
+        handles.append(Line2D([], [], **look, label=plain_text(textwrap.fill(text, width))))
     if any(len(members) > 1 for members in grouped.values()):
         handles.append(Patch(color="0.3", alpha=_BAND, linewidth=0, label="mean; band: lowest to highest"))
     if any(result.record.terminal_phase_epoch for result in results):

@@ -145,6 +145,17 @@ def test_methods_are_told_apart_by_dash_as_well(result: RunResult) -> None:
     assert [text.get_text() for text in legend.get_texts()][:2] == ["erm (lr=0) (seed 0)", "erm (lr=1) (seed 0)"]
 
 
+def test_the_legend_says_which_method_has_no_curve(result: RunResult) -> None:
+    fitted = with_settings(result, 0, 1, lr=1)
+    fitted.record.history.clear()
+    runs = [of_length(result, 100, (0.5, 0.2)), fitted]
+    with shared_style():
+        figure = draw([panel for panel in panels_of_cards() if panel.curves[0][0] == "nc1"], runs)
+    (legend,) = figure.legends
+    assert [text.get_text().endswith(": no curve") for text in legend.get_texts()][:2] == [False, True]
+    assert [handle.get_linestyle() == "None" for handle in legend.legend_handles][:2] == [False, True]
+
+
 def test_a_share_that_is_always_zero_has_a_line_and_no_panel(result: RunResult, tmp_path: Path) -> None:
     def texts(*runs: RunResult, metrics: Sequence[str] = ()) -> str:
         path = plot_curves(runs, tmp_path / "curves.svg", metrics)
