@@ -27,7 +27,7 @@ def words(board: Path) -> tuple[str, dict[str, str]]:
     """Return what stands above the table, and the remarks of each method."""
     page = html.unescape(dataset_pages(board))
     above = re.search(r'<p class="facts shared">(.*?)</p>', page, re.DOTALL)
-    rows = re.findall(r'<th scope="row" class="method">(.*?)</th>', page, re.DOTALL)
+    rows = re.findall(r'<th scope="row" class="method"[^>]*>(.*?)</th>', page, re.DOTALL)
     plain = [re.sub(r"<[^>]*>", " ", row.partition('<span class="remarks">')[2]).strip() for row in rows]
     names = [found[1] for row in rows if (found := re.search("<code>(.*?)</code>", row))]
     return re.sub(r"<[^>]*>", "", above[1]) if above else "", dict(zip(names, plain, strict=True))

@@ -22,7 +22,7 @@ from ncbench.leaderboard.intake.catalogue import (
 from ncbench.leaderboard.intake.claim import Claim, read_claim
 from ncbench.leaderboard.intake.files import record_path
 from ncbench.leaderboard.intake.problems import Problem, RefusedError, plain
-from ncbench.leaderboard.intake.recompute import read_cells, recomputed_accuracies
+from ncbench.leaderboard.intake.recompute import Sizes, read_cells, recomputed_accuracies
 from ncbench.leaderboard.intake.soundness import SUPERSEDES, check_alone
 from ncbench.leaderboard.intake.stated import check_chosen_metrics, check_ranges, check_settings, stated_numbers
 from ncbench.leaderboard.tables.curves import History, read_history
@@ -45,6 +45,7 @@ class Entry:
         numbers: Of the test split: accuracies, recomputed, and what else the record states; empty if it does not count.
         data: SHA-256 of what it says of the data: their origin, their fingerprint, the images in every cell of every
             split, and the primary metric.
+        sizes: Split -> its groups, with the images of each.
         version: Of the data: as the manifest knows their fingerprint, else as the record says; None if unknown.
         todays_version: Of the data as they are read today; None if unknown.
         training: SHA-256 of what no two seeds share to the last digit: the losses of every epoch, or where there are no
@@ -62,6 +63,7 @@ class Entry:
     published_epochs: int | None
     numbers: Mapping[str, float]
     data: str
+    sizes: Mapping[str, Sizes]
     version: str | None
     todays_version: str | None
     training: str
@@ -169,6 +171,7 @@ def inspect(data: bytes, catalogue: Catalogue) -> Entry:
         published_epochs=published_epochs,
         numbers=numbers if excluded is None else {},
         data=on,
+        sizes={split: part.sizes for split, part in cells.items()},
         version=version,
         todays_version=todays_version,
         training=_hash([epoch.losses for epoch in record.history] or [record.groups, record.metrics]),

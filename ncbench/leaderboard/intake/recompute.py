@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ from ncbench.leaderboard.intake.problems import RefusedError
 from ncbench.records.record import Group, Record
 
 TOLERANCE = 1e-9
+
+Sizes = tuple[tuple[tuple[int, int | None], int], ...]
+"""The cells (target, bias) of a split, in order, and the images of each."""
 
 _BY_ALIGNMENT = frozenset({"aligned_accuracy", "conflicting_accuracy"})
 _CELL = operator.attrgetter("target", "bias", "count", "correct")
@@ -41,6 +45,16 @@ class Cells:
     def bias_known(self) -> bool:
         """Whether the cells tell bias values apart."""
         return self.label[0][1] is not None
+
+    @property
+    def sizes(self) -> Sizes:
+        """Its cells and their images; one object for all records of the same data."""
+        return _once(tuple(zip(self.label, self.count, strict=True)))
+
+
+@functools.lru_cache(maxsize=256)  # an archive has many thousand records of a few datasets
+def _once(sizes: Sizes) -> Sizes:
+    return sizes
 
 
 def read_cells(groups: Sequence[Group], split: str) -> Cells:

@@ -32,24 +32,25 @@ class Panel:
 
 _NC1 = (("nc1", "of the target"), ("bias_nc1", "of the bias"))
 _NC2 = (("nc2_norm_cv", "norms, std / mean"), ("nc2_angle_std", "cosines, std"))
-_COLLAPSE = (
+_OF_FEATURES = (
     Panel("NC1, train: variability within classes", _NC1, "log"),
     Panel("NC2, train: uneven class means", _NC2, "linear"),
-    Panel("NC3, train: classifier from class means", (("nc3_self_duality", "distance"),), "linear"),
 )
+_OF_CLASSIFIER = Panel("NC3, train: classifier from class means", (("nc3_self_duality", "distance"),), "linear")
 _STATED = {"nc1": "NC1, train (stated)", "bias_nc1": "NC1 of the bias, train (stated)"}
 _COST = "seconds of training (stated)"
 
 
-def panels(primary: str, heading: Callable[[str], str]) -> tuple[Panel, ...]:
-    """Return the panels of a dataset.
+def panels(primary: str, heading: Callable[[str], str], frozen: bool = False) -> tuple[Panel, ...]:
+    """Return the panels of a row.
 
     Args:
         primary: The dataset's primary metric, drawn first.
         heading: Name of a metric -> its label.
+        frozen: Whether its backbone is frozen, so that what is measured of the features is the same for every method.
     """
     lines = tuple((name, heading(name)) for name in dict.fromkeys([primary, *ACCURACIES]))
-    return (Panel("Accuracy, test", lines, "percent"), *_COLLAPSE)
+    return (Panel("Accuracy, test", lines, "percent"), *(() if frozen else _OF_FEATURES), _OF_CLASSIFIER)
 
 
 def curves(panel: Panel, histories: Sequence[History]) -> dict[str, Any] | None:
@@ -89,13 +90,16 @@ def _rounded(value: float) -> float:
     return float(f"{value:.{DIGITS}g}")
 
 
-def rows(table: DatasetTable, wording: Wording, histories: Mapping[str, History]) -> dict[str, Any]:
+def rows(
+    table: DatasetTable, wording: Wording, histories: Mapping[str, History], frozen: bool = False
+) -> dict[str, Any]:
     """Return the rows of a dataset's table with every number that can be set against another.
 
     Args:
         table: The dataset's.
         wording: Of the board's metrics.
         histories: Path of a record -> what it states of its course.
+        frozen: Whether the backbone of every row is, so that NC1 tells nothing of methods.
     """
     axes = {name: wording.heading(name) for name in wording.columns(table.sections)}
     every = [row for section in table.sections for row in section.rows]
@@ -108,7 +112,7 @@ def rows(table: DatasetTable, wording: Wording, histories: Mapping[str, History]
             length = f"{row.epochs} epochs" if len(lengths) > 1 else ""
             parts = (row.label, row.distinction, row.backbone.spec if len(backbones) > 1 else "", length)
             found.append({"name": ", ".join(filter(None, parts)), "labels": labels(section), "values": values})
-    for name, heading in {**_STATED, "cost": _COST}.items():
+    for name, heading in {**({} if frozen else _STATED), "cost": _COST}.items():
         if any(name in row["values"] for row in found):
             axes[name] = heading
     return {"kind": "rows", "primary": table.primary_metric, "axes": axes, "rows": found}

@@ -18,8 +18,10 @@ from ncbench.leaderboard.intake.catalogue import Catalogue
 from ncbench.leaderboard.intake.entry import Entry
 from ncbench.leaderboard.intake.files import SITE
 from ncbench.leaderboard.intake.problems import plain
+from ncbench.leaderboard.intake.recompute import Sizes
 from ncbench.leaderboard.pages import charts, libraries
 from ncbench.leaderboard.pages.association import associations
+from ncbench.leaderboard.pages.composition import composition, same_means
 from ncbench.leaderboard.pages.matrix import matrix
 from ncbench.leaderboard.pages.remarks import parted
 from ncbench.leaderboard.pages.reported import Comparison, comparisons, uncompared
@@ -38,6 +40,7 @@ from ncbench.leaderboard.pages.wording import (
     standing,
 )
 from ncbench.leaderboard.tables.board import Board, DatasetTable, Row, Section
+from ncbench.leaderboard.tables.remarks import is_frozen
 from ncbench.records.intervals import MIN_SEEDS
 
 if TYPE_CHECKING:
@@ -65,6 +68,7 @@ class Configuration:
     row: Row
     ranked: int
     runs: tuple[Entry, ...]
+    frozen: bool
     panels: tuple[charts.Panel, ...]
     compared: tuple[Comparison, ...]
 
@@ -107,6 +111,17 @@ class Method:
     def used(self) -> list[str]:
         """The labels that its rows used."""
         return sorted({labels(item.section) for item in self.configurations})
+
+    @property
+    def chosen_by(self) -> list[str]:
+        """What rows chose by bias labels of validation images, which the method itself does not use."""
+        if self.card is None or self.card.supervision.val == "bias":
+            return []
+        sections = [item.section for item in self.configurations if item.section.val == "bias"]
+        return [
+            *(["the epoch"] if any(section.selection != "last" for section in sections) else []),
+            *(["settings"] if any(section.searched for section in sections) else []),
+        ]
 
     @property
     def datasets(self) -> int:
@@ -167,8 +182,11 @@ def render_site(board: Board, entries: Mapping[str, Entry], catalogue: Catalogue
             manifest=manifests.get(table.dataset.name),
             groups=groups.get(table.dataset.name),
             compared=compared[table.heading],
-            remarks=parted(table, entries),
-            chart=charts.rows(table, wording, histories),
+            remarks=(remarks := parted(table, entries)),
+            card=next(iter(catalogue.own("datasets", table.dataset.name)), None),
+            composition=composition(sizes := _sizes(table, entries)),
+            same=same_means(sizes["test"]),
+            chart=charts.rows(table, wording, histories, remarks.frozen),
         )
     for method in methods:
         pages[f"{METHODS}/{method.name}.html"] = environment.get_template("method.html").render(
@@ -178,6 +196,11 @@ def render_site(board: Board, entries: Mapping[str, Entry], catalogue: Catalogue
     files |= {name: (_STATIC / name).read_bytes() for name in own}
     files |= {name: page.encode() for name, page in pages.items()}
     return {f"{SITE}/{name}": content for name, content in files.items()}
+
+
+def _sizes(table: DatasetTable, entries: Mapping[str, Entry]) -> Mapping[str, Sizes]:
+    """Return the groups of a table's splits, which are the same in all of its records."""
+    return entries[table.sections[0].rows[0].runs[0].record].sizes
 
 
 def _environment(wording: Wording) -> Environment:
@@ -248,18 +271,20 @@ def _methods(
     """Return every method that has rows, in the order of their names."""
     found: defaultdict[str, list[Configuration]] = defaultdict(list)
     for table in board.datasets:
-        panels = charts.panels(table.primary_metric, wording.heading)
         for section in table.sections:
             ranked = sum(row.rank is not None for row in section.rows)
             for row in section.rows:
+                runs = tuple(entries[run.record] for run in row.runs)
+                frozen = any(is_frozen(run.record) for run in runs)
                 found[row.method.name].append(
                     Configuration(
                         table=table,
                         section=section,
                         row=row,
                         ranked=ranked,
-                        runs=tuple(entries[run.record] for run in row.runs),
-                        panels=panels,
+                        runs=runs,
+                        frozen=frozen,
+                        panels=charts.panels(table.primary_metric, wording.heading, frozen),
                         compared=tuple(line for part in compared[table.heading] if (line := part.of(row))),
                     )
                 )

@@ -20,7 +20,7 @@ function setUpTheme() {
   const preferred = matchMedia("(prefers-color-scheme: dark)");
   const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : preferred.matches);
   const show = () => {
-    button.setAttribute("aria-pressed", String(isDark()));
+    button.textContent = `Switch to ${isDark() ? "light" : "dark"}`;
     root.classList.toggle("dark", isDark()); // what DataTables goes by
     document.dispatchEvent(new Event("themechange"));
   };

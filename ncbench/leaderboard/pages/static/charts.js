@@ -60,7 +60,7 @@ function curves(data) {
   return [traces, layout({ height: 280, hovermode: "x unified", hoverdistance: -1, shapes, xaxis: axis("epoch", { type: "log", tickvals: [1, 10, 100, 1000, 10000].flatMap((unit) => [unit, 2 * unit, 5 * unit]) }), yaxis })];
 }
 
-// Bars of one metric, or one metric against another.
+// Means of one metric with their intervals, or one metric against another.
 function rows(data, chosen) {
   const { x, y } = chosen;
   const kinds = [...new Set(data.rows.map((row) => row.labels))];
@@ -70,16 +70,18 @@ function rows(data, chosen) {
     const at = (name) => members.map((row) => row.values[name][0]);
     const spread = (name) => ({ type: "data", array: members.map((row) => row.values[name][1] ?? 0), color: colour("ink"), thickness: 1, width: 3 });
     const names = members.map((row) => literal(row.name));
-    const shared = { name: literal(kind), text: names, marker: { color: line(style), ...(x ? { symbol: SYMBOLS[style % 4], size: 8 } : { opacity: 0.6 }) }, textposition: "none" };
-    if (!x) return { ...shared, type: "bar", orientation: "h", x: at(y), y: members.map((row) => shown.indexOf(row)), error_x: spread(y), hovertemplate: "%{text}<br>%{x}<extra></extra>" };
-    return { ...shared, type: "scatter", mode: "markers", x: at(x), y: at(y), error_x: spread(x), error_y: spread(y), hovertemplate: "%{text}<br>%{x}; %{y}<extra></extra>" };
+    const shared = { name: literal(kind), text: names, type: "scatter", mode: "markers", marker: { color: line(style), symbol: SYMBOLS[style % 4], size: 8 } };
+    if (!x) return { ...shared, x: at(y), y: members.map((row) => shown.indexOf(row)), error_x: spread(y), hovertemplate: "%{text}<br>%{x}<extra></extra>" };
+    return { ...shared, x: at(x), y: at(y), error_x: spread(x), error_y: spread(y), hovertemplate: "%{text}<br>%{x}; %{y}<extra></extra>" };
   });
   if (!x) {
     const most = innerWidth < 640 ? 18 : 44;
     const ticktext = shown.map(({ name }) => literal(name.length > most ? `${name.slice(0, most - 1)}…` : name));
-    const yaxis = axis("", { tickvals: shown.map((_, place) => place), ticktext, autorange: "reversed", automargin: true });
-    const legend = { orientation: "h", y: 0, yanchor: "top", x: 0 };
-    return [traces, layout({ legend, height: 110 + 22 * shown.length, barmode: "overlay", xaxis: axis(data.axes[y], { side: "top" }), yaxis })];
+    const yaxis = axis("", { tickvals: shown.map((_, place) => place), ticktext, range: [shown.length - 0.4, -0.6] });
+    // Above the axis, which is on top since the picture is taller than a screen.
+    const legend = { orientation: "h", yref: "container", y: 1, yanchor: "top", x: 0 };
+    const above = 56 + 22 * (innerWidth < 640 ? kinds.length : 1);
+    return [traces, layout({ legend, showlegend: true, margin: { l: 48, r: 12, t: above, b: 8 }, height: above + 20 + 22 * shown.length, hovermode: "closest", xaxis: axis(data.axes[y], { side: "top", automargin: false }), yaxis })];
   }
   const scale = (name) => (["cost", "nc1", "bias_nc1"].includes(name) ? { type: "log" } : {});
   return [traces, layout({ height: 460, hovermode: "closest", xaxis: axis(data.axes[x], scale(x)), yaxis: axis(data.axes[y], scale(y)) })];
@@ -115,7 +117,7 @@ function selects(figure, data, draw) {
   for (const [axisName, text, options] of [["y", "Show", names], ["x", "against", ["", ...names]]]) {
     const label = document.createElement("label");
     const select = document.createElement("select");
-    for (const name of options) select.add(new Option(name ? data.axes[name] : "nothing: bars with intervals", name, false, name === chosen[axisName]));
+    for (const name of options) select.add(new Option(name ? data.axes[name] : "nothing: means with intervals", name, false, name === chosen[axisName]));
     select.addEventListener("change", () => { chosen[axisName] = select.value; draw(); });
     label.append(`${text} `, select);
     bar.append(label);
