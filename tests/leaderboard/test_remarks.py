@@ -12,7 +12,7 @@ import pytest
 from ncbench.leaderboard.build import build
 from ncbench.leaderboard.tables.remarks import set_by_hand
 from ncbench.records.record import Record
-from tests.leaderboard.records import dataset_pages, make_record, place_all, seeds
+from tests.leaderboard.records import dataset_pages, make_record, named, place_all, seeds
 
 
 def told(method: str, changed: list[str], source: str = "default", count: int = 3, **recipe: Any) -> list[Any]:
@@ -81,3 +81,17 @@ def test_what_a_frozen_backbone_prescribes_is_nobodys_setting(frozen: bool, expe
         "changed": ["backbone", "recipe.augmentation", "recipe.input_scaling"],
     }
     assert set_by_hand(Record.model_validate(record)) == expected
+
+
+def test_rows_with_the_same_numbers_are_told(board: Path) -> None:
+    twins = seeds("jtt")
+    for record in twins:
+        record["method"]["name"] = record["method"]["spec"] = "lff"
+        for epoch in record["history"]:
+            epoch["losses"]["loss"] += 1
+        named(record)
+    place_all(board, [*seeds("erm"), *seeds("jtt"), *twins])
+    build(board)
+    _, rows = words(board)
+    same = "equal to {} in every number, seed by seed"
+    assert rows == {"erm": "", "jtt": same.format("lff"), "lff": same.format("jtt")}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ncbench.leaderboard.intake.entry import Entry
-from ncbench.leaderboard.tables.board import DatasetTable
+from ncbench.leaderboard.tables.board import DatasetTable, Row
 from ncbench.leaderboard.tables.remarks import assigned, is_frozen, length, set_by_hand, settings, source
 
 ONLY_BASE = "set so only in the run it builds on"
@@ -67,6 +67,8 @@ def parted(table: DatasetTable, entries: Mapping[str, Entry]) -> Remarks:
         if any(_anywhere(name) in given_all and name not in given_all for name in names)
     }
 
+    alike = _alike(rows)
+
     def left(key: str) -> list[str]:
         own = [name for name in given[key] if _anywhere(name) not in given_all]
         return [
@@ -74,10 +76,33 @@ def parted(table: DatasetTable, entries: Mapping[str, Entry]) -> Remarks:
             *(text for text in sources[key] if text != usual),
             *([ONLY_BASE] if key in of_base else []),
             *([f"set by whoever ran it: {', '.join(own)}"] if own else []),
+            *(
+                f"equal to {other.label} in every number, seed by seed"
+                + (
+                    ", on the same inferred groups"
+                    if _groups(runs[key]) and _groups(runs[key]) == _groups(runs[other.id])
+                    else ""
+                )
+                for other in alike[key]
+            ),
         ]
 
     frozen = all(is_frozen(run.record) for members in runs.values() for run in members)
     return Remarks(frozen, flags_all, usual, given_all, bool(of_base), {row.id: left(row.id) for row in rows})
+
+
+def _groups(runs: Sequence[Entry]) -> set[tuple[int, str]]:
+    """Return the digests of the inferred groups of a row, by seed."""
+    return {(run.record.seed, run.record.groups_from.digest) for run in runs if run.record.groups_from is not None}
+
+
+def _alike(rows: Sequence[Row]) -> Mapping[str, Sequence[Row]]:
+    """Return the other rows that have the same numbers on the same seeds: id of a row -> these."""
+    found: defaultdict[str, list[Row]] = defaultdict(list)
+    numbers = {row.id: repr([(run.seed, sorted(run.metrics.items())) for run in row.runs]) for row in rows}
+    for row in rows:
+        found[numbers[row.id]].append(row)
+    return {row.id: [other for other in found[numbers[row.id]] if other.id != row.id] for row in rows}
 
 
 def _anywhere(setting: str) -> str:
