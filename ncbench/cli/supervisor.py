@@ -52,7 +52,8 @@ def fork_supervised() -> None:
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, signal.SIGINT, *TERMINATING})
     child = os.fork()
     if child:
-        _end_as(_wait(child, hearing), last_words.read(descriptor), mask)
+        code, told = _wait(child, hearing)
+        _end_as(code, told, last_words.read(descriptor), mask)
     signal.set_wakeup_fd(heard, warn_on_full_buffer=False)
     end_with_parent(parent)
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -71,20 +72,22 @@ def leave() -> None:
     last_words.note(done=True)
 
 
-def _wait(child: int, hearing: int) -> int:
-    """Return how the child ended: its exit code, or a negative signal.
+def _wait(child: int, hearing: int) -> tuple[int, bool]:
+    """Return how the child ended, its exit code or a negative signal, and whether it had been told to end.
 
     Args:
         child: Its number.
         hearing: What the child reads signals into, as soon as they reach it: a byte each, its number.
     """
+    told = False
     while True:
         sent = signal.sigwaitinfo({signal.SIGCHLD, signal.SIGINT, *TERMINATING})
         if sent.si_signo == signal.SIGCHLD:
             ended, status = os.waitpid(child, os.WNOHANG)
             if ended:
-                return os.waitstatus_to_exitcode(status)
+                return os.waitstatus_to_exitcode(status), told
             continue
+        told = True
         time.sleep(_TOGETHER_SECONDS)
         signal.sigtimedwait({sent.si_signo}, 0)
         heard = b""
@@ -94,11 +97,15 @@ def _wait(child: int, hearing: int) -> int:
             os.kill(child, sent.si_signo)
 
 
-def _end_as(code: int, words: Mapping[str, Any], mask: set[int | signal.Signals]) -> NoReturn:
+def _end_as(code: int, told: bool, words: Mapping[str, Any], mask: set[int | signal.Signals]) -> NoReturn:
     by_itself = code >= 0 or -code in {signal.Signals[name] for name in _FAULTS}
     if by_itself and "done" not in words:
-        _speak(code, words)
-        code = 1
+        if told and "record" not in words:  # torch aborts where Ctrl-C meets it being imported
+            tell("Interrupted.")
+            code = 130
+        else:
+            _speak(code, words)
+            code = 1
     sys.stderr.flush()
     if code < 0:  # by a signal from outside, as where memory ran out, or when the work was done
         with contextlib.suppress(OSError):  # SIGKILL has nothing else

@@ -22,7 +22,7 @@ pytestmark = [
 ]
 
 CODE = """
-import ctypes, os, threading, time
+import ctypes, os, signal, threading, time
 import torch.nn.functional as F
 import ncbench
 
@@ -37,8 +37,8 @@ class Ends(ncbench.Method):
         time.sleep(0.05)
         return F.cross_entropy(self(batch.images), batch.target)
 
-if os.environ.get("AT_IMPORT"):
-    os._exit(0)
+if how := os.environ.get("AT_IMPORT"):
+    eval(how)
 """
 
 
@@ -83,10 +83,20 @@ def test_a_method_that_ends_the_process_leaves_a_failed_record(
 
 
 def test_a_plugin_that_ends_the_process_while_it_is_found_is_named(site: Path) -> None:
-    environment = {**os.environ, "AT_IMPORT": "1"}
+    environment = {**os.environ, "AT_IMPORT": "os._exit(0)"}
     ended = subprocess.run(command("list", "methods"), env=environment, capture_output=True, text=True)
     assert (ended.returncode, ended.stdout) == (1, "")
     assert "Error: Plugin plugin of ender 1.0 failed: the process was ended with exit code 0" in ended.stderr
+
+
+def test_ctrl_c_that_makes_a_library_abort_before_there_is_a_run_is_an_interrupt(site: Path) -> None:
+    aborting = (
+        "signal.signal(signal.SIGINT, lambda *_: os.abort()), os.kill(os.getppid(), signal.SIGINT), time.sleep(30)"
+    )
+    environment = {**os.environ, "AT_IMPORT": aborting}
+    ended = subprocess.run(command("list", "methods"), env=environment, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (130, "")
+    assert ended.stderr.splitlines()[-1] == "Interrupted."
 
 
 @contextlib.contextmanager
