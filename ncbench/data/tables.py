@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ncbench.contracts.errors import ConfigurationError, DataError, name_offenders
+from ncbench.contracts.errors import ConfigurationError, DataError, counted, name_offenders
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -77,7 +77,10 @@ def labels_of(path: Path, table: pa.Table, column: str) -> list[int] | list[str]
     kind = cells.type.value_type if pa.types.is_dictionary(cells.type) else cells.type
     values: list[Any] = cells.to_pylist()
     if rows := [str(row) for row, value in enumerate(values) if value is None or value == ""]:
-        raise DataError(f"{path}: column {column!r} has no value in {len(rows)} rows: {name_offenders(rows)}.")
+        raise DataError(
+            f"{path}: column {column!r} has no value in {counted(len(rows), 'row')}: {name_offenders(rows)} (the first "
+            "row below the heading is 0). Give these a value, or leave them or the column out."
+        )
     if pa.types.is_boolean(kind) or (pa.types.is_floating(kind) and all(value.is_integer() for value in values)):
         return [int(value) for value in values]
     if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):

@@ -61,7 +61,10 @@ class Features(OwnData):
             inputs = np.ascontiguousarray(inputs, dtype=np.float32)
         if len(bad := np.flatnonzero(~np.isfinite(inputs).all(axis=1))):
             rows = name_offenders([str(row) for row in bad[:2000]])
-            raise DataError(f"{path}: {len(bad)} vectors have numbers that are not finite: rows {rows}.")
+            raise DataError(
+                f"{path}: {len(bad)} vectors have numbers that are not finite: rows {rows}. Mend them, or "
+                "leave them out."
+            )
         labels = {name: array for name, array in arrays.items() if name != params.inputs}
         if uneven := [f"{name} has {array.shape}" for name, array in labels.items() if array.shape != (len(inputs),)]:
             raise DataError(f"{path}: {params.inputs} has {len(inputs)} vectors, and {name_offenders(uneven)} labels.")
@@ -105,7 +108,10 @@ def _arrays(path: Path, needed: Sequence[str], split: str) -> dict[str, np.ndarr
         raise
     except Exception as error:  # a damaged file makes a decoder raise almost anything
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{path} cannot be read: it is damaged, or holds Python objects ({reason:.300}).") from error
+        raise DataError(
+            f"{path} cannot be read: it is damaged, or holds Python objects ({reason:.300}). Save "
+            "vectors as numbers, and labels as whole numbers or, in NumPy, as text: labels.astype(str)."
+        ) from error
     raise DataError(f"{path} has no {name_offenders(missing)}; it has {name_offenders(sorted(there))}.")
 
 

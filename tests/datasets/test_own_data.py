@@ -129,7 +129,11 @@ def test_numbers_are_classes_too(rows: Rows, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "more", "message"),
     [
-        ({3: {"place": None}, 7: {"place": ""}}, ["bias=place"], "column 'place' has no value in 2 rows: 3; 7"),
+        (
+            {3: {"place": None}, 7: {"place": ""}},
+            ["bias=place"],
+            r"column 'place' has no value in 2 rows: 3; 7 \(.* is 0\). Give",
+        ),
         ({3: {"file": "photos/x.png"}}, [], "1 of 40 images are missing: .*photos/x.png"),
         ({3: {"file": "../x.png"}}, [], "images that are not in its folder: ../x.png"),
         ({3: {"file": "photos/00.png"}}, [], "lists images twice: photos/00.png"),

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from ncbench.contracts.dataset import Dataset, Split
-from ncbench.contracts.errors import DataError, PluginError, name_offenders
+from ncbench.contracts.errors import DataError, PluginError, counted, name_offenders
 from ncbench.contracts.specs import Spec
 from ncbench.data.files import write_atomically
 from ncbench.data.sources.integrity import wrong_files
@@ -79,7 +79,10 @@ def build(
                 digests[name], wrong = write_split(partial, name, splits[name], framing, say)
                 bad += wrong
         if bad:
-            raise DataError(f"{len(bad)} images of {spec.name!r} cannot be decoded: {name_offenders(bad)}.")
+            raise DataError(
+                f"{counted(len(bad), 'image')} of {spec.name!r} cannot be decoded: {name_offenders(bad)}. Replace "
+                "them, or leave them out of the dataset."
+            )
         meta = {
             **identity,
             "fingerprint": _fingerprint(digests, dataset),

@@ -27,7 +27,10 @@ def listed_images(folder: Path, names: Sequence[str]) -> list[Path]:
     """
     found = on_disk(folder, names)
     if missing := [str(path) for path, is_there in found if not is_there]:
-        raise DataError(f"{len(missing)} of {len(names)} images are missing: {name_offenders(missing)}.")
+        raise DataError(
+            f"{len(missing)} of {len(names)} images are missing: {name_offenders(missing)}. Get them, or take "
+            "them out of the list."
+        )
     return [path for path, _ in found]
 
 

@@ -149,7 +149,10 @@ class OwnData(Dataset):
         split = self._splits(found, np.unique(np.column_stack([target, *columns]), axis=0, return_inverse=True)[1])
         unseen = sorted({self.class_names[y] for y in target} - {self.class_names[y] for y in target[split == "train"]})
         if unseen:
-            raise DataError(f"{self.source}: no training image has the class {name_offenders(unseen)}.")
+            raise DataError(
+                f"{self.source}: no training image has the class {name_offenders(unseen)}. Put some of its images into "
+                "train, or take it out of the other splits."
+            )
         return target, bias, split
 
     def _splits(self, found: Labelled, group: np.ndarray) -> np.ndarray:
