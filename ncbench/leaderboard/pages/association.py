@@ -31,8 +31,9 @@ class Association:
 def associations(matrix: Matrix, histories: Mapping[str, History]) -> list[Association]:
     """Correlate, in each column with methods enough, the last collapse measure of the training images.
 
-    Left out are columns in which half of the rows have the same value: the features are frozen, and it is the
-    backbone's. The interval is that of Bonett & Wright (Psychometrika 65, 2000) for Spearman's coefficient.
+    Left out are rows on another run's model, whose features are that one's, and columns in which half of the rows have
+    the same value: the features are frozen, and it is the backbone's. The interval is that of Bonett & Wright
+    (Psychometrika 65, 2000) for Spearman's coefficient.
 
     Args:
         matrix: Whose rows are compared.
@@ -47,7 +48,7 @@ def associations(matrix: Matrix, histories: Mapping[str, History]) -> list[Assoc
             pairs = [
                 (value, row.metrics[column.table.primary_metric].mean)
                 for row in rows
-                if row is not None and (value := _last(row, name, histories)) is not None
+                if row is not None and _learns(row) and (value := _last(row, name, histories)) is not None
             ]
             if len(pairs) < LEAST_METHODS or 2 * len({round(value, 6) for value, _ in pairs}) <= len(pairs):
                 continue
@@ -60,7 +61,12 @@ def associations(matrix: Matrix, histories: Mapping[str, History]) -> list[Assoc
     return found
 
 
+def _learns(row: Row) -> bool:
+    """Whether its runs have learned their features, which no model of another run has given them."""
+    return bool(row.groups) or not any(key.startswith("base.recipe.") for key in row.recipe)
+
+
 def _last(row: Row, name: str, histories: Mapping[str, History]) -> float | None:
-    """Return the mean over seeds of the last value of a measure; None if a seed has none."""
-    curves = [histories[run.record].curves.get(name) for run in row.runs]
-    return None if None in curves else fmean(curve.values[-1] for curve in curves if curve is not None)
+    """Return the mean over seeds of a measure at the last epoch; None if a seed has none."""
+    values = [histories[run.record].last(name) for run in row.runs]
+    return None if None in values else fmean(value for value in values if value is not None)

@@ -129,7 +129,7 @@ def _course(histories: Sequence[History]) -> dict[str, list[float]]:
     """Return the means over seeds of the last collapse measures, and the median of the seconds of training."""
     found = {}
     for name in _STATED:
-        last = [history.curves[name].values[-1] for history in histories if name in history.curves]
+        last = [value for history in histories if (value := history.last(name)) is not None]
         if last:
             found[name] = [_rounded(fmean(last))]
     cost = seconds(histories)

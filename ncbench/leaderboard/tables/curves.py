@@ -53,6 +53,11 @@ class History:
     stages: tuple[int, ...]
     seconds: float | None
 
+    def last(self, metric: str) -> float | None:
+        """Return a metric's value at the last epoch; None if it has none there, as where it is not defined any more."""
+        curve = self.curves.get(metric)
+        return None if curve is None or curve.epochs[-1] != self.epochs else curve.values[-1]
+
 
 def read_history(record: Record) -> History:
     """Return what is drawn of a record whose epochs count up from 1."""
