@@ -22,15 +22,12 @@ from ncbench.data.store.prepare import prepare
 from ncbench.discovery.registry import registry
 from ncbench.pictures.style import COLOURS, shared_style
 from ncbench.training.configuration import Configuration, resolve
-from ncbench.training.session import load_trained
+from ncbench.training.finished.method import load_trained
 
 ROOT = Path(__file__).parents[2]
 DATASETS = {  # spec -> (heading, epochs)
     "colored_digits": ("coloured digits, 1 %", 100),
-    "colored_mnist:conflict=0.005": ("Colored MNIST, 0.5 %", 20),
-    "colored_mnist": ("1 %", 20),
-    "colored_mnist:conflict=0.02": ("2 %", 20),
-    "colored_mnist:conflict=0.05": ("5 %", 20),
+    "colored_mnist": ("Colored MNIST, 1 %", 100),
 }
 METRIC = "group_mean_accuracy"
 PHOTOGRAPHS = {  # spec -> (heading, metric); on frozen features
