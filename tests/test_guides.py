@@ -91,6 +91,6 @@ def _outputs(cell: dict[str, Any]) -> list[str]:
 
 def test_the_page_on_python_has_every_public_name() -> None:
     page = (DOCS / "site" / "api.md").read_text(encoding="utf-8")
-    named = re.findall(r"^\.\. auto(?:class|function|data|exception):: (\w+)$", page, re.MULTILINE)
+    named = re.findall(r"^\.\. (?:autoclass|autofunction|autoexception|autodata|data):: (\w+)$", page, re.MULTILINE)
     libraries = re.findall(r"^\.\. automodule:: ncbench\.(\w+)$", page, re.MULTILINE)
     assert sorted([*named, *libraries]) == sorted(set(ncbench.__all__) - {"__version__"})
