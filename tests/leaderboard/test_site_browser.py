@@ -176,6 +176,7 @@ def test_words_and_ranks_sort_upward_and_what_is_missing_stays_last(page: Any, v
 
 def test_a_search_keeps_its_rows_and_says_how_many(page: Any, varied: Path) -> None:
     page.goto(url(varied))
+    unfold(page)
     matrix = page.locator("#matrix")
     everything = cells(page, "method", "table.matrix")
     matrix.locator("input[type=search]").fill("jtt")
