@@ -69,9 +69,9 @@ print(resolve({method!r}, {DATASET!r}, None, {seed}, {settings!r}, synthetic=Fal
     return done.stdout.strip()
 
 
-def job(method: str, seed: int = 0, epochs: int = 1, after: tuple[str, ...] = ()) -> Job:
+def job(method: str, seed: int = 0, epochs: int = 1, after: tuple[str, ...] = (), devices: int = 1) -> Job:
     settings = {"recipe.epochs": epochs, "recipe.measure_points": 1}
-    return Job(run_id(method, seed, settings), method, DATASET, None, seed, settings, after=after)
+    return Job(run_id(method, seed, settings), method, DATASET, None, seed, settings, devices=devices, after=after)
 
 
 def attempts(output: Path, name: str) -> list[str]:

@@ -120,8 +120,8 @@ def test_what_the_cluster_lacks_is_said_before_any_run(
 def test_a_run_whose_node_is_lost_goes_on_from_its_checkpoint_on_another(
     cluster: Any, tmp_path: Path, go: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    runs = [job("slow", seed, epochs=EPOCHS) for seed in (0, 1)]
-    launcher = make_launcher(f"ray:address={cluster.address}", {"device": "cpu"})
+    runs = [job("slow", seed, epochs=EPOCHS, devices=2) for seed in (0, 1)]
+    launcher = make_launcher(f"ray:address={cluster.address},cpus=0.5", {"device": "cpu"})
     places, lost, ends = dict[str, int](), "", []
     for event in launcher.launch(runs, tmp_path, ["--output", str(tmp_path), "--checkpoint-seconds", "1"]):
         if isinstance(event, Started) and not lost:
@@ -143,22 +143,52 @@ def test_a_run_whose_node_is_lost_goes_on_from_its_checkpoint_on_another(
     assert [(end.job.run_id, end.exit_code, end.message) for end in ends] == [(other, 0, ""), (lost, 0, "")]
     assert attempts(tmp_path, lost) == ["started", "resumed"]
     assert attempts(tmp_path, other) == ["started"]
-    assert load_result(tmp_path / lost).status == "completed"
+    result = load_result(tmp_path / lost)
+    assert (result.status, result.record.environment["devices"]) == ("completed", 2)
     assert capfd.readouterr().out == ""
     assert "raylet" in (tmp_path / ".launch" / "ray.log").read_text()  # of the two messages, whichever came
+
+
+def write_suite(path: Path, seeds: list[int]) -> Path:
+    settings = {"recipe.epochs": EPOCHS, "recipe.measure_points": 1}
+    block = {"methods": ["slow"], "datasets": [DATASET], "seeds": seeds, "settings": settings}
+    path.write_text(yaml.safe_dump({"title": "Try", "description": "D", "runs": [block]}))
+    return path
+
+
+@pytest.mark.ray
+def test_a_sweep_whose_head_is_lost_says_so_and_its_runs_go_on_elsewhere(tmp_path: Path, go: Path) -> None:
+    from ray.cluster_utils import Cluster
+
+    go.unlink(missing_ok=True)
+    path, runs = write_suite(tmp_path / "suite.yaml", [0, 1]), tmp_path / "runs"
+    doomed = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        sweep = served.Process(
+            "-m", "ncbench", "sweep", path, "--output", runs, "--device", "cpu",
+            "--launcher", f"ray:address={doomed.address}",
+        )  # fmt: skip
+        wait_for(lambda: any(attempts(runs, folder.name) for folder in runs.glob("slow-*")) or not sweep.running)
+        assert sweep.running
+        doomed.head_node.kill_gcs_server()
+        ended = sweep.finish()
+    finally:
+        doomed.shutdown()
+    assert (ended.returncode, ended.stdout) == (1, "")
+    said = ended.stderr.splitlines()[-1]
+    assert re.fullmatch(r"Error: The head of the Ray cluster, \S+, is lost \(.*\).* give the same command: .*", said)
+    (slow,) = (folder.parent for folder in runs.glob("slow-*/checkpoints"))
+    assert load_result(slow).status == "interrupted"  # it was told: the head is not needed for that
+    go.touch()
+    done = served.ncbench("sweep", path, "--output", runs, "--device", "cpu", "--workers", "1")
+    assert done.returncode == 0, done.stderr
+    assert attempts(runs, slow.name) == ["started", "resumed"]
 
 
 @pytest.mark.ray
 def test_a_sweep_with_a_ray_of_its_own_leaves_nothing_when_it_is_ended(tmp_path: Path, go: Path) -> None:
     go.unlink(missing_ok=True)
-    path, runs = tmp_path / "suite.yaml", tmp_path / "runs"
-
-    def write_suite(seeds: list[int]) -> None:
-        settings = {"recipe.epochs": EPOCHS, "recipe.measure_points": 1}
-        block = {"methods": ["slow"], "datasets": [DATASET], "seeds": seeds, "settings": settings}
-        path.write_text(yaml.safe_dump({"title": "Try", "description": "D", "runs": [block]}))
-
-    write_suite([0, 1, 2])
+    path, runs = write_suite(tmp_path / "suite.yaml", [0, 1, 2]), tmp_path / "runs"
     before = set(Path("/tmp").glob(PRIVATE))
     mark = str(tmp_path / "mark")
     sweep = served.Process(
@@ -177,7 +207,7 @@ def test_a_sweep_with_a_ray_of_its_own_leaves_nothing_when_it_is_ended(tmp_path:
     assert [path.name for path in (runs / ".launch").glob("ray*")] == ["ray.log"]
 
     go.touch()
-    write_suite([record.seed])
+    write_suite(path, [record.seed])
     done = served.ncbench("sweep", path, "--output", runs, "--device", "cpu", "--workers", "1")
     assert done.returncode == 0, done.stderr
     assert attempts(runs, slow.name) == ["started", "resumed"]

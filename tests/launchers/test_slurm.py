@@ -64,7 +64,7 @@ def listed() -> list[str]:
 
 @pytest.mark.slurm
 def test_jobs_take_turns_and_start_once_what_they_build_on_is_completed(cluster: Path, tmp_path: Path) -> None:
-    base, other = job("erm"), job("erm", 1)
+    base, other = job("erm"), job("erm", 1, devices=2)
     faulty = Job("faulty", "emr", DATASET, None, 0, {})
     on_base, on_faulty = job("erm", 2, after=(base.run_id, "made before")), job("erm", 3, after=("faulty",))
     jobs = [base, faulty, other, on_base, on_faulty]  # the first three are more than one array takes
@@ -83,7 +83,8 @@ def test_jobs_take_turns_and_start_once_what_they_build_on_is_completed(cluster:
     assert Waiting(on_base, "runs that others build on come first") in events
     for made in (base, other, on_base):
         assert events[ended[made.run_id]] == Ended(made, 0, "")
-        assert load_result(tmp_path / made.run_id).status == "completed"
+        result = load_result(tmp_path / made.run_id)
+        assert (result.status, result.record.environment["devices"]) == ("completed", made.devices)
     failed = events[ended["faulty"]]
     assert isinstance(failed, Ended)
     assert (failed.exit_code, "Did you mean 'erm'" in failed.message) == (2, True)

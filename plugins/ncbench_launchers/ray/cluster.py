@@ -6,18 +6,22 @@ import contextlib
 import importlib
 import logging
 import os
+import secrets
 import signal
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ncbench import ConfigurationError
+from ncbench import ConfigurationError, NcbenchError
 
 _OBJECT_STORE_BYTES = 2**27  # nothing is put there; Ray would take a third of the memory
 _ANSWER_SECONDS = 10  # for whoever listens at an address; Ray itself asks for minutes where nobody does
+_HEAD_SECONDS = 30  # of silence until a head counts as lost: after 60 Ray aborts, and runs are to be told before
+_LOOK_SECONDS = 2  # between looks at the head
 
 
 def require_ray(address: str) -> Any:
@@ -34,7 +38,10 @@ def require_ray(address: str) -> Any:
             f"address={address} is not HOST:PORT. Give this command on a node of the cluster, with address=auto."
         )
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    if address:
+    if not address:
+        # Ray would leave one in the home folder, which every later `ray start` would then ask for.
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))
+    else:
         os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "1")  # where something listens that is not Ray: 40 s each
     try:
         return importlib.import_module("ray")
@@ -68,10 +75,14 @@ def connected(ray: Any, address: str, messages: Path) -> Iterator[None]:
         try:
             with _errors_in(messages), _signals_kept():
                 if address:
-                    _refuse_silent(address)
+                    services = importlib.import_module("ray._private.services")
+                    _reach(services.canonicalize_bootstrap_address(address), _ANSWER_SECONDS)
                 ray.init(**options, configure_logging=False, log_to_driver=False)
         except Exception as error:  # of whatever type: which ones, Ray does not say
             why = f"({' '.join(str(error).split())})"
+            if address and "Unauthenticated" in messages.read_text(encoding="utf-8", errors="replace"):
+                advice = "set RAY_AUTH_MODE=token, and have the cluster's token in ~/.ray/auth_token or RAY_AUTH_TOKEN"
+                raise ConfigurationError(f"The Ray at {address} asks for a token {why}: {advice}.") from error
             if address:
                 advice = "start one with ray start --head, or leave the address out for a Ray of this sweep alone"
                 raise ConfigurationError(f"No Ray answers at {address} {why}: {advice}.") from error
@@ -80,16 +91,47 @@ def connected(ray: Any, address: str, messages: Path) -> Iterator[None]:
         yield
 
 
-def _refuse_silent(address: str) -> None:
-    """Refuse an address where nobody listens.
+class Head:
+    """The head of the cluster that this process is connected to: when it is lost, the nodes end, a minute later.
+
+    Args:
+        address: Its ``HOST:PORT``.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._heard = self._looked = time.monotonic()
+
+    def check(self) -> None:
+        """Look whether it is there, every other second.
+
+        Raises:
+            NcbenchError: It has been gone for so long that it is lost.
+        """
+        now = time.monotonic()
+        if now < self._looked + _LOOK_SECONDS:
+            return
+        self._looked = now
+        try:
+            _reach(self._address, _LOOK_SECONDS)
+            self._heard = now
+        except OSError as error:
+            if now > self._heard + _HEAD_SECONDS:
+                raise NcbenchError(
+                    f"The head of the Ray cluster, {self._address}, is lost ({error}), and all runs with it. Start the "
+                    "cluster again and give the same command: they go on from their newest checkpoints."
+                ) from error
+
+
+def _reach(address: str, seconds: float) -> None:
+    """Connect to an address, and leave.
 
     Raises:
-        OSError: Nobody does.
-        ValueError: It is none.
+        OSError: Nobody listens there.
+        ValueError: It is no address.
     """
-    found = importlib.import_module("ray._private.services").canonicalize_bootstrap_address(address)
-    host, _, port = found.rpartition(":")
-    socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_SECONDS).close()
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=seconds).close()
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from ncbench import ConfigurationError, Ended, Job, JobQueue, Launcher, Started, Waiting
 from ncbench.contracts.launcher import LAUNCH_FOLDER, Event
-from ncbench_launchers.ray.cluster import connected, require_ray
+from ncbench_launchers.ray.cluster import Head, connected, require_ray
 from ncbench_launchers.ray.node import Attempt, Demands
 from ncbench_launchers.shared import versions, write_probe
 
@@ -82,6 +82,7 @@ class Ray(Launcher):
             return actor.remote(demands, options, environment)
 
         queue, followed = JobQueue(jobs, output), list[_Followed]()
+        head = Head(self._ray.get_runtime_context().gcs_address)
         yield from (Waiting(job, "runs that others build on come first") for job in queue.blocked())
         try:
             while queue or followed:
@@ -91,6 +92,7 @@ class Ray(Launcher):
                     if not fitting:
                         yield Waiting(job, f"no node of the cluster has {_described(resources)} for a run yet")
                 time.sleep(POLL_SECONDS)
+                head.check()
                 for each in list(followed):
                     for event in each.look():
                         if isinstance(event, Ended):
@@ -155,15 +157,19 @@ class Ray(Launcher):
         """End runs so that they can be resumed, and wait until they are gone."""
         if not followed:
             return
-        ends, everyone = [each.end for each in followed], len(followed)
         try:
             for each in followed:
                 each.interrupt()
-            self._ray.wait(ends, num_returns=everyone, timeout=GRACE_SECONDS)
+            self._wait([each for each in followed if not each.waits], GRACE_SECONDS)
         finally:  # also when a second Ctrl-C ends the waiting: no run outlives the sweep
             for each in followed:
                 each.kill()
-            self._ray.wait(ends, num_returns=everyone, timeout=_KILL_SECONDS)
+            self._wait(followed, _KILL_SECONDS)
+
+    def _wait(self, followed: Sequence[_Followed], seconds: float) -> None:
+        """Wait until attempts have ended."""
+        if ends := [each.end for each in followed]:
+            self._ray.wait(ends, num_returns=len(ends), timeout=seconds)
 
 
 class _Followed:
