@@ -65,7 +65,7 @@ def test_runs_on_bases_of_other_recipes_are_no_seeds_of_one_configuration(
     assert all(outcome.new and not outcome.problem for outcome in outcomes)
     rows = build(board).datasets[0].sections[0].rows
     assert {row.epochs: [run.seed for run in row.runs] for row in rows} == {1: [0], 2: [0, 1]}
-    assert all("on the model of erm, whose epochs are given" in row.flags for row in rows)
+    assert all("on the model of a run of erm, whose epochs stand here" in row.flags for row in rows)
     grouped = by_configuration(list(made.values()))
     assert sorted(map(len, grouped.values())) == [1, 2]
     assert any("base.recipe.epochs=1" in label for label in grouped)

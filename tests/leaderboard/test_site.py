@@ -116,7 +116,8 @@ def test_there_is_an_index_and_a_page_for_every_method_with_a_row(varied: Path) 
     methods = {"erm", "jtt", "lff", "focal", "mine", "group_dro", "evil"}
     found = {name for name in pages(varied) if not name.startswith("datasets/")}
     assert found == {"index.html", *(f"methods/{name}.html" for name in methods)}
-    headings = [re.search("<h1><code>(.*)</code>", path.read_text()) for path in (varied / "site/datasets").iterdir()]
+    opened = [path.read_text() for path in (varied / "site/datasets").iterdir()]
+    headings = [re.search(r"<h1>\s*<code>([^<]*)</code>", page) for page in opened]
     assert {heading[1] for heading in headings if heading} == {"data0", "data1", "data2", "data3", "toy"}
 
 

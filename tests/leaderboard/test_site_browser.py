@@ -190,11 +190,11 @@ def test_a_search_keeps_its_rows_and_says_how_many(page: Any, varied: Path) -> N
 def test_several_labels_are_chosen_from_a_list(page: Any, varied: Path) -> None:
     page.goto(url(varied, "datasets/data0"))
     everything = cells(page, "labels used")
-    assert set(everything) == {"targets alone", "bias of train"}
+    assert set(everything) == {"targets alone", "bias labels of train"}
     page.locator("table.rows th", has_text="labels used").locator(".dtcc-button").first.click()
-    page.locator(".dtcc-list-buttons button", has_text="bias of train").click()
+    page.locator(".dtcc-list-buttons button", has_text="bias labels of train").click()
     sync_api.expect(page.locator("#rows .dt-info")).to_contain_text("filtered")
-    assert set(cells(page, "labels used")) == {"bias of train"}
+    assert set(cells(page, "labels used")) == {"bias labels of train"}
     page.locator(".dtcc-list-buttons button", has_text="targets alone").click()
     sync_api.expect(page.locator("#rows .dt-info")).not_to_contain_text("filtered")
     assert cells(page, "labels used") == everything

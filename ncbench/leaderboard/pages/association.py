@@ -27,6 +27,13 @@ class Association:
     low: float
     high: float
 
+    @property
+    def verdict(self) -> str:
+        """What the correlation says; nothing where its interval holds zero."""
+        if self.low <= 0 <= self.high:
+            return "how far a method collapses does not tell how well it does"
+        return f"the more a method collapses, the {'worse' if self.correlation > 0 else 'better'} it does"
+
 
 def associations(matrix: Matrix, histories: Mapping[str, History]) -> list[Association]:
     """Correlate, in each column with methods enough, the last collapse measure of the training images.

@@ -24,6 +24,18 @@ def composition(sizes: Mapping[str, Sizes]) -> list[str]:
     )
 
 
+def conflicts(sizes: Mapping[str, Sizes]) -> str:
+    """Return which share of the images of train and val conflict, in a few words; empty where none can."""
+    along = _along(sizes["train"])
+    shares = []
+    for split in ("train", "val"):
+        total = sum(count for _, count in sizes.get(split, ()))
+        if along and total:
+            against = sum(count for (target, bias), count in sizes[split] if along.get(target, -1) != bias)
+            shares.append(f"{100 * against / total:.2g}% of {split}")
+    return f"conflicting: {', '.join(shares)}" if shares else ""
+
+
 def same_means(test: Sizes) -> tuple[str, ...]:
     """Return the accuracies that are one and the same on a test split, since its groups are of one size; else none."""
     groups = Counter(target for (target, _), _ in test)

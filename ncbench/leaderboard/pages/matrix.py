@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from statistics import fmean
 
 from ncbench.leaderboard.tables.board import Board, Comparable, DatasetTable, Row, Section
 from ncbench.leaderboard.tables.overview import preference
 from ncbench.leaderboard.tables.rows import BASELINE
+from ncbench.records.intervals import half_width
 
 Who = tuple[str, str, str]
 """Name and distribution of a method, and what inferred its groups; whatever its parameters."""
@@ -49,7 +51,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Lead:
-    """The best of some rows, those whose interval reaches that of the best, and how many rows there are."""
+    """The best of some rows, those that are not told apart from it, and how many rows there are."""
 
     rows: tuple[Row, ...]
     of: int
@@ -69,8 +71,8 @@ class Leads:
 class Matrix:
     """A column for each dataset and a line for each method, with each group of labels and rules.
 
-    `labels` are the groups of labels alone, of which `leads` has a cell each, and `leading` the ids of the rows that
-    lead in any.
+    `labels` are the groups of labels alone, of which `leads` has a cell each, where any has two rows to compare;
+    `leading` are the ids of the rows that lead in any.
     """
 
     columns: tuple[Column, ...]
@@ -130,6 +132,7 @@ def matrix(board: Board) -> Matrix:
         for column, rows, _ in columns
         for rule in sorted({rule for rule, *_ in rows})
     ]
+    leads = [line for line in leads if any(lead and lead.of > 1 for lead in line.cells)]
     return Matrix(tuple(column for column, *_ in columns), tuple(lines), tuple(by_labels.values()), tuple(leads))
 
 
@@ -151,11 +154,21 @@ def _leads(
 
 
 def _lead(rows: Iterable[Row], metric: str) -> Lead:
-    """Return the best of ranked rows, which have intervals, and those that are not told apart from it."""
-    ordered = sorted(rows, key=lambda row: (-row.metrics[metric].mean, row.id))
-    low = ordered[0].metrics[metric].low
-    reaching = [row for row in ordered if low is not None and (row.metrics[metric].high or 0) >= low]
-    return Lead(tuple(reaching or ordered[:1]), len(ordered))
+    """Return the best of ranked rows, and those that are not told apart from it."""
+    best, *others = sorted(rows, key=lambda row: (-row.metrics[metric].mean, row.id))
+    return Lead((best, *(row for row in others if not _told_apart(best, row, metric))), 1 + len(others))
+
+
+def _told_apart(one: Row, other: Row, metric: str) -> bool:
+    """Whether the 95% interval of their mean difference, seed by seed, is clear of zero.
+
+    Two intervals may overlap where this one is clear, as the same seeds are easy or hard for both. Rows that share too
+    few seeds for an interval are not told apart.
+    """
+    theirs = {run.seed: run.metrics[metric] for run in other.runs}
+    differences = [run.metrics[metric] - theirs[run.seed] for run in one.runs if run.seed in theirs]
+    half = half_width(differences)
+    return half is not None and abs(fmean(differences)) > half
 
 
 def _rule(section: Section) -> Rule:

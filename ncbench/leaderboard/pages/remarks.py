@@ -10,7 +10,7 @@ from ncbench.leaderboard.intake.entry import Entry
 from ncbench.leaderboard.tables.board import DatasetTable, Row
 from ncbench.leaderboard.tables.remarks import assigned, is_frozen, length, set_by_hand, settings, source
 
-ONLY_BASE = "set so only in the run it builds on"
+ONLY_BASE = "the settings that all rows share are that run's"
 """What is said of a row that trains a second time, or not at all."""
 
 

@@ -20,8 +20,8 @@ from ncbench.leaderboard.intake.files import SITE
 from ncbench.leaderboard.intake.problems import plain
 from ncbench.leaderboard.intake.recompute import Sizes
 from ncbench.leaderboard.pages import charts, libraries
-from ncbench.leaderboard.pages.association import associations
-from ncbench.leaderboard.pages.composition import composition, same_means
+from ncbench.leaderboard.pages.association import LEAST_METHODS, associations
+from ncbench.leaderboard.pages.composition import composition, conflicts, same_means
 from ncbench.leaderboard.pages.matrix import matrix
 from ncbench.leaderboard.pages.remarks import parted
 from ncbench.leaderboard.pages.reported import Comparison, comparisons, uncompared
@@ -169,6 +169,7 @@ def render_site(board: Board, entries: Mapping[str, Entry], catalogue: Catalogue
         board=board,
         matrix=arranged,
         associations=associations(arranged, histories),
+        conflicts={table.heading: conflicts(_sizes(table, entries)) for table in board.datasets},
         methods=methods,
         uncompared=uncompared(board),
         rows=sum(len(method.configurations) for method in methods),
@@ -238,6 +239,7 @@ def _environment(wording: Wording) -> Environment:
         WORTH=WORTH,
         VERDICTS=VERDICTS,
         MIN_SEEDS=MIN_SEEDS,
+        LEAST_METHODS=LEAST_METHODS,
         LEAST_PAIRED=LEAST_PAIRED,
         NAMED=NAMED,
         METHODS=METHODS,

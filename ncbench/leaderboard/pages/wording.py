@@ -12,9 +12,9 @@ INTERVAL = "± is half the 95% interval of the mean over seeds (Student's t), no
 
 
 WORTH = (
-    "A record is its submitter's word: its counts as well as its history. What follows from a record is "
-    "checked, so that it cannot contradict itself, and no check can tell whether it was ever run. More than a word is "
-    '"reproduced": the number of seeds that somebody else has run again.'
+    "A record is its submitter's word. It is checked that a record does not contradict itself; no check can tell "
+    'whether it was ever run. Only a number that somebody else has made again, which the tables call "reproduced", is '
+    "more than a word."
 )
 """What a reader has to know before the numbers."""
 
@@ -38,8 +38,10 @@ def reproduction(row: Row) -> str:
 
 
 def reruns_beside(board: Board) -> str:
-    """Return how many records are reruns, as the end of a sentence about those that count; empty if none is."""
-    return f", and {board.reruns} {'is a rerun' if board.reruns == 1 else 'are reruns'} of one" if board.reruns else ""
+    """Return how many records are reruns, to follow the number of those that count; empty if none is."""
+    return (
+        f" ({board.reruns} more {'repeats one' if board.reruns == 1 else 'repeat one'} of them)" if board.reruns else ""
+    )
 
 
 def standing(board: Board) -> str:
@@ -49,10 +51,10 @@ def standing(board: Board) -> str:
     searched = sum(len(section.rows) for section in sections if section.searched)
     tuned = sum(bool(row.tuned_on_test) for row in rows)
     return (
-        f"Here that is {sum(row.reproduced for row in rows)} of {counted(board.counted, 'run')}. Of "
-        f"{counted(len(rows), 'row')}, {searched} have settings that a search by validation images chose, and {tuned} "
-        "have settings that were once chosen by looking at test results, so that they do not rank; the others have the "
-        "defaults of their method, or published settings, but for what was set for all alike."
+        f"Reproduced are {sum(row.reproduced for row in rows)} of {counted(board.counted, 'run')}. Of "
+        f"{counted(len(rows), 'row')}, {searched} have settings that a search by validation images chose. {tuned} have "
+        "settings that somebody chose by looking at test results, so that they do not rank. All others have published "
+        "or default settings, beside those that all rows of a table were given."
     )
 
 
@@ -101,8 +103,9 @@ class Wording:
 
 def labels(group: Comparable) -> str:
     """Return which labels beyond the target a group of rows used, in a few words."""
-    used = [f"bias of {split}" for split in ("train", "val") if getattr(group, split) == "bias"]
-    return ", ".join([*used, *(["hierarchy"] if group.hierarchy else [])]) or "targets alone"
+    splits = " and ".join(split for split in ("train", "val") if getattr(group, split) == "bias")
+    used = [*([f"bias labels of {splits}"] if splits else []), *(["hierarchy"] if group.hierarchy else [])]
+    return ", ".join(used) or "targets alone"
 
 
 def rule(group: Comparable) -> str:

@@ -104,7 +104,7 @@ def others(runs: Sequence[Entry]) -> list[str]:
         found.append(f"metrics of {describe_choice([entry.record for entry in runs])}")
     base = runs[0].record.base
     if base is not None and base.kind == "method":
-        found.append(f"on the model of {base.method}, whose epochs are given")
+        found.append(f"on the model of a run of {base.method}, whose epochs stand here")
     found += sorted({entry.note for entry in runs} - {""})
     for kind, versions in (
         ("the method", {entry.record.method.plugin.version for entry in runs}),

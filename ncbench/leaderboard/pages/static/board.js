@@ -115,8 +115,21 @@ function whenNear(elements, act) {
   for (const element of elements) watcher.observe(element);
 }
 
+// What is set up or laid out above a target, once it is near, would push it out of view.
+function keepTarget() {
+  const target = document.getElementById(location.hash.slice(1));
+  if (!target) return;
+  const keeper = new ResizeObserver(() => target.scrollIntoView());
+  const leave = () => keeper.disconnect();
+  keeper.observe(document.body);
+  for (const kind of ["wheel", "touchstart", "pointerdown", "keydown"]) addEventListener(kind, leave, { once: true, passive: true });
+  setTimeout(leave, 2000);
+}
+
+addEventListener("hashchange", keepTarget);
 document.addEventListener("DOMContentLoaded", () => {
   setUpTheme();
+  keepTarget();
   if (!globalThis.DataTable) return;
   defineNumbers();
   whenNear(document.querySelectorAll("table.board"), setUpTable);
