@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from click.core import ParameterSource
 from ncbench.cli import options
 from ncbench.cli.terminal import show, tell
 from ncbench.contracts.errors import ConfigurationError
-from ncbench.contracts.specs import ATTRIBUTE
+from ncbench.contracts.specs import ATTRIBUTE, Spec
 
 if TYPE_CHECKING:
     from ncbench.records.archive import RunResult
@@ -84,6 +85,8 @@ def run(context: click.Context, /, of_record: Path | None, quiet: bool, **argume
     from ncbench.training.interrupts import end_with_launcher
 
     end_with_launcher()  # before what takes seconds to import
+    if of_record is None:
+        _refuse_unknown(arguments)
 
     from ncbench.training.devices.place import find_place
 
@@ -110,6 +113,15 @@ def run(context: click.Context, /, of_record: Path | None, quiet: bool, **argume
         click.echo(f"Error: the run diverged: {result.record.reason}. Try a smaller recipe.lr.", err=True)
         return 4
     return 0
+
+
+def _refuse_unknown(arguments: Mapping[str, Any]) -> None:
+    """Refuse names that no plugin has, before torch is imported: a slip is told at once."""
+    from ncbench.discovery.registry import registry
+
+    for option in ("method", "dataset", "backbone"):
+        if spec := arguments[option]:
+            registry().find(f"{option}s", Spec.parse(spec).name)
 
 
 _OF_THE_RECORD = frozenset(
