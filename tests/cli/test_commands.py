@@ -21,6 +21,7 @@ from ncbench.features.predictions import group_names
 from ncbench.records.archive import RunResult
 
 Cli = Callable[..., tuple[int, str, str]]
+HEAVY = {"torch", "numpy", "matplotlib", "scipy", "sklearn", "datasets"}
 
 
 @pytest.fixture(scope="module")
@@ -33,12 +34,24 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[RunResult]:
     "arguments", [["--help"], ["list", "methods"], ["list", "metrics"], ["plugins"], ["run", "--help"], ["leaderboard"]]
 )
 def test_light_commands_import_nothing_heavy(arguments: list[str]) -> None:
+    assert not imported_by(*arguments) & {*HEAVY, "pydantic"}
+
+
+@pytest.mark.parametrize("kind", ["method", "dataset", "backbone"])
+def test_an_unknown_name_is_refused_before_torch_is_imported(kind: str) -> None:
+    imported = imported_by("run", f"--{kind}", "emr")
+    assert any(line.startswith(f"Error: Unknown {kind} 'emr'.") for line in imported)
+    assert not imported & HEAVY
+
+
+def imported_by(*arguments: str) -> set[str]:
+    """The modules that a command imports, and what else it says."""
     traced = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "ncbench", *arguments], capture_output=True, text=True, check=False
     )
     imported = {line.rpartition("|")[2].strip() for line in traced.stderr.splitlines()}
     assert "ncbench.cli.main" in imported
-    assert not imported & {"torch", "numpy", "matplotlib", "scipy", "sklearn", "pydantic", "datasets"}
+    return imported
 
 
 def test_ctrl_c_while_the_command_is_imported_ends_it_in_one_line(tmp_path: Path) -> None:
