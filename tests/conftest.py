@@ -22,9 +22,11 @@ settings.load_profile("ncbench")
 os.environ["OMP_NUM_THREADS"] = "1"
 # What somebody has installed beside ncbench is not what is tested; tests of plugins name their own.
 os.environ["NCBENCH_PLUGINS"] = "ncbench"
-# A shell ignores Ctrl-C on behalf of what it starts in the background, and tests of Ctrl-C are about those who do not.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell ignores Ctrl-C on behalf of what it starts in the background, and nohup a closed terminal; tests of these are
+# about those who do not.
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
