@@ -6,6 +6,7 @@ import importlib.util
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -86,6 +87,21 @@ def _lack_of_slurm() -> str:
     path = f"{os.environ['PATH']}:/usr/sbin"
     found = all(shutil.which(name, path=path) for name in ("slurmctld", "slurmd", "munged"))
     return "" if found else "there is no Slurm here: tests/launch/slurm_here.sh install"
+
+
+@pytest.fixture(scope="session")
+def read_only() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a command of ncbench for which a folder is on a read-only file system: `read_only(folder, *arguments)`."""
+    apart = ["unshare", "--mount", *([] if hasattr(os, "geteuid") and os.geteuid() == 0 else ["--map-root-user"])]
+    script = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && shift && exec "$@"'
+
+    def run(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        command = [*apart, "sh", "-c", script, "sh", folder, sys.executable, "-m", "ncbench", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    if shutil.which("unshare") is None or subprocess.run([*apart, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("a file system of its own cannot be made here")
+    return run
 
 
 @pytest.fixture

@@ -93,8 +93,11 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        if isinstance(error, OSError):
+            error.filename = os.fspath(path)  # which a full disk does not say, and a folder says of the temporary
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise
 
 

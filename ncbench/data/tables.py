@@ -84,7 +84,9 @@ def labels_of(path: Path, table: pa.Table, column: str) -> list[int] | list[str]
     if pa.types.is_boolean(kind) or (pa.types.is_floating(kind) and all(value.is_integer() for value in values)):
         return [int(value) for value in values]
     if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-        raise DataError(f"{path}: column {column!r} is {kind}, neither whole numbers nor names.")
+        raise DataError(
+            f"{path}: column {column!r} is {kind}, neither whole numbers nor names: name another, or write it so."
+        )
     return values
 
 

@@ -77,6 +77,8 @@ def read_features(
             for pictures.
     """
     readers = {".npz": _read_npz, ".safetensors": _read_safetensors, ".parquet": _read_parquet}
+    if not path.exists():
+        raise DataError(f"There is no {path}. Name the folder of a run, or a file of features.")
     if path.suffix.lower() not in readers:
         raise ConfigurationError(f"{path} is none of {', '.join(readers)}. Save the features as one of them.")
     if not path.is_file():

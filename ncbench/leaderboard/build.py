@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ncbench.contracts import cards
-from ncbench.data.files import write_atomically
+from ncbench.contracts.errors import NcbenchError
+from ncbench.data.files import clear_temporaries, temporary_for, write_atomically
 from ncbench.leaderboard.intake.canonical import content_hash
 from ncbench.leaderboard.intake.catalogue import Catalogue
 from ncbench.leaderboard.intake.consistency import select_counting
 from ncbench.leaderboard.intake.entry import Entry, grouped, inspect
-from ncbench.leaderboard.intake.files import SITE, find_files, make_folders, read_file, require_leaderboard
+from ncbench.leaderboard.intake.files import SITE, find_files, read_file, require_leaderboard, unwritable
 from ncbench.leaderboard.intake.git_base import Provenance
 from ncbench.leaderboard.intake.problems import Problem, RefusedError
 from ncbench.leaderboard.pages import libraries
@@ -176,7 +177,7 @@ def build(folder: Path) -> Board:
 
     Raises:
         ConfigurationError: The folder is no leaderboard, or its reported numbers do not fit.
-        NcbenchError: A folder that is written to is a link.
+        NcbenchError: The folder cannot be written, or that of the pages is a link.
     """
     archive = read_archive(folder, Catalogue.built_in())
     board = build_board(archive, read_reported(folder))
@@ -184,9 +185,24 @@ def build(folder: Path) -> Board:
     if not libraries.missing():
         pages = render_site(board, {entry.path: entry for entry in archive.entries}, archive.catalogue)
     site = folder / SITE
-    if site.is_dir() and not site.is_symlink():
-        shutil.rmtree(site)
-    for name, content in {**rendered(board), **pages}.items():
-        make_folders(folder, name)
-        write_atomically(folder / name, content)
+    if site.is_symlink():
+        raise NcbenchError(f"{site} is a link; nothing is written through it.")
+    made, earlier = temporary_for(site), temporary_for(folder / f"earlier-{SITE}")
+    try:
+        clear_temporaries(folder)
+        for name, content in pages.items():
+            page = made / name.removeprefix(f"{SITE}/")
+            page.parent.mkdir(parents=True, exist_ok=True)
+            page.write_bytes(content)
+        for name, content in rendered(board).items():
+            write_atomically(folder / name, content)
+        if site.is_dir():
+            site.replace(earlier)
+        if pages:
+            made.replace(site)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    finally:
+        for folder_left in (made, earlier):
+            shutil.rmtree(folder_left, ignore_errors=True)
     return board

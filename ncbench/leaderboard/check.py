@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pydantic
 
+from ncbench.contracts.errors import counted
 from ncbench.leaderboard.build import Archive, build_board, read_archive, rendered
 from ncbench.leaderboard.intake.canonical import is_canonical
 from ncbench.leaderboard.intake.catalogue import Catalogue
@@ -140,6 +141,6 @@ def _rows(board: Board) -> Iterator[tuple[tuple[str, str, str, str], str]]:
                 if estimate is None or table.primary_metric not in wording.measures:
                     continue  # not a board that was built here
                 number = wording.estimate(estimate, table.primary_metric)
-                text = f"{number} ({estimate.seeds} seeds), rank {row.rank or '-'}"
+                text = f"{number} ({counted(estimate.seeds, 'seed')}), rank {row.rank or '-'}"
                 key = table.heading, row.label, rules, row.id
                 yield (plain(key[0]), plain(key[1]), plain(key[2]), key[3]), text

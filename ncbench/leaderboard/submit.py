@@ -16,7 +16,7 @@ from ncbench.leaderboard.intake.catalogue import Catalogue
 from ncbench.leaderboard.intake.claim import RERUN
 from ncbench.leaderboard.intake.consistency import select_counting
 from ncbench.leaderboard.intake.entry import Entry, inspect
-from ncbench.leaderboard.intake.files import make_folders, read_file, require_leaderboard
+from ncbench.leaderboard.intake.files import make_folders, read_file, require_leaderboard, unwritable
 from ncbench.leaderboard.intake.problems import RefusedError
 from ncbench.leaderboard.intake.soundness import SUPERSEDES
 from ncbench.records.archive import RESULT_FILE, parse_json
@@ -123,6 +123,8 @@ def _made_again(entries: Iterable[Entry], counting: Sequence[Entry]) -> dict[str
 
 
 def _read_run(run: Path, catalogue: Catalogue, supersedes: str | None) -> tuple[Entry, bytes]:
+    if run.is_dir() and not (run / RESULT_FILE).exists():
+        raise RefusedError("", f"it has no {RESULT_FILE}; name the folders of runs, as {run}/*")
     try:
         content = parse_json(read_file(run / RESULT_FILE if run.is_dir() else run))
         if supersedes is not None and isinstance(content, dict):
@@ -152,4 +154,4 @@ def place(folder: Path, path: str, data: bytes) -> None:
         clear_temporaries(target.parent)
         write_atomically(target, data)
     except OSError as error:
-        raise NcbenchError(f"{target} cannot be written ({error.strerror}).") from error
+        raise unwritable(folder, error) from error

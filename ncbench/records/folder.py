@@ -38,7 +38,7 @@ def writable_folder(folder: Path) -> Path:
     except FileNotFoundError as error:  # of a file system in which nothing can be made, such as /proc
         raise ConfigurationError(f"{folder} cannot be made. Choose another --output.") from error
     except OSError as error:
-        raise explain_write_error(error, folder) from error
+        raise explain_write_error(OSError(error.errno, error.strerror, str(folder)), folder) from error
     return folder
 
 
@@ -46,7 +46,9 @@ def explain_write_error(error: OSError, folder: Path) -> NcbenchError:
     """Return what to say of a file below `folder` that could not be written."""
     where = error.filename or folder
     if error.errno in FULL:
-        return NcbenchError(f"There is no space left for {where}. Free some and go on with --resume.")
+        return NcbenchError(
+            f"There is no space left for {where}. Free some and give the same command again, ncbench run with --resume."
+        )
     if lack := lacking(error):
         return NcbenchError(lack)
     if error.errno == errno.ENOENT and not folder.exists():

@@ -92,8 +92,9 @@ def load_results(
     runs: str | Path | Iterable[str | Path],
     warn: Callable[[str], None] = lambda message: print(message, file=sys.stderr),
 ) -> Results:
-    """Read the records of many runs, each once; a run folder without one, as of a run under way, is skipped.
+    """Read the records of many runs, each once.
 
+    A run folder without one, as of a run under way, is skipped; so is a damaged one in a folder of run folders.
     In a folder of run folders those that inferred groups are left out, since they are of no method; one that is named
     itself is read.
 
@@ -102,7 +103,7 @@ def load_results(
         warn: Told of what is skipped.
 
     Raises:
-        DataError: There is no record in any of them, or one is damaged.
+        DataError: There is no record in any of them, or one that is named itself is damaged.
     """
     given = [runs] if isinstance(runs, str | Path) else runs
     results = {}
@@ -112,7 +113,13 @@ def load_results(
         if path.is_dir() and not file.exists():
             warn(f"Skipped {path}: it has no {RESULT_FILE} yet.")
         elif file.resolve() not in results:
-            result = load_result(path)
+            try:
+                result = load_result(path)
+            except DataError as error:
+                if path == named:
+                    raise
+                warn(f"Skipped {path.name}: {error}")
+                continue
             if path == named or result.record.method.kind != "groups":
                 results[file.resolve()] = result
     if not results:

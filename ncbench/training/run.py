@@ -195,7 +195,14 @@ def run_again(
     if changed := changed_files(plugins_of(configuration), record.plugin_files):
         raise ConfigurationError(f"{', '.join(changed)} here is another file. {made_by}.")
     if missing:
-        raise ConfigurationError(f"This run needs {name_offenders(missing)}, whose names others have here.")
+        raise ConfigurationError(
+            f"This run needs {name_offenders(missing)}, and here another distribution has the name. Install what it "
+            "needs; ncbench plugins lists what is here."
+        )
+    if dataset not in (None, record.dataset.spec) and not configuration.manifest.yours:
+        raise ConfigurationError(
+            f"--dataset says where data of your own lie, and this record is of {record.dataset.spec}: leave it out."
+        )
     base = configuration.base and configuration.base.run_id
     if base != (record.base and record.base.run_id):
         raise ConfigurationError(
@@ -206,6 +213,11 @@ def run_again(
     tracking = Tracking(track if ranks.first else (), warn)
     place = from_home(output), ranks, data_root
     runner = _Runner(*place, checkpoint_seconds, tracking, reporter or fitting_reporter(), warn)
+    if configuration.run_id != record.run_id:
+        runner.warn(
+            f"These settings make {configuration.run_id} here, and the record says {record.run_id}: it was edited, or "
+            "another version of ncbench or of a plugin made it."
+        )
     ranks.follow(lambda: store_of(configuration, record, data_root, runner.warn))
     return runner.make(configuration, resume, force, wait)
 
@@ -248,7 +260,13 @@ class _Runner:
 
         def begin() -> RunResult | None:
             """Lock the folder, and return the finished run that is there already."""
-            lock = locked(writable_folder(folder) / LOCK_FILE, f"working on {folder}", waiting if wait else None)
+            try:
+                writable_folder(folder)
+            except ConfigurationError:
+                if not force and (there := finished(folder, resume=True)) is not None:
+                    return there  # to be read, it need not be written
+                raise
+            lock = locked(folder / LOCK_FILE, f"working on {folder}", waiting if wait else None)
             holding.enter_context(lock)
             clear_temporaries(folder)
             return None if force and not waited else finished(folder, resume or bool(waited))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,7 @@ from ncbench.leaderboard.intake.git_base import Author, Provenance
 from ncbench.leaderboard.tables.board import Board
 from tests.leaderboard.records import make_record, place, place_all, seeds
 
+ReadOnly = subprocess.CompletedProcess[str]
 MALLORY = "mallory@b.c"
 
 
@@ -118,6 +121,25 @@ def test_a_build_leaves_no_file_among_the_pages_that_the_records_do_not_give(com
     build(committed)
     assert not path.exists()
     assert (committed / "site" / "index.html").exists()
+
+
+def test_a_build_that_finds_no_space_leaves_the_pages_of_the_one_before(committed: Path) -> None:
+    before = {path: path.read_bytes() for path in committed.rglob("*") if path.is_file()}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, hard))
+    try:
+        with pytest.raises(NcbenchError, match=f"no space left for {committed}: free some"):
+            build(committed)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert {path: path.read_bytes() for path in committed.rglob("*") if path.is_file()} == before
+
+
+def test_a_board_that_cannot_be_written_is_said(committed: Path, read_only: Callable[..., ReadOnly]) -> None:
+    made = read_only(committed, "leaderboard", "build", "--board", committed)
+    reason = "make it writable, or give another --board"
+    assert (made.returncode, made.stdout) == (1, "")
+    assert made.stderr == f"Error: {committed} cannot be written (Read-only file system): {reason}.\n"
 
 
 def test_the_pages_are_built_and_not_checked(committed: Path) -> None:

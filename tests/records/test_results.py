@@ -48,6 +48,20 @@ def cells(markdown: str, method: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split(" | ")]
 
 
+def test_a_damaged_record_among_others_is_left_out_and_said(tmp_path: Path) -> None:
+    result = ncbench.run("erm", set={"recipe.epochs": 1}, output=tmp_path, warn=str)
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    (damaged / "result.json").write_text(result.path.read_text()[:100])
+    said: list[str] = []
+    (found,) = ncbench.load_results(tmp_path, said.append)
+    assert found.path == result.path
+    assert len(said) == 1
+    assert said[0].startswith(f"Skipped damaged: {damaged / 'result.json'} is not a valid record: ")
+    with pytest.raises(DataError, match="is not a valid record"):
+        ncbench.load_results([tmp_path, damaged])
+
+
 def test_a_frame_has_a_row_for_each_run_with_everything_it_was_set_to(results: Results) -> None:
     frame = results.to_frame()
     assert list(frame.columns[:9]) == [

@@ -51,6 +51,9 @@ def test_the_command_makes_it_again_and_lets_nothing_be_changed(tmp_path: Path, 
     code, _, err = cli("run", "--from", made.path, "--output", tmp_path / "first")
     assert code == 0
     assert "finished already" in err
+    code, _, err = cli("run", "--from", made.folder, "--dataset", "colored_digits:conflict=0.05")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "this record is of colored_digits: leave it out" in err
     for option in (["--seed", "2"], ["--set", "recipe.lr=0.02"], ["--method", "erm"], ["--synthetic"]):
         code, _, err = cli("run", "--from", made.folder, *option)
         assert (code, err.count("\n")) == (2, 1)
@@ -71,6 +74,14 @@ def test_a_run_on_data_of_ones_own_needs_to_know_where_they_are(tmp_path: Path) 
     np.savez(path, **{**vectors, "inputs": np.zeros((40, 3))})
     with pytest.raises(DataError, match="are others here"):
         run_again(made.record, text, tmp_path / "again", warn=str)
+
+
+def test_a_record_whose_id_is_not_that_of_its_settings_is_told_of(tmp_path: Path) -> None:
+    record = ncbench.run("erm", set={"recipe.epochs": 1}, output=tmp_path).record
+    said: list[str] = []
+    run_again(record.model_copy(update={"seed": 7}), output=tmp_path, warn=said.append)
+    assert any(f"the record says {record.run_id}: it was edited" in line for line in said)
+    run_again(record, output=tmp_path / "again", warn=said.clear)
 
 
 def test_a_plugin_that_is_not_here_is_named(tmp_path: Path) -> None:

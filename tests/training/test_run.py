@@ -9,6 +9,7 @@ import pty
 import re
 import select
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -130,6 +131,21 @@ def test_the_global_generators_state_does_not_matter(tmp_path: Path) -> None:
     torch.manual_seed(2)
     second = short_run(tmp_path / "second")
     assert first.metrics == second.metrics
+
+
+def test_a_finished_run_is_found_where_nothing_can_be_written(
+    tmp_path: Path, read_only: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    made = ncbench.run("erm", set={"recipe.epochs": 1}, output=tmp_path, device="cpu")
+    arguments = ["run", "--method", "erm", "--set", "recipe.epochs=1", "--output", tmp_path, "--device", "cpu"]
+    found = read_only(tmp_path, *arguments)
+    assert found.returncode == 0, found.stderr
+    assert "finished already" in found.stderr
+    refused = read_only(tmp_path, *arguments, "--seed", "1")
+    new = tmp_path / made.record.run_id.replace("-s0-", "-s1-").rpartition("-")[0]
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(f"Error: {new}")
+    assert refused.stderr.endswith(" cannot be written (Read-only file system). Choose another --output.\n")
 
 
 def test_a_finished_run_is_not_run_again_unless_forced(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import click
 
 from ncbench.cli import options
 from ncbench.cli.terminal import show, tell, text_console
-from ncbench.contracts.errors import DataError
+from ncbench.contracts.errors import DataError, counted
 
 if TYPE_CHECKING:
     from ncbench.leaderboard.check import Change
@@ -49,13 +49,14 @@ def build(folder: Path) -> int:
     for problem in built.left_out:
         tell(f"{'Refused' if problem.refused else 'Excluded'}: {problem}")
     rows = sum(len(section.rows) for table in built.datasets for section in table.sections)
-    counted = f"{built.counted} of {built.records} records count{reruns_beside(built)}"
-    click.echo(f"{counted}, in {rows} rows on {len(built.datasets)} datasets.")
+    on = f"{counted(rows, 'row')} on {counted(len(built.datasets), 'dataset')}"
+    click.echo(f"{built.counted} of {built.records} records count{reruns_beside(built)}, in {on}.")
     missing = libraries.missing()
     written = [folder / "leaderboard.json", folder / "README.md", *([] if missing else [folder / SITE / "index.html"])]
     show(f"Written: {', '.join(map(str, written))}")
     if missing:
-        tell(f"No pages: they take {' and '.join(missing)}, which are not installed: {libraries.INSTALL}")
+        lack = f"they take {' and '.join(missing)}, which are not installed: {libraries.INSTALL}"
+        tell(f"No pages, and those of an earlier build are removed: {lack}")
     refused = sum(problem.refused for problem in built.left_out)
     if refused:
         were = "1 record was" if refused == 1 else f"{refused} records were"

@@ -146,7 +146,7 @@ def sweep(
         state.foresee(data_root)
     left, trials_left = (sum(not run.problem for run in each.unfinished) for each in (state, trials))
     before = f"; before them {counted(len(trials.runs), 'trial')}, {trials_left} to make" if tunings else ""
-    tell(f"{plan.title}: {len(state.runs) + to_come} runs, {left + to_come} of them to make{before}.")
+    tell(f"{plan.title}: {counted(len(state.runs) + to_come, 'run')}, {left + to_come} of them to make{before}.")
     if dry_run:
         for each, what in ((trials, "trial: "), (state, "")):
             for run in each.runs.values():

@@ -72,7 +72,7 @@ def build(
         here = sum(path.stat().st_size for path in partial.iterdir())
         needed = sum(bytes_needed(split, framing) for split in splits.values()) - here
         if needed > (free := shutil.disk_usage(folder.parent).free):
-            raise OSError(errno.ENOSPC, f"the store needs {needed / 1e6:.0f} MB more, {free / 1e6:.0f} MB are free")
+            raise OSError(errno.ENOSPC, f"the store needs {needed / 1e6:.1f} MB more, {free / 1e6:.1f} MB are free")
         digests, bad = {}, []
         for name in SPLITS:
             if name in splits:

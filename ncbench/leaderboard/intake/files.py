@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from ncbench.contracts.cards import NAME
-from ncbench.contracts.errors import ConfigurationError, NcbenchError
+from ncbench.contracts.errors import ConfigurationError, NcbenchError, lacking
 from ncbench.data.files import is_temporary
 from ncbench.leaderboard.intake.problems import Problem, RefusedError, plain
 from ncbench.records import archive as records
@@ -97,6 +97,13 @@ def make_folders(folder: Path, file: str) -> None:
         if folder.is_symlink():
             raise NcbenchError(f"{folder} is a link; nothing is written through it.")
         folder.mkdir(exist_ok=True)
+
+
+def unwritable(folder: Path, error: OSError) -> NcbenchError:
+    """Return what to say of a leaderboard folder in which something could not be written."""
+    reason = error.strerror or str(error)
+    said = lacking(OSError(error.errno, reason, os.fspath(folder)))
+    return NcbenchError(said or f"{folder} cannot be written ({reason}): make it writable, or give another --board.")
 
 
 def _entries(folder: Path, kind: str, problems: list[Problem], prefix: str) -> Iterator[os.DirEntry[str]]:
