@@ -78,7 +78,7 @@ def read_features(
     """
     readers = {".npz": _read_npz, ".safetensors": _read_safetensors, ".parquet": _read_parquet}
     if not path.exists():
-        raise DataError(f"There is no {path}. Name the folder of a run, or a file of features.")
+        raise DataError(f"{path} does not exist. Name the folder of a run, or a file of features.")
     if path.suffix.lower() not in readers:
         raise ConfigurationError(f"{path} is none of {', '.join(readers)}. Save the features as one of them.")
     if not path.is_file():

@@ -285,6 +285,7 @@ def test_what_a_run_keeps_for_pictures_is_no_file_of_features(cli: Cli, tmp_path
 def test_missing_files_and_unknown_kinds(cli: Cli, tmp_path: Path) -> None:
     refused(cli(tmp_path / "none.npz"), 3, "none.npz does not exist")
     refused(cli(tmp_path / "no\nne\x1b.npz"), 3, r"no\nne\x1b.npz does not exist")
+    (tmp_path / "net.pt").touch()
     refused(cli(tmp_path / "net.pt"), 2, ".npz, .safetensors, .parquet")
 
 

@@ -221,4 +221,4 @@ def test_a_file_that_is_no_record_is_refused(board: Path, tmp_path: Path, data: 
 
 def test_a_folder_without_a_record_is_refused(board: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    assert "cannot be read" in submit(board, [tmp_path / "empty"])[0].problem
+    assert f"name the folders of runs, as {tmp_path / 'empty'}/*" in submit(board, [tmp_path / "empty"])[0].problem
