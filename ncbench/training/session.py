@@ -290,10 +290,9 @@ class _Logging:
         self.session.tracking.start(self.session.shown, self.session.folder, done, self.of_trackers)
         self.reporter.plan(epochs, done)
 
-    def of_trackers(self, line: str) -> None:
-        # Into the log too, since the runs of a sweep warn nobody; with the epoch, which a sweep shows of the last line.
-        self.session.log("tracking", text=line, epoch=len(self.session.state.history), epochs=self.epochs)
-        self.session.warn(line)
+    def of_trackers(self, event: str, **content: Any) -> None:
+        # With the epoch, which a sweep shows of the last line.
+        self.session.log(event, **content, epoch=len(self.session.state.history), epochs=self.epochs)
 
     def epoch(self, entry: dict[str, Any]) -> None:
         self.session.log("epoch", **entry, epochs=self.epochs)

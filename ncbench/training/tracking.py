@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from ncbench.contracts.errors import NcbenchError, PluginError, described
 from ncbench.contracts.specs import Spec
 from ncbench.contracts.tracker import Tracker
 from ncbench.discovery.registry import registry
+
+_WHERE_TO_CUT = re.compile(r".{,499}[.!?](?= )|.{1,500}(?= )|.{500}")  # after a sentence, else after a word
 
 
 class Tracking:
@@ -30,7 +33,9 @@ class Tracking:
 
     def __init__(self, track: str | Sequence[str], warn: Callable[[str], None]) -> None:
         self._warn = warn
+        self._log: Callable[..., None] | None = None
         self._trackers: dict[str, Tracker] = {}
+        self._left_out: dict[str, str] = {}  # the reasons, by spec
         self._following = False
         for text in [track] if isinstance(track, str) else track:
             spec = Spec.parse(text)
@@ -51,22 +56,26 @@ class Tracking:
         """Those that are in use."""
         return list(self._trackers)
 
-    def start(self, known: Mapping[str, Any], folder: Path, done: int, warn: Callable[[str], None]) -> None:
+    def start(self, known: Mapping[str, Any], folder: Path, done: int, log: Callable[..., None]) -> None:
         """Begin to follow a run.
 
         Args:
             known: The part of its record that is known before it starts.
             folder: Its folder.
             done: Epochs that an earlier attempt left.
-            warn: Told from now on, until another run is followed, what `warn` of the class is told; and where the run
-                can be looked at.
+            log: Appends an event, with what belongs to it, to the run's log: where the run can be looked at, and which
+                tracker is left out and why, also of those that were before.
         """
-        self._warn, self._following = warn, True
+        self._log, self._following = log, True
+        for spec, reason in self._left_out.items():
+            log("tracker_left_out", tracker=spec, reason=reason)
         settings = _settings(known)
         for spec, tracker in list(self._trackers.items()):
             place = self._attempt(spec, tracker.start, known["run_id"], settings, folder, done)
             if place:
-                warn(f"{spec} tracks this run: {place}")
+                line = f"{spec} tracks this run: {place}"
+                log("tracking", text=line)
+                self._warn(line)
 
     def epoch(self, entry: Mapping[str, Any]) -> None:
         """Tell of a finished epoch; `entry` is its part of the history."""
@@ -98,8 +107,16 @@ class Tracking:
 
     def _leave_out(self, spec: str, error: BaseException) -> None:
         self._trackers.pop(spec, None)
-        said = str(error) if isinstance(error, NcbenchError) else described(error)
-        self._warn(f"{spec} is left out, and the run goes on without it: {said:.500}")
+        reason = str(error) if isinstance(error, NcbenchError) else described(error)
+        self._left_out[spec] = reason
+        if self._log is not None:
+            self._log("tracker_left_out", tracker=spec, reason=reason)
+        self._warn(f"{spec} is left out, and the run goes on without it: {_shortened(reason)}")
+
+
+def _shortened(reason: str) -> str:
+    cut = _WHERE_TO_CUT.match(reason) if len(reason) > 500 else None
+    return reason if cut is None else f"{cut[0]} ..."
 
 
 def _by_name(parts: Mapping[str, Mapping[str, float | None]], **others: float) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,13 @@ from pydantic import Field
 from ncbench import Parameters, Tracker
 from ncbench_trackers.library import library
 
-_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}  # by default, minutes
+_VARIABLES = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # by default, minutes
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # what is wrong is raised, too
+    "MLFLOW_ALLOW_FILE_STORE": "true",  # newer versions refuse a folder without it
+}
+_DATABASE = re.compile(r"(sqlite|postgresql|mysql|mssql)[:+]")
 _MOST_PARAMETERS = 100  # of one request
 _ENDED = {"completed": "FINISHED", "interrupted": "KILLED"}
 
@@ -36,10 +43,14 @@ class MLflow(Tracker):
 
     def __init__(self, params: Any) -> None:
         super().__init__(params)
-        for name, value in _PATIENCE.items():
+        for name, value in _VARIABLES.items():
             os.environ.setdefault(name, value)
         self._entities = library("mlflow.entities", "mlflow")
-        self._client = library("mlflow", "mlflow").MlflowClient(params.uri or None)
+        uri = params.uri or library("mlflow", "mlflow").get_tracking_uri()
+        if _DATABASE.match(uri):
+            # By default it tries for two minutes, and no variable changes that.
+            library("mlflow.store.db.utils", "mlflow").MAX_RETRY_COUNT = 1
+        self._client = library("mlflow", "mlflow").MlflowClient(uri)
         name = params.experiment or os.environ.get("MLFLOW_EXPERIMENT_NAME") or "ncbench"
         experiment = self._client.get_experiment_by_name(name)
         self._experiment = self._client.create_experiment(name) if experiment is None else experiment.experiment_id

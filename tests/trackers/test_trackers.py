@@ -13,6 +13,7 @@ import pytest
 import ncbench
 from ncbench.records.archive import RunResult
 from ncbench.training.reporters import Silent
+from tests import served
 
 OPTIONS: dict[str, Any] = {
     "dataset": "colored_digits:per_class=25",
@@ -74,7 +75,7 @@ def test_tensorboard_s_files_lie_beside_the_record(tmp_path: Path) -> None:
 
 def test_mlflow_goes_on_with_the_run_of_that_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mlflow = pytest.importorskip("mlflow", reason="ncbench[mlflow] is not installed")
-    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # newer versions want to be asked
+    monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE", raising=False)  # newer versions want to be asked
     store = str(tmp_path / "mlruns")
     result = cut_off_and_resumed(tmp_path / "runs", f"mlflow:experiment=shortcuts,uri={store}")
     client = mlflow.MlflowClient(store)
@@ -179,3 +180,20 @@ def test_one_that_cannot_be_reached_is_one_line_and_the_run_goes_on(
     assert line.startswith(package)
     assert " is left out, and the run goes on without it: " in line
     assert complaint in line
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("level", [None, "WARNING"])
+def test_a_database_that_cannot_be_opened_is_tried_once(level: str | None, tmp_path: Path) -> None:
+    pytest.importorskip("mlflow", reason="ncbench[mlflow] is not installed")
+    pytest.importorskip("sqlalchemy", reason="ncbench[mlflow] is not installed")
+    track = f"mlflow:uri=sqlite:///{tmp_path}"  # which is a folder
+    options = ("--dataset", OPTIONS["dataset"], "--set", "recipe.epochs=1", "--device", "cpu", "--track", track)
+    arguments = ("run", "--method", "erm", *options, "--output", tmp_path / "runs")
+    done = served.ncbench(*arguments, MLFLOW_LOGGING_LEVEL=level)
+    assert done.returncode == 0
+    (line,) = (line for line in done.stderr.splitlines() if "sqlite" in line)
+    assert line.startswith(
+        f"mlflow:uri='sqlite:///{tmp_path}' is left out, and the run goes on without it: Operational"
+    )
+    assert "retried" not in done.stderr

@@ -153,6 +153,45 @@ def test_a_run_goes_on_without_one_that_fails(place: str, tmp_path: Path, monkey
     warnings = [line for line in told if "is left out" in line]
     assert warnings == ["faulty is left out, and the run goes on without it: SystemExit: nobody answers"]
     assert [event[0] for event in heard].count("epoch") == {"epoch": 1, "finish": 3}.get(place, 0)
+    assert left_out(result.folder) == [("faulty", "SystemExit: nobody answers")]
+
+
+def left_out(folder: Path) -> list[tuple[str, str]]:
+    """Return the trackers that a run's log says are left out, and why."""
+    log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [(line["tracker"], line["reason"]) for line in log if line["event"] == "tracker_left_out"]
+
+
+def test_the_log_of_every_run_says_what_does_not_follow_it(tmp_path: Path, ncbench_run: Command) -> None:
+    arguments = ("--method", "crt", "--dataset", OPTIONS["dataset"], "--set", "base.recipe.epochs=1", "--device", "cpu")
+    done = ncbench_run(*arguments, "--quiet", "--track", "lacking")
+    assert (done.returncode, done.stderr) == (0, "")
+    folders = [path.parent for path in (tmp_path / "runs").glob("*/log.jsonl")]
+    assert len(folders) == 2
+    for folder in folders:
+        ((tracker, reason),) = left_out(folder)
+        assert tracker == "lacking"
+        assert "a_package_that_nobody_has" in reason
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("It cannot be. " * 35 + "It cannot be so.", "It cannot be. " * 35 + "..."),
+        ("Version 1.2, " * 50 + "at last", "Version 1.2, " * 38 + "..."),
+    ],
+)
+def test_a_long_reason_ends_with_a_sentence_or_a_word_and_is_whole_in_the_log(
+    said: str, shown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Notebook, params: Any) -> None:
+        raise NcbenchError(said)
+
+    monkeypatch.setattr(Notebook, "__init__", refuse)
+    told: list[str] = []
+    result = ncbench.run("erm", **OPTIONS, output=tmp_path, track="notebook", warn=told.append)
+    assert told == [f"notebook is left out, and the run goes on without it: {shown}"]
+    assert left_out(result.folder) == [("notebook", said)]
 
 
 def test_one_that_is_not_installed_is_one_line(ncbench_run: Command, tmp_path: Path) -> None:
