@@ -90,18 +90,19 @@ def _lack_of_slurm() -> str:
 
 
 @pytest.fixture(scope="session")
-def read_only() -> Callable[..., subprocess.CompletedProcess[str]]:
+def read_only(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run a command of ncbench for which a folder is on a read-only file system: `read_only(folder, *arguments)`."""
     apart = ["unshare", "--mount", *([] if hasattr(os, "geteuid") and os.geteuid() == 0 else ["--map-root-user"])]
     script = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && shift && exec "$@"'
 
-    def run(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        command = [*apart, "sh", "-c", script, "sh", folder, sys.executable, "-m", "ncbench", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
+    def run(folder: Path, *command: str | Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*apart, "sh", "-c", script, "sh", folder, *command], capture_output=True, text=True, check=False
+        )
 
-    if shutil.which("unshare") is None or subprocess.run([*apart, "true"], check=False, capture_output=True).returncode:
-        pytest.skip("a file system of its own cannot be made here")
-    return run
+    if shutil.which("unshare") is None or run(tmp_path_factory.mktemp("probe"), "true").returncode:
+        pytest.skip("no folder can be made read-only here")
+    return lambda folder, *arguments: run(folder, sys.executable, "-m", "ncbench", *arguments)
 
 
 @pytest.fixture
