@@ -293,7 +293,7 @@ def test_an_interrupted_sweep_leaves_no_run_behind_and_each_can_go_on(
     os.close(screen)
     text = b"".join(shown).decode()
     assert code == 130
-    assert "Try: 1 runs, 1 of them to make." in text
+    assert "Try: 1 run, 1 of them to make." in text
     assert "Give the same command again to go on" in text
     assert load_result(folder).status == "interrupted"
     with pytest.raises(AssertionError, match="no process works on"):
