@@ -301,7 +301,7 @@ def test_one_command_searches_and_runs_what_is_chosen(tmp_path: Path, cli: Cli) 
     code, out, _ = cli("sweep", path, "--output", runs, "--trials")
     assert (code, out.count("chosen\n")) == (0, 1)
     code, _, err = cli("sweep", path, "--output", runs)
-    assert "1 runs, 0 of them to make; before them 2 trials, 0 to make" in err
+    assert "1 run, 0 of them to make; before them 2 trials, 0 to make" in err
     code, out, err = cli("compare", runs)
     assert code == 0
     assert TRIALS not in err
