@@ -229,6 +229,8 @@ def marked(mark: str) -> list[str]:
 @pytest.mark.ray
 def test_an_address_where_nothing_answers_is_said(tmp_path: Path) -> None:
     launcher = make_launcher("ray:address=127.0.0.1:9", {})
+    (tmp_path / ".launch").mkdir()
+    (tmp_path / ".launch" / "ray.log").write_text("Unauthenticated, another day")
     with pytest.raises(ConfigurationError, match=r"No Ray answers at 127\.0\.0\.1:9 \(.*refused\): start one with"):
         list(launcher.launch([job("erm")], tmp_path, []))
 

@@ -72,6 +72,7 @@ def connected(ray: Any, address: str, messages: Path) -> Iterator[None]:
             options = {"address": "local", "include_dashboard": False, "_temp_dir": stack.enter_context(folder)}
             options |= {"object_store_memory": _OBJECT_STORE_BYTES}
         stack.callback(ray.shutdown, wait_for_processes=True)
+        said_before = messages.stat().st_size if messages.exists() else 0
         try:
             with _errors_in(messages), _signals_kept():
                 if address:
@@ -80,7 +81,7 @@ def connected(ray: Any, address: str, messages: Path) -> Iterator[None]:
                 ray.init(**options, configure_logging=False, log_to_driver=False)
         except Exception as error:  # of whatever type: which ones, Ray does not say
             why = f"({' '.join(str(error).split())})"
-            if address and "Unauthenticated" in messages.read_text(encoding="utf-8", errors="replace"):
+            if address and b"Unauthenticated" in messages.read_bytes()[said_before:]:
                 advice = "set RAY_AUTH_MODE=token, and have the cluster's token in ~/.ray/auth_token or RAY_AUTH_TOKEN"
                 raise ConfigurationError(f"The Ray at {address} asks for a token {why}: {advice}.") from error
             if address:
