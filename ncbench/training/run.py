@@ -21,13 +21,12 @@ from ncbench.contracts.errors import (
     counted,
     described,
     lacking,
-    name_offenders,
 )
 from ncbench.contracts.method import Method
 from ncbench.contracts.specs import ATTRIBUTE
 from ncbench.data.files import clear_temporaries, from_home, locked
 from ncbench.data.store.open import Store
-from ncbench.discovery.files import changed_files, plugins_from
+from ncbench.discovery.files import plugins_from
 from ncbench.features.frozen import with_features
 from ncbench.records.archive import RESULT_FILE, RunResult
 from ncbench.records.folder import (
@@ -46,7 +45,7 @@ from ncbench.training.checkpoints import newest_epoch
 from ncbench.training.configuration import Configuration, is_frozen, refuse_unfit, refuse_unfit_backbone, resolve
 from ncbench.training.devices.ranks import LostProcessError, Ranks, join
 from ncbench.training.evaluation.evaluator import DivergedError
-from ncbench.training.finished.origin import configuration_of, plugins_of, prepare_data, refuse_changed_files, store_of
+from ncbench.training.finished.origin import configuration_to_repeat, prepare_data, refuse_changed_files, store_of
 from ncbench.training.interrupts import Interrupts
 from ncbench.training.reporters import Reporter, fitting_reporter
 from ncbench.training.session import Session, refuse_unfit_task
@@ -177,38 +176,7 @@ def run_again(
         NcbenchError: As :func:`run`.
         KeyboardInterrupt: Likewise.
     """
-    made_by = f"{record.run_id} was made by ncbench {record.environment.get('ncbench')}"
-    made_by += "".join(f" with --plugin {name} (SHA-256 {digest[:12]})" for name, digest in record.plugin_files.items())
-    try:
-        configuration = configuration_of(record, dataset)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"This run cannot be made here: {error} {made_by}.") from error
-    missing = [
-        f"{part.plugin.distribution} {part.plugin.version}"
-        for part, found in (
-            (record.method, configuration.method),
-            (record.dataset, configuration.dataset),
-            (record.backbone, configuration.backbone),
-        )
-        if found.registered.plugin.distribution != part.plugin.distribution
-    ]
-    if changed := changed_files(plugins_of(configuration), record.plugin_files):
-        raise ConfigurationError(f"{', '.join(changed)} here is another file. {made_by}.")
-    if missing:
-        raise ConfigurationError(
-            f"This run needs {name_offenders(missing)}, and here another distribution has the name. Install what it "
-            "needs; ncbench plugins lists what is here."
-        )
-    if dataset not in (None, record.dataset.spec) and not configuration.manifest.yours:
-        raise ConfigurationError(
-            f"--dataset says where data of your own lie, and this record is of {record.dataset.spec}: leave it out."
-        )
-    base = configuration.base and configuration.base.run_id
-    if base != (record.base and record.base.run_id):
-        raise ConfigurationError(
-            f"This run builds on {record.base and record.base.run_id}, and what its settings give here is {base}. "
-            f"{made_by}."
-        )
+    configuration = configuration_to_repeat(record, dataset)
     ranks = join(devices, device)
     tracking = Tracking(track if ranks.first else (), warn)
     place = from_home(output), ranks, data_root

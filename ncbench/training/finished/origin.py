@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ncbench.contracts.dataset import Dataset
-from ncbench.contracts.errors import DataError
+from ncbench.contracts.errors import ConfigurationError, DataError, name_offenders
 from ncbench.contracts.specs import Spec
 from ncbench.data.store.open import Store
 from ncbench.data.store.prepare import prepare
@@ -39,6 +39,52 @@ def configuration_of(record: Record, dataset: str | None = None) -> Configuratio
         kind="groups" if record.method.kind == "groups" else "methods",
         search=record.search,
     )
+
+
+def configuration_to_repeat(record: Record, dataset: str | None = None) -> Configuration:
+    """Return the configuration of a record whose run can be made again here.
+
+    Args:
+        record: The record.
+        dataset: See :func:`configuration_of`.
+
+    Raises:
+        ConfigurationError: It cannot: a plugin is missing or is another file, a setting is not known, or what it builds
+            on is another run; or a dataset is named that is not the user's own.
+    """
+    made_by = f"{record.run_id} was made by ncbench {record.environment.get('ncbench')}"
+    made_by += "".join(f" with --plugin {name} (SHA-256 {digest[:12]})" for name, digest in record.plugin_files.items())
+    try:
+        configuration = configuration_of(record, dataset)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"This run cannot be made here: {error} {made_by}.") from error
+    missing = [
+        f"{part.plugin.distribution} {part.plugin.version}"
+        for part, found in (
+            (record.method, configuration.method),
+            (record.dataset, configuration.dataset),
+            (record.backbone, configuration.backbone),
+        )
+        if found.registered.plugin.distribution != part.plugin.distribution
+    ]
+    if changed := changed_files(plugins_of(configuration), record.plugin_files):
+        raise ConfigurationError(f"{', '.join(changed)} here is another file. {made_by}.")
+    if missing:
+        raise ConfigurationError(
+            f"This run needs {name_offenders(missing)}, and here another distribution has the name. Install what it "
+            "needs; ncbench plugins lists what is here."
+        )
+    if dataset not in (None, record.dataset.spec) and not configuration.manifest.yours:
+        raise ConfigurationError(
+            f"--dataset says where data of your own lie, and this record is of {record.dataset.spec}: leave it out."
+        )
+    base = configuration.base and configuration.base.run_id
+    if base != (record.base and record.base.run_id):
+        raise ConfigurationError(
+            f"This run builds on {record.base and record.base.run_id}, and what its settings give here is {base}. "
+            f"{made_by}."
+        )
+    return configuration
 
 
 def prepare_data(
