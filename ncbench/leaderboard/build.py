@@ -203,6 +203,6 @@ def build(folder: Path) -> Board:
     except OSError as error:
         raise unwritable(folder, error) from error
     finally:
-        for folder_left in (made, earlier):
-            shutil.rmtree(folder_left, ignore_errors=True)
+        for left in (made, earlier):
+            shutil.rmtree(left, ignore_errors=True)
     return board

@@ -29,9 +29,9 @@ class Association:
 
     @property
     def verdict(self) -> str:
-        """What the correlation says; nothing where its interval holds zero."""
+        """What the correlation says, in words."""
         if self.low <= 0 <= self.high:
-            return "how far a method collapses does not tell how well it does"
+            return "no relation is shown"
         return f"the more a method collapses, the {'worse' if self.correlation > 0 else 'better'} it does"
 
 

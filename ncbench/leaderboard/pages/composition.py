@@ -31,8 +31,7 @@ def conflicts(sizes: Mapping[str, Sizes]) -> str:
     for split in ("train", "val"):
         total = sum(count for _, count in sizes.get(split, ()))
         if along and total:
-            against = sum(count for (target, bias), count in sizes[split] if along.get(target, -1) != bias)
-            shares.append(f"{100 * against / total:.2g}% of {split}")
+            shares.append(f"{100 * sum(_conflicting(sizes[split], along)) / total:.2g}% of {split}")
     return f"conflicting: {', '.join(shares)}" if shares else ""
 
 
@@ -57,18 +56,23 @@ def _along(train: Sizes) -> Mapping[int, int | None]:
 
 
 def _split(name: str, sizes: Sizes, along: Mapping[int, int | None]) -> str:
-    filled = [(label, count) for label, count in sizes if count]
+    filled = tuple((label, count) for label, count in sizes if count)
     said = f"{sum(count for _, count in filled):,} {name} images"
     if filled[0][0][1] is None:
         return f"{said} in {len(filled)} classes of {_between([count for _, count in filled])}"
     usual = [count for (target, bias), count in filled if along.get(target, -1) == bias]
-    others = [count for (target, bias), count in filled if along.get(target, -1) != bias]
+    others = _conflicting(filled, along)
     parts = [
         f"{len(counts)} {kind}groups of {_between(counts)}"
         for kind, counts in (("aligned ", usual), ("conflicting " if along else "", others))
         if counts
     ]
     return f"{said} in {' and '.join(parts)}"
+
+
+def _conflicting(sizes: Sizes, along: Mapping[int, int | None]) -> list[int]:
+    """Return the images of each group whose bias value is not the one that goes along with its class."""
+    return [count for (target, bias), count in sizes if along.get(target, -1) != bias]
 
 
 def _between(counts: Sequence[int]) -> str:
