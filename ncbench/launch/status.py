@@ -18,7 +18,7 @@ from ncbench.records.folder import FINISHED, LOG_FILE
 
 @dataclass(frozen=True)
 class UnderWay:
-    """A run that a process is making.
+    """A run that a process is making, or was making when it was killed.
 
     Args:
         run: Which.
@@ -27,6 +27,7 @@ class UnderWay:
         epoch: Epochs done.
         epochs: Epochs in all; 0 before the first is done.
         heard: When it last wrote to its log.
+        killed: Whether the process is no more; of one on another host that cannot be seen.
     """
 
     run: Run
@@ -35,10 +36,11 @@ class UnderWay:
     epoch: int
     epochs: int
     heard: datetime.datetime
+    killed: bool
 
 
 def under_way(sweep: Sweep) -> list[UnderWay]:
-    """Return the runs that are being made, by their logs; of another host's, whether it still is cannot be seen."""
+    """Return the runs that were begun and have not ended, by their logs."""
     found = (_under_way(run, sweep.output / name / LOG_FILE) for name, run in sweep.runs.items())
     return [each for each in found if each is not None]
 
@@ -50,10 +52,9 @@ def _under_way(run: Run, log: Path) -> UnderWay | None:
     if not attempt or attempt[-1].get("event") == "ended" or "process" not in attempt[0]:
         return None
     host, process, last = attempt[0]["host"], attempt[0]["process"], attempt[-1]
-    if host == platform.node() and not alive(process):
-        return None
     heard = datetime.datetime.fromisoformat(last["time"])
-    return UnderWay(run, host, process, last.get("epoch", 0), last.get("epochs", 0), heard)
+    killed = host == platform.node() and not alive(process)
+    return UnderWay(run, host, process, last.get("epoch", 0), last.get("epochs", 0), heard, killed)
 
 
 def _lines(log: Path) -> Iterator[dict[str, Any]]:

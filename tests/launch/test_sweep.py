@@ -355,12 +355,17 @@ def test_how_a_sweep_stands_is_told_by_any_process(tmp_path: Path, cli: Cli) -> 
     code, out, err = cli(*command)
     counted, running, failed, left = out.splitlines()
     assert counted == "4 runs: 1 completed, 1 failed, 1 missing, 1 running"
-    assert re.fullmatch(r"running  focal .*: epoch [1-9]\d* of 4000, process \d+ on \S+, heard of \d+ s ago", running)
-    assert re.fullmatch(r"failed   erm .* seed 1: power cut", failed)
+    assert re.fullmatch(r"running    focal .*: epoch [1-9]\d* of 4000, process \d+ on \S+, heard of \d+ s ago", running)
+    assert re.fullmatch(r"failed     erm .* seed 1: power cut", failed)
     assert re.fullmatch(r"About \d+ s left, 1 at a time\.", left)
     long.send(signal.SIGKILL)
     long.finish()
-    assert cli(*command)[1].splitlines()[0] == "4 runs: 1 completed, 1 failed, 2 missing"
+    counted, cut_short, failed = cli(*command)[1].splitlines()
+    assert counted == "4 runs: 1 completed, 1 cut short, 1 failed, 1 missing"
+    assert re.fullmatch(
+        r"cut short  focal .*: epoch [1-9]\d* of 4000; start the sweep again to go on with it", cut_short
+    )
+    assert failed.endswith("seed 1: power cut")
 
 
 @pytest.mark.slow
