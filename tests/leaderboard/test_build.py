@@ -24,6 +24,7 @@ from ncbench.leaderboard.intake.catalogue import Catalogue
 from ncbench.leaderboard.intake.entry import inspect
 from ncbench.leaderboard.intake.problems import RefusedError
 from ncbench.leaderboard.intake.recompute import Cells, recomputed_accuracies
+from ncbench.leaderboard.pages.matrix import matrix
 from ncbench.leaderboard.tables.board import Board
 from ncbench.records.intervals import half_width
 from ncbench.records.record import Record
@@ -334,8 +335,12 @@ def test_a_table_says_of_which_version_its_data_are(board: Path) -> None:
     for count in (train, test):
         count[0, :2] += (-5, 5)  # some are conflicting
     today, old = (
-        [make_record("erm", seed, level, "colored_mnist", train=train, test=test) for seed in range(3)]
-        for level in (0.7, 0.6)
+        [
+            make_record(method, seed, level, "colored_mnist", train=train, test=test)
+            for method in ("erm", *more)
+            for seed in range(3)
+        ]
+        for level, more in ((0.7, ("jtt",)), (0.6, ("jtt", "lff")))
     )
     for content in old:
         content["dataset"]["fingerprint"] = manifest.fingerprints["1"]["colored_mnist"]
@@ -343,7 +348,8 @@ def test_a_table_says_of_which_version_its_data_are(board: Path) -> None:
     for content in unpinned:
         content["dataset"]["version"] = "3 & more"  # of somebody's dataset, in the author's words
     place_all(board, [*old, *today, *unpinned])
-    versions = {table.heading: (table.version, table.todays_version) for table in build(board).datasets}
+    made = build(board)
+    versions = {table.heading: (table.version, table.todays_version) for table in made.datasets}
     assert versions == {
         "colored_mnist": ("2", "2"),  # today's first
         "colored_mnist (2)": ("1", "2"),
@@ -353,3 +359,6 @@ def test_a_table_says_of_which_version_its_data_are(board: Path) -> None:
     assert "Data of `ncbench`, version `1`, which version `2` has replaced, fingerprint `aa3a969de44d`" in readme
     assert readme.count("has replaced") == page.count("has replaced") == 1
     assert "version 3 &amp; more, fingerprint" in page
+    found = matrix(made)
+    assert [column.table.heading for column in found.columns] == ["colored_mnist", "toy", "colored_mnist (2)"]
+    assert [lead.column.table.heading for lead in found.leads] == ["colored_mnist"]

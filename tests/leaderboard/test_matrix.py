@@ -11,7 +11,7 @@ from scipy.stats import ttest_rel
 from ncbench.leaderboard.build import build
 from ncbench.leaderboard.pages.matrix import Lead, Matrix, matrix
 from ncbench.leaderboard.pages.wording import labels_used
-from tests.leaderboard.records import SOMEBODY, named, place_all, seeds
+from tests.leaderboard.records import SOMEBODY, make_record, named, place_all, seeds
 
 
 def place_row(board: Path, method: str, count: int = 3, backbone: str = "mlp", **options: Any) -> None:
@@ -97,6 +97,16 @@ def test_what_leads_are_the_best_of_its_labels_and_all_that_a_paired_test_does_n
     assert matrix(made).leading == {rows[name].id for name in (*reaching, "theirs", "group_dro")}
     page = (board / "site" / "index.html").read_text()
     assert "of 4; not told apart: " in page[page.index('id="leads"') : page.index('id="matrix"')]
+
+
+def test_what_is_told_apart_neither_from_the_best_nor_from_erm_does_not_lead(board: Path) -> None:
+    for method, levels in (("erm", (0.5, 0.5, 0.5)), ("jtt", (0.8, 0.8, 0.8)), ("afr", (0.9, 0.4, 0.9))):
+        place_all(board, [make_record(method, seed, level) for seed, level in enumerate(levels)])
+    made = build(board)
+    rows = {row.method.name: row for section in made.datasets[0].sections for row in section.rows}
+    ((lead,),) = (line.cells for line in matrix(made).leads)
+    assert lead == Lead((rows["jtt"],), 3, (rows["afr"],))
+    assert "told apart neither from it nor from erm: afr" in (board / "site" / "index.html").read_text()
 
 
 def test_the_best_of_each_group_of_labels_is_bold(board: Path) -> None:

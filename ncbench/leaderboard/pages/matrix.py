@@ -51,10 +51,14 @@ class Line:
 
 @dataclass(frozen=True)
 class Lead:
-    """The best of some rows, those that are not told apart from it, and how many rows there are."""
+    """The best of some rows, those that are not told apart from it, and how many rows there are.
+
+    `level` are those that are not told apart from it, nor from erm: so few seeds, or so different ones, tell nothing.
+    """
 
     rows: tuple[Row, ...]
     of: int
+    level: tuple[Row, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,8 @@ def matrix(board: Board) -> Matrix:
     """Arrange the ranked rows of a board; which row stands for a method never depends on a result.
 
     A dataset has a column for each backbone and number of epochs that two methods or more share; if no two share any,
-    it has one, of the most epochs. Columns with more methods go first.
+    it has one, of the most epochs. Columns with more methods go first, those of data that were replaced last: nothing
+    leads on these.
     """
     columns: list[tuple[Column, dict[Place, Row], dict[Place, Row]]] = []
     sections: dict[tuple[Rule, Labels], Section] = {}
@@ -114,7 +119,7 @@ def matrix(board: Board) -> Matrix:
             seeds = [len(row.runs) for row in rows.values()]
             column = Column(table, backbone, epochs, (min(seeds), max(seeds)))
             columns.append((column, rows, others[epochs, backbone]))
-    columns.sort(key=lambda column: -len(column[1]))
+    columns.sort(key=lambda column: (column[0].table.replaced, -len(column[1])))
     places = sorted({place for _, rows, _ in columns for place in rows})
     lines = [
         Line(
@@ -130,6 +135,7 @@ def matrix(board: Board) -> Matrix:
     leads = [
         _leads(column, rows, rule, list(by_labels), sections)
         for column, rows, _ in columns
+        if not column.table.replaced
         for rule in sorted({rule for rule, *_ in rows})
     ]
     leads = [line for line in leads if any(lead and lead.of > 1 for lead in line.cells)]
@@ -156,7 +162,9 @@ def _leads(
 def _lead(rows: Iterable[Row], metric: str) -> Lead:
     """Return the best of ranked rows, and those that are not told apart from it."""
     best, *others = sorted(rows, key=lambda row: (-row.metrics[metric].mean, row.id))
-    return Lead((best, *(row for row in others if not _told_apart(best, row, metric))), 1 + len(others))
+    near = [row for row in others if not _told_apart(best, row, metric)]
+    level = tuple(row for row in near if row.versus_erm and row.versus_erm.difference.holds_zero)
+    return Lead((best, *(row for row in near if row not in level)), 1 + len(others), level)
 
 
 def _told_apart(one: Row, other: Row, metric: str) -> bool:

@@ -40,6 +40,11 @@ class Estimate(Part):
     high: float | None
     seeds: int
 
+    @property
+    def holds_zero(self) -> bool:
+        """Whether the interval does, or there is none."""
+        return self.low is None or self.high is None or self.low <= 0 <= self.high
+
 
 class Paired(Part):
     """The mean difference to a baseline row over the seeds both have run, as a fraction."""
@@ -146,6 +151,11 @@ class DatasetTable(Part):
     primary_metric: str
     published_epochs: int | None = Field(description="of the recipe in the dataset's manifest; null if unknown")
     sections: list[Section]
+
+    @property
+    def replaced(self) -> bool:
+        """Whether this ncbench reads another version of the data."""
+        return self.todays_version not in (None, self.version)
 
 
 class Variant(Part):
