@@ -42,6 +42,17 @@ def test_the_first_page_shows_the_committed_results() -> None:
     assert ran.returncode == 0, "run `python docs/reference/first_page.py`"
 
 
+def test_the_first_page_counts_methods_and_datasets() -> None:
+    methods, datasets = (
+        {name for name in registry().names(kind) if registry().find(kind, name).plugin.distribution == "ncbench"}
+        for kind in ("methods", "datasets")
+    )
+    formats = {"features", "folder", "table", "ufm"}  # the last is the theory's model
+    readme = (ROOT / "README.md").read_text()
+    assert f"\n| methods | {len(methods)} |" in readme
+    assert f"\n| datasets, formats for one's own aside | {len(datasets - formats)} |" in readme
+
+
 def test_the_first_page_shows_ncbenchs_own_best_row_of_a_method_whatever_else_is_submitted() -> None:
     code = """
 import copy, json, first_page as page
