@@ -51,14 +51,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Lead:
-    """The best of some rows, those that are not told apart from it, and how many rows there are.
-
-    `level` are those that are not told apart from it, nor from erm: so few seeds, or so different ones, tell nothing.
-    """
+    """The best of some rows, those that are not told apart from it, and how many rows there are."""
 
     rows: tuple[Row, ...]
     of: int
-    level: tuple[Row, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,7 +72,7 @@ class Matrix:
     """A column for each dataset and a line for each method, with each group of labels and rules.
 
     `labels` are the groups of labels alone, of which `leads` has a cell each, where any has two rows to compare;
-    `leading` are the ids of the rows that lead in any.
+    `leading` are the ids of the rows that lead in any, and are told apart from erm.
     """
 
     columns: tuple[Column, ...]
@@ -91,8 +87,9 @@ class Matrix:
 
     @property
     def leading(self) -> frozenset[str]:
-        """The ids of the rows that lead."""
-        return frozenset(row.id for line in self.leads for lead in line.cells if lead for row in lead.rows)
+        """The ids of the rows that lead, and do not just scatter so widely that nothing tells them from the best."""
+        rows = (row for line in self.leads for lead in line.cells if lead for row in lead.rows)
+        return frozenset(row.id for row in rows if not row.level_with_erm)
 
 
 def matrix(board: Board) -> Matrix:
@@ -162,9 +159,7 @@ def _leads(
 def _lead(rows: Iterable[Row], metric: str) -> Lead:
     """Return the best of ranked rows, and those that are not told apart from it."""
     best, *others = sorted(rows, key=lambda row: (-row.metrics[metric].mean, row.id))
-    near = [row for row in others if not _told_apart(best, row, metric)]
-    level = tuple(row for row in near if row.versus_erm and row.versus_erm.difference.holds_zero)
-    return Lead((best, *(row for row in near if row not in level)), 1 + len(others), level)
+    return Lead((best, *(row for row in others if not _told_apart(best, row, metric))), 1 + len(others))
 
 
 def _told_apart(one: Row, other: Row, metric: str) -> bool:

@@ -52,8 +52,8 @@ METHODS, DATASETS = "methods", "datasets"
 LEAST_PAIRED = 6
 """Datasets from which on Wilcoxon's signed-rank test can reach 5%: with five the smallest p-value is 0.0625."""
 
-NAMED = 4
-"""Rows that a cell of what leads names, the best among them."""
+NAMED = 3
+"""Rows that a cell of what leads names beside the best."""
 
 _STATIC = importlib.resources.files(__package__) / "static"
 _LINK = re.compile(r"https://[^\s<>\"]+\Z")

@@ -114,6 +114,11 @@ class Row(Part):
     reruns: list[Rerun]
 
     @property
+    def level_with_erm(self) -> bool:
+        """Whether it is compared with a row of erm, and not told apart from it."""
+        return self.versus_erm is not None and self.versus_erm.difference.holds_zero
+
+    @property
     def label(self) -> str:
         """The method's spec, with that of what inferred its groups: ``"group_dro+eiil"``."""
         return f"{self.method.spec}+{self.groups}" if self.groups else self.method.spec
