@@ -92,11 +92,15 @@ def test_what_leads_are_the_best_of_its_labels_and_all_that_a_paired_test_does_n
     ]
     alone, *others = leads.cells
     assert alone is not None
-    assert ({row.method.name for row in alone.rows}, alone.rows[0], alone.of) == ({*reaching}, rows[best], 4)
-    assert others == [Lead((rows["theirs"],), 1), Lead((rows["group_dro"],), 1)]
-    assert matrix(made).leading == {rows[name].id for name in (*reaching, "theirs", "group_dro")}
+    level = {row.method.name for row in (alone.best, *alone.near, *alone.unsure)}
+    assert (level, alone.best, alone.of) == ({*reaching}, rows[best], 4)
+    assert [(lead.best, lead.near, lead.of) for lead in others if lead] == [
+        (rows["theirs"], (), 1),
+        (rows["group_dro"], (), 1),
+    ]
+    assert matrix(made).leading == {rows[name].id for name in (*reaching, "theirs", "group_dro") if name != "erm"}
     page = (board / "site" / "index.html").read_text()
-    assert "of 4; not told apart: " in page[page.index('id="leads"') : page.index('id="matrix"')]
+    assert "best of 4; not told apart: " in page[page.index('id="leads"') : page.index('id="matrix"')]
 
 
 def test_what_is_not_told_apart_from_erm_is_not_bold(board: Path) -> None:
@@ -106,8 +110,9 @@ def test_what_is_not_told_apart_from_erm_is_not_bold(board: Path) -> None:
     rows = {row.method.name: row for section in made.datasets[0].sections for row in section.rows}
     found = matrix(made)
     ((lead,),) = (line.cells for line in found.leads)
-    assert (lead, found.leading) == (Lead((rows["jtt"], rows["afr"]), 3), {rows["jtt"].id})
-    assert "nor from erm either: afr" in (board / "site" / "index.html").read_text()
+    assert lead == Lead(rows["jtt"], (), (rows["afr"],), 3, {row.id: [] for row in rows.values()})
+    assert found.leading == {rows["jtt"].id}
+    assert "1 not told apart, nor better than erm for sure" in (board / "site" / "index.html").read_text()
 
 
 def test_the_best_of_each_group_of_labels_is_bold(board: Path) -> None:

@@ -25,13 +25,17 @@ def composition(sizes: Mapping[str, Sizes]) -> list[str]:
 
 
 def conflicts(sizes: Mapping[str, Sizes]) -> str:
-    """Return which share of the images of train and val conflict, in a few words; empty where none can."""
+    """Return which share of the images of train and val conflict, in a few words; empty where none can.
+
+    The test's is said where all of it does: there a mean over groups is no mean of aligned and conflicting ones.
+    """
     along = _along(sizes["train"])
     shares = []
-    for split in ("train", "val"):
+    for split in ("train", "val", "test"):
         total = sum(count for _, count in sizes.get(split, ()))
-        if along and total:
-            shares.append(f"{100 * sum(_conflicting(sizes[split], along)) / total:.2g}% of {split}")
+        conflicting = sum(_conflicting(sizes[split], along)) if along and total else 0
+        if along and total and (split != "test" or conflicting == total):
+            shares.append(f"{100 * conflicting / total:.{'0f' if 10 * conflicting > total else '2g'}}% of {split}")
     return f"conflicting: {', '.join(shares)}" if shares else ""
 
 

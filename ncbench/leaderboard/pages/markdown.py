@@ -9,6 +9,7 @@ from ncbench.leaderboard.pages.wording import (
     WORTH,
     Wording,
     data_version,
+    epoch,
     interval_note,
     labels_used,
     reproduction,
@@ -77,7 +78,7 @@ def _section(section: Section, primary: str, wording: Wording) -> list[str]:
     headings = [f"**{wording.heading(name)}**" if name == primary else wording.heading(name) for name in metrics]
     columns = ["rank", "method", "backbone", "epochs", *headings, "vs erm", "runs", "reproduced", "remarks"]
     lines = [
-        f"### {labels_used(section)}; epoch chosen by {literal(section.selection)}",
+        f"### {labels_used(section)}; {epoch(section, literal)}",
         "",
         _line(columns),
         _line([":--" if name in {"method", "backbone", "runs", "remarks"} else "--:" for name in columns]),

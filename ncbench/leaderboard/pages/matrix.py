@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -48,13 +48,33 @@ class Line:
     cells: tuple[Row | None, ...]
     unranked: tuple[Row | None, ...]
 
+    @property
+    def spec(self) -> str:
+        """The method's spec where it is the same on every column, else its name."""
+        specs = {row.method.spec for row in self.cells if row is not None}
+        return specs.pop() if len(specs) == 1 else self.method
+
 
 @dataclass(frozen=True)
 class Lead:
-    """The best of some rows, those that are not told apart from it, and how many rows there are."""
+    """The best of some rows, those that are not told apart from it, and how many rows there are.
 
-    rows: tuple[Row, ...]
+    Those that are not told apart from the best are parted: `near` are better than erm for sure, `unsure` are erm and
+    what is not. Of rows that are equal in every number the first stands for all, and `same` has the labels of the
+    others, by its id.
+    """
+
+    best: Row
+    near: tuple[Row, ...]
+    unsure: tuple[Row, ...]
     of: int
+    same: Mapping[str, Sequence[str]]
+
+    @property
+    def bold(self) -> tuple[Row, ...]:
+        """The rows that lead: what scatters so widely that nothing tells it from the best does not."""
+        leads = _is_erm(self.best) or beats_erm(self.best)
+        return (self.best, *self.near) if leads else self.near
 
 
 @dataclass(frozen=True)
@@ -72,7 +92,7 @@ class Matrix:
     """A column for each dataset and a line for each method, with each group of labels and rules.
 
     `labels` are the groups of labels alone, of which `leads` has a cell each, where any has two rows to compare;
-    `leading` are the ids of the rows that lead in any, and are told apart from erm.
+    `leading` are the ids of the rows that lead in any.
     """
 
     columns: tuple[Column, ...]
@@ -87,9 +107,8 @@ class Matrix:
 
     @property
     def leading(self) -> frozenset[str]:
-        """The ids of the rows that lead, and do not just scatter so widely that nothing tells them from the best."""
-        rows = (row for line in self.leads for lead in line.cells if lead for row in lead.rows)
-        return frozenset(row.id for row in rows if not row.level_with_erm)
+        """The ids of the rows that lead."""
+        return frozenset(row.id for line in self.leads for lead in line.cells if lead for row in lead.bold)
 
 
 def matrix(board: Board) -> Matrix:
@@ -151,15 +170,40 @@ def _leads(
     for (its_rule, its_labels, _), row in rows.items():
         if its_rule == rule:
             by_labels[its_labels].append(row)
-    erm = [row for members in by_labels.values() for row in members if row.method.name == BASELINE and not row.groups]
+    erm = [row for members in by_labels.values() for row in members if _is_erm(row)]
     cells = [_lead(by_labels[each], metric) if each in by_labels else None for each in labels]
     return Leads(column, sections[rule, min(by_labels)], min(erm, key=preference, default=None), tuple(cells))
 
 
 def _lead(rows: Iterable[Row], metric: str) -> Lead:
     """Return the best of ranked rows, and those that are not told apart from it."""
-    best, *others = sorted(rows, key=lambda row: (-row.metrics[metric].mean, row.id))
-    return Lead((best, *(row for row in others if not _told_apart(best, row, metric))), 1 + len(others))
+    alike: defaultdict[tuple[tuple[int, float], ...], list[Row]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: (not _is_erm(row), bool(row.groups), row.label)):
+        alike[tuple(sorted((run.seed, run.metrics[metric]) for run in row.runs))].append(row)
+    first = [members[0] for members in alike.values()]
+    best, *others = sorted(first, key=lambda row: (-row.metrics[metric].mean, row.id))
+    level = [row for row in others if not _told_apart(best, row, metric)]
+    return Lead(
+        best,
+        tuple(row for row in level if beats_erm(row)),
+        tuple(row for row in level if not beats_erm(row)),
+        len(first),
+        {members[0].id: [row.label for row in members[1:]] for members in alike.values()},
+    )
+
+
+def beats_erm(row: Row) -> bool:
+    """Whether the row is told apart from the one of erm that it is compared with, for the better.
+
+    So is a row, other than erm's own, that there is none to compare with.
+    """
+    if row.versus_erm is None:
+        return not _is_erm(row)
+    return row.versus_erm.difference.low is not None and row.versus_erm.difference.low > 0
+
+
+def _is_erm(row: Row) -> bool:
+    return row.method.name == BASELINE and not row.groups
 
 
 def _told_apart(one: Row, other: Row, metric: str) -> bool:

@@ -31,6 +31,7 @@ from ncbench.leaderboard.pages.wording import (
     WORTH,
     Wording,
     data_version,
+    epoch,
     interval_note,
     labels,
     labels_used,
@@ -218,6 +219,7 @@ def _environment(wording: Wording) -> Environment:
     environment.filters.update(
         shown=wording.shown,
         margin=wording.margin,
+        estimate=wording.estimate,
         heading=wording.heading,
         columns=wording.columns,
         interval_note=interval_note,
@@ -225,6 +227,7 @@ def _environment(wording: Wording) -> Environment:
         page=dataset_page,
         labels=labels,
         labels_used=labels_used,
+        epoch=epoch,
         rule=rule,
         setting=_setting,
         reproduction=reproduction,

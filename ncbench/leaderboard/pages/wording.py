@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from ncbench.contracts.errors import counted
 from ncbench.leaderboard.tables.board import Board, Comparable, Estimate, Row, Section
@@ -12,9 +12,8 @@ INTERVAL = "± is half the 95% interval of the mean over seeds (Student's t), no
 
 
 WORTH = (
-    "A record is its submitter's word. It is checked that a record does not contradict itself; no check can tell "
-    'whether it was ever run. Only a number that somebody else has made again, which the tables call "reproduced", is '
-    "more than a word."
+    "A record is its submitter's word: checks find one that contradicts itself, and none can tell whether it was ever "
+    'run. A number that somebody else has made again is more than that; the tables call it "reproduced".'
 )
 """What a reader has to know before the numbers."""
 
@@ -51,10 +50,10 @@ def standing(board: Board) -> str:
     searched = sum(len(section.rows) for section in sections if section.searched)
     tuned = sum(bool(row.tuned_on_test) for row in rows)
     return (
-        f"Reproduced are {sum(row.reproduced for row in rows)} of {counted(board.counted, 'run')}. Of "
-        f"{counted(len(rows), 'row')}, {searched} have settings that a search by validation images chose. {tuned} have "
-        "settings that somebody chose by looking at test results, so that they do not rank. All others have published "
-        "or default settings, beside those that all rows of a table were given."
+        f"So far {sum(row.reproduced for row in rows)} of {counted(board.counted, 'run')} are reproduced. Of "
+        f"{counted(len(rows), 'row')}, {searched} have settings that a search by validation images chose, and {tuned} "
+        "some that were chosen by looking at test results: these do not rank. All others have published or default "
+        "settings, but for what was set for a whole table, such as its epochs."
     )
 
 
@@ -111,6 +110,11 @@ def labels(group: Comparable) -> str:
 def rule(group: Comparable) -> str:
     """Return what chose the epoch of a group of rows, and its settings if a search did."""
     return f"{group.selection}; settings {group.searched}" if group.searched else group.selection
+
+
+def epoch(group: Comparable, quoted: Callable[[str], str] = str) -> str:
+    """Return of which epoch the metrics of a group of rows are, to go on with a sentence."""
+    return "the last epoch" if group.selection == "last" else f"the epoch chosen by {quoted(group.selection)}"
 
 
 def labels_used(group: Comparable) -> str:

@@ -40,11 +40,6 @@ class Estimate(Part):
     high: float | None
     seeds: int
 
-    @property
-    def holds_zero(self) -> bool:
-        """Whether the interval does, or there is none."""
-        return self.low is None or self.high is None or self.low <= 0 <= self.high
-
 
 class Paired(Part):
     """The mean difference to a baseline row over the seeds both have run, as a fraction."""
@@ -112,11 +107,6 @@ class Row(Part):
     runs: list[Source]
     reproduced: int = Field(description="seeds that somebody else has rerun, with a number that agrees")
     reruns: list[Rerun]
-
-    @property
-    def level_with_erm(self) -> bool:
-        """Whether it is compared with a row of erm, and not told apart from it."""
-        return self.versus_erm is not None and self.versus_erm.difference.holds_zero
 
     @property
     def label(self) -> str:
