@@ -59,7 +59,9 @@ function choices(table, column) {
 function setUpTable(table) {
   const headings = [...table.tHead.rows[0].cells];
   const full = !table.classList.contains("plain") && table.tBodies[0].rows.length > 1;
-  const name = table.closest(".scroll").getAttribute("aria-label");
+  const outer = table.closest(".scroll");
+  const focused = outer.contains(document.activeElement) ? document.activeElement : null;
+  const name = outer.getAttribute("aria-label");
   const columnDefs = headings.map((heading, column) => {
     const words = literal(wordsOf(heading));
     const has = (kind) => heading.classList.contains(kind);
@@ -90,11 +92,12 @@ function setUpTable(table) {
     },
   });
   // DataTables scrolls the table in a box of its own, without what stands above and below it.
-  const [outer, inner] = [table.closest(".scroll"), table.closest(".dt-layout-cell")];
+  const inner = table.closest(".dt-layout-cell");
   for (const { name, value } of [...outer.attributes]) {
     inner.setAttribute(name, name === "class" ? `${inner.className} ${value}` : value);
     outer.removeAttribute(name);
   }
+  (focused === outer ? inner : focused)?.focus({ preventScroll: true }); // what is moved loses it
   set.on("order", () => {
     const [first] = set.order();
     const way = first?.[1] === "asc" ? "ascending" : "descending";
