@@ -51,9 +51,12 @@ def _under_way(run: Run, log: Path) -> UnderWay | None:
     attempt = lines[starts[-1] :] if starts else []
     if not attempt or attempt[-1].get("event") == "ended" or "process" not in attempt[0]:
         return None
-    host, process, last = attempt[0]["host"], attempt[0]["process"], attempt[-1]
-    heard = datetime.datetime.fromisoformat(last["time"])
+    host, process = attempt[0]["host"], attempt[0]["process"]
+    heard = datetime.datetime.fromisoformat(attempt[-1]["time"])
     killed = host == platform.node() and not alive(process)
+    # One that has just been resumed is as far as the attempt before.
+    known = lines if attempt[0]["event"] == "resumed" else attempt
+    last = next((line for line in reversed(known) if "epochs" in line), {})
     return UnderWay(run, host, process, last.get("epoch", 0), last.get("epochs", 0), heard, killed)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import json
 import os
+import platform
 import pty
 import re
 import signal
@@ -366,6 +368,11 @@ def test_how_a_sweep_stands_is_told_by_any_process(tmp_path: Path, cli: Cli) -> 
         r"cut short  focal .*: epoch [1-9]\d* of 4000; start the sweep again to go on with it", cut_short
     )
     assert failed.endswith("seed 1: power cut")
+    (log,) = runs.glob("focal-*/log.jsonl")
+    here = {"time": datetime.datetime.now(datetime.UTC).isoformat(), "host": platform.node(), "process": os.getppid()}
+    with log.open("a") as stream:
+        stream.write(json.dumps(here | {"event": "resumed"}) + "\n")
+    assert re.search(r"running    focal .*: epoch [1-9]\d* of 4000, process", cli(*command)[1])
 
 
 @pytest.mark.slow
