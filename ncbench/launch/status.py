@@ -56,7 +56,7 @@ def _under_way(run: Run, log: Path) -> UnderWay | None:
     killed = host == platform.node() and not alive(process)
     # One that has just been resumed is as far as the attempt before.
     known = lines if attempt[0]["event"] == "resumed" else attempt
-    last = next((line for line in reversed(known) if "epochs" in line), {})
+    last: dict[str, Any] = next((line for line in reversed(known) if "epochs" in line), {})
     return UnderWay(run, host, process, last.get("epoch", 0), last.get("epochs", 0), heard, killed)
 
 
