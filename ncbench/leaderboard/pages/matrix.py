@@ -177,9 +177,9 @@ def _leads(
 
 def _lead(rows: Iterable[Row], metric: str) -> Lead:
     """Return the best of ranked rows, and those that are not told apart from it."""
-    alike: defaultdict[tuple[tuple[int, float], ...], list[Row]] = defaultdict(list)
+    alike: defaultdict[object, list[Row]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: (not _is_erm(row), bool(row.groups), row.label)):
-        alike[tuple(sorted((run.seed, run.metrics[metric]) for run in row.runs))].append(row)
+        alike[row.numbers].append(row)
     first = [members[0] for members in alike.values()]
     best, *others = sorted(first, key=lambda row: (-row.metrics[metric].mean, row.id))
     level = [row for row in others if not _told_apart(best, row, metric)]

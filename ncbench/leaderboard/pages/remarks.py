@@ -98,11 +98,10 @@ def _groups(runs: Sequence[Entry]) -> set[tuple[int, str]]:
 
 def _alike(rows: Sequence[Row]) -> Mapping[str, Sequence[Row]]:
     """Return the other rows that have the same numbers on the same seeds: id of a row -> these."""
-    found: defaultdict[str, list[Row]] = defaultdict(list)
-    numbers = {row.id: repr([(run.seed, sorted(run.metrics.items())) for run in row.runs]) for row in rows}
+    found: defaultdict[object, list[Row]] = defaultdict(list)
     for row in rows:
-        found[numbers[row.id]].append(row)
-    return {row.id: [other for other in found[numbers[row.id]] if other.id != row.id] for row in rows}
+        found[row.numbers].append(row)
+    return {row.id: [other for other in found[row.numbers] if other.id != row.id] for row in rows}
 
 
 def _anywhere(setting: str) -> str:

@@ -109,6 +109,11 @@ class Row(Part):
     reruns: list[Rerun]
 
     @property
+    def numbers(self) -> tuple[tuple[int, tuple[tuple[str, float], ...]], ...]:
+        """Every measure of every seed: rows that are equal in these are told apart by nothing."""
+        return tuple((run.seed, tuple(sorted(run.metrics.items()))) for run in self.runs)
+
+    @property
     def label(self) -> str:
         """The method's spec, with that of what inferred its groups: ``"group_dro+eiil"``."""
         return f"{self.method.spec}+{self.groups}" if self.groups else self.method.spec
