@@ -1,20 +1,26 @@
 """A program: train every built-in method for one epoch a stage, as one of the processes of ``WORLD_SIZE``.
 
 ``python -m tests.training.every_method DEVICES FILE`` writes to FILE what each has learned, name -> ``state_dict``.
+
+All is computed in float64. In float32 a method that takes the logarithm of a small difference, or asks whether an
+activation is above 0, can turn the last digit of a sum into the third of a weight, on one processor and not on another.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ncbench import Method
 from ncbench.contracts.method import Stage
+from ncbench.data.loading.loader import Loader
 from ncbench.data.store.open import Store
 from ncbench.data.store.prepare import prepare
 from ncbench.discovery.registry import registry
@@ -47,6 +53,7 @@ def names() -> list[str]:
 def main(devices: int, file: Path) -> None:
     """Train all."""
     torch.set_num_threads(1)
+    torch.set_default_dtype(torch.float64)
     ranks, learned = join(devices, "cpu"), {}
     store: Store | None = None
     for name in names():
@@ -67,12 +74,16 @@ def train(configuration: Configuration, store: Store, ranks: Ranks) -> Method:
         def stages(self, epochs: int) -> list[Stage]:
             return [replace(stage, epochs=min(stage.epochs, 1)) for stage in super().stages(epochs)]
 
+        def classify(self, features: Tensor) -> Tensor:
+            return super().classify(features.double())  # the evaluation's are float32
+
     make_backbone = splitting(configuration.make_backbone(task.input_shape), ranks)
-    method = make_method(Shortened, chosen.name, chosen.params, task, make_backbone)
+    method = make_method(Shortened, chosen.name, chosen.params, task, make_backbone).double()
+    splits = load_splits(store, RECIPE, (), (), torch.device("cpu"), torch.contiguous_format, None)
     with TemporaryDirectory() as folder:
         return fit(
             method,
-            load_splits(store, RECIPE, (), (), torch.device("cpu"), torch.contiguous_format, None),
+            {name: replace(split, loader=InFloat64(split.loader)) for name, split in splits.items()},
             RECIPE,
             Evaluator(store, {}, 256, None),
             RunState(),
@@ -84,6 +95,18 @@ def train(configuration: Configuration, store: Store, ranks: Ranks) -> Method:
             base=base,
             ranks=ranks,
         ).method
+
+
+class InFloat64(Loader):
+    """A loader whose images are float64."""
+
+    def __init__(self, loader: Loader) -> None:
+        self.__dict__ = vars(loader)
+
+    def batches(self, *arguments: Any, **options: Any) -> Iterator[tuple[Tensor, Tensor]]:
+        """Pass over them as the loader does."""
+        for images, index in super().batches(*arguments, **options):
+            yield images.double(), index
 
 
 def _store(configuration: Configuration) -> Store:
