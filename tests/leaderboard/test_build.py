@@ -28,7 +28,18 @@ from ncbench.leaderboard.pages.matrix import matrix
 from ncbench.leaderboard.tables.board import Board
 from ncbench.records.intervals import half_width
 from ncbench.records.record import Record
-from tests.leaderboard.records import SOMEBODY, dataset_pages, make_record, place, place_all, seeds, settled
+from tests.leaderboard.records import (
+    SOMEBODY,
+    TEST,
+    TRAIN,
+    accuracies,
+    dataset_pages,
+    make_record,
+    place,
+    place_all,
+    seeds,
+    settled,
+)
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -293,6 +304,30 @@ def test_a_parameter_that_a_later_version_adds_does_not_part_its_seeds_from_olde
     place_all(board, [*older, *newer])
     ((row,),) = [section.rows for table in build(board).datasets for section in table.sections]
     assert [run.seed for run in row.runs] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("right", "said"),
+    [
+        ([[50, 50], [0, 0]], "as if it always said the same, in 1 of 3 seeds"),
+        ([[0, 0], [50, 50]], "as if it always said the same, in 1 of 3 seeds"),
+        ([[50, 50], [0, 1]], ""),
+        ([[50, 49], [0, 0]], ""),
+        ([[50, 0], [0, 50]], ""),
+        ([[0, 0], [0, 0]], ""),
+        ([[50, 50], [50, 50]], ""),
+    ],
+)
+def test_a_model_that_says_one_class_of_every_image_is_flagged(board: Path, right: list[list[int]], said: str) -> None:
+    contents = seeds()
+    contents[1]["metrics"]["test"] = accuracies(TEST, np.array(right), TRAIN)
+    for group in contents[1]["groups"]["test"]:
+        group["correct"] = right[group["target"]][group["bias"]]
+    place_all(board, [contents[0], settled(contents[1]), contents[2]])
+    ((row,),) = [section.rows for table in build(board).datasets for section in table.sections]
+    assert len(row.runs) == 3
+    assert [flag for flag in row.flags if "said the same" in flag and flag.endswith(said)] == row.flags
+    assert bool(row.flags) == bool(said)
 
 
 def test_a_seed_that_ran_under_another_default_is_a_row_of_its_own_that_says_so(board: Path) -> None:

@@ -46,6 +46,7 @@ class Entry:
         data: SHA-256 of what it says of the data: their origin, their fingerprint, the images in every cell of every
             split, and the primary metric.
         sizes: Split -> its groups, with the images of each.
+        one_class: Whether all test images of one class are right and none of the others.
         version: Of the data: as the manifest knows their fingerprint, else as the record says; None if unknown.
         todays_version: Of the data as they are read today; None if unknown.
         training: SHA-256 of what no two seeds share to the last digit: the losses of every epoch, or where there are no
@@ -64,6 +65,7 @@ class Entry:
     numbers: Mapping[str, float]
     data: str
     sizes: Mapping[str, Sizes]
+    one_class: bool
     version: str | None
     todays_version: str | None
     training: str
@@ -172,6 +174,7 @@ def inspect(data: bytes, catalogue: Catalogue) -> Entry:
         numbers=numbers if excluded is None else {},
         data=on,
         sizes={split: part.sizes for split, part in cells.items()},
+        one_class="test" in cells and cells["test"].one_class,
         version=version,
         todays_version=todays_version,
         training=_hash([epoch.losses for epoch in record.history] or [record.groups, record.metrics]),

@@ -47,6 +47,15 @@ class Cells:
         return self.label[0][1] is not None
 
     @property
+    def one_class(self) -> bool:
+        """Whether all images of one class are right and none of the others, as where every prediction is that class."""
+        right: dict[int, set[bool]] = {}
+        for (target, _), count, correct in zip(self.label, self.count, self.correct, strict=True):
+            if count:
+                right.setdefault(target, set()).update((correct > 0, correct == count))
+        return len(right) > 1 and sorted(map(sorted, right.values())) == [[False]] * (len(right) - 1) + [[True]]
+
+    @property
     def sizes(self) -> Sizes:
         """Its cells and their images; one object for all records of the same data."""
         return _once(tuple(zip(self.label, self.count, strict=True)))

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import JsonValue
 
+from ncbench.contracts.errors import counted
 from ncbench.contracts.specs import Spec
 from ncbench.leaderboard.intake.entry import Entry
 from ncbench.leaderboard.intake.problems import plain
@@ -105,6 +106,9 @@ def others(runs: Sequence[Entry]) -> list[str]:
     base = runs[0].record.base
     if base is not None and base.kind == "method":
         found.append(f"on the model of a run of {base.method}, whose epochs stand here")
+    if alike := sum(entry.one_class for entry in runs):
+        seeds = "" if alike == len(runs) else f", in {alike} of {counted(len(runs), 'seed')}"
+        found.append(f"all images of one class right and none of the others, as if it always said the same{seeds}")
     found += sorted({entry.note for entry in runs} - {""})
     for kind, versions in (
         ("the method", {entry.record.method.plugin.version for entry in runs}),
