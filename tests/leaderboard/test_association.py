@@ -26,12 +26,15 @@ def make(board: Path, count: int = len(METHODS)) -> Board:
     return build(board)
 
 
+def curve(last: float, seed: int) -> Curve:
+    measured = [9.0, last + 0.01 * (seed - 1)]
+    return Curve((1,), array("d", measured[:1])) if math.isnan(last) else Curve((1, 2), array("d", measured))
+
+
 def found(built: Board, values: dict[str, float]) -> list[Association]:
     """Return the associations where a method's NC1 is 9 first and ends at a value, a little apart for each seed."""
     histories = {
-        run.record: History(
-            {"nc1": Curve((1, 2), array("d", [9.0, values[row.method.name] + 0.01 * (run.seed - 1)]))}, 2, (), None
-        )
+        run.record: History({"nc1": curve(values[row.method.name], run.seed)}, 2, (), None)
         for table in built.datasets
         for section in table.sections
         for row in section.rows
@@ -55,6 +58,14 @@ def test_it_is_spearmans_over_methods_of_means_over_seeds(board: Path) -> None:
     )
     page = (board / "site" / "index.html").read_text()
     assert 'id="collapse"' not in page  # these records state no collapse
+
+
+def test_a_method_that_has_no_measure_at_the_end_is_named(board: Path) -> None:
+    built = make(board)
+    values = dict(zip(METHODS, VALUES, strict=True))
+    (whole,) = found(built, values)
+    (one,) = found(built, values | {"irm": math.nan})
+    assert (whole.methods, whole.without, one.methods, one.without) == (12, (), 11, ("irm",))
 
 
 def test_few_methods_and_features_that_all_share_have_none(board: Path) -> None:

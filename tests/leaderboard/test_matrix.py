@@ -112,7 +112,34 @@ def test_what_is_not_told_apart_from_erm_is_not_bold(board: Path) -> None:
     ((lead,),) = (line.cells for line in found.leads)
     assert lead == Lead(rows["jtt"], (), (rows["afr"],), 3, {row.id: [] for row in rows.values()})
     assert found.leading == {rows["jtt"].id}
-    assert "1 not told apart, nor better than erm for sure" in (board / "site" / "index.html").read_text()
+    assert "1 not told apart, and not better than erm for sure" in (board / "site" / "index.html").read_text()
+
+
+def test_where_the_highest_mean_only_scatters_a_sure_one_is_named_first(board: Path) -> None:
+    for method, levels in (("erm", (0.5, 0.5, 0.5)), ("jtt", (0.7, 0.7, 0.7)), ("afr", (0.95, 0.5, 0.95))):
+        place_all(board, [make_record(method, seed, level) for seed, level in enumerate(levels)])
+    made = build(board)
+    rows = {row.method.name: row for section in made.datasets[0].sections for row in section.rows}
+    found = matrix(made)
+    ((lead,),) = (line.cells for line in found.leads)
+    assert (lead.best, lead.first, lead.near) == (rows["afr"], rows["jtt"], (rows["jtt"],))
+    assert found.leading == {rows["jtt"].id}
+    page = (board / "site" / "index.html").read_text()
+    leads = page[page.index('id="leads"') : page.index('id="matrix"')]
+    assert leads.index("<code>jtt</code>") < leads.index("the highest mean of 3, afr ")
+    assert "is not told apart from erm</span>" in leads
+
+
+def test_rows_that_are_equal_in_every_number_are_all_bold(board: Path) -> None:
+    place_row(board, "erm", level=0.3)
+    twins = [make_record("jtt", seed, 0.8) for seed in range(3)]
+    place_all(board, twins)
+    for record in twins:
+        record["method"]["name"] = record["method"]["spec"] = "lff"
+    place_all(board, [named(record) for record in twins])
+    found = matrix(build(board))
+    leading = {line.method for line in found.lines for row in line.cells if row and row.id in found.leading}
+    assert leading == {"jtt", "lff"}
 
 
 def test_the_best_of_each_group_of_labels_is_bold(board: Path) -> None:

@@ -18,11 +18,15 @@ _NORMAL_QUANTILE = 1.959964  # of 97.5 %
 
 @dataclass(frozen=True)
 class Association:
-    """Spearman's correlation of a collapse measure with the primary metric, and its 95% interval, over methods."""
+    """Spearman's correlation of a collapse measure with the primary metric, and its 95% interval, over methods.
+
+    `without` are the labels of rows that have no such measure at the last epoch.
+    """
 
     column: Column
     measure: str
     methods: int
+    without: tuple[str, ...]
     correlation: float
     low: float
     high: float
@@ -50,12 +54,13 @@ def associations(matrix: Matrix, histories: Mapping[str, History]) -> list[Assoc
 
     found = []
     for place, column in enumerate(matrix.columns):
-        rows = [line.cells[place] for line in matrix.lines]
+        rows = [row for line in matrix.lines if (row := line.cells[place]) is not None and row.learns_features]
         for name, measure in MEASURES.items():
+            last = {row.id: _last(row, name, histories) for row in rows}
             pairs = [
                 (value, row.metrics[column.table.primary_metric].mean)
                 for row in rows
-                if row is not None and _learns(row) and (value := _last(row, name, histories)) is not None
+                if (value := last[row.id]) is not None
             ]
             if len(pairs) < LEAST_METHODS or 2 * len({round(value, 6) for value, _ in pairs}) <= len(pairs):
                 continue
@@ -64,13 +69,9 @@ def associations(matrix: Matrix, histories: Mapping[str, History]) -> list[Assoc
                 continue
             half = _NORMAL_QUANTILE * math.sqrt((1 + correlation**2 / 2) / (number - 3))
             ends = (math.tanh(math.atanh(correlation) + shift) for shift in (-half, half))
-            found.append(Association(column, measure, number, correlation, *ends))
+            without = tuple(row.label for row in rows if last[row.id] is None)
+            found.append(Association(column, measure, number, without, correlation, *ends))
     return found
-
-
-def _learns(row: Row) -> bool:
-    """Whether its runs have learned their features, which no model of another run has given them."""
-    return bool(row.groups) or not any(key.startswith("base.recipe.") for key in row.recipe)
 
 
 def _last(row: Row, name: str, histories: Mapping[str, History]) -> float | None:

@@ -108,7 +108,7 @@ def rows(
     for section in table.sections:
         for row in section.rows:
             values = {name: _interval(row, name, wording) for name in row.metrics}
-            values |= _course([histories[run.record] for run in row.runs])
+            values |= _course([histories[run.record] for run in row.runs], row.learns_features)
             length = f"{row.epochs} epochs" if len(lengths) > 1 else ""
             parts = (row.label, row.distinction, row.backbone.spec if len(backbones) > 1 else "", length)
             found.append({"name": ", ".join(filter(None, parts)), "labels": labels(section), "values": values})
@@ -125,10 +125,10 @@ def _interval(row: Row, name: str, wording: Wording) -> list[float]:
     return [_rounded(factor * value) for value in (estimate.mean, *ends)]
 
 
-def _course(histories: Sequence[History]) -> dict[str, list[float]]:
-    """Return the means over seeds of the last collapse measures, and the median of the seconds of training."""
+def _course(histories: Sequence[History], measured: bool) -> dict[str, list[float]]:
+    """Return the means over seeds of the last collapse measures, where asked for, and the median of the seconds."""
     found = {}
-    for name in _STATED:
+    for name in _STATED if measured else ():
         last = [value for history in histories if (value := history.last(name)) is not None]
         if last:
             found[name] = [_rounded(fmean(last))]

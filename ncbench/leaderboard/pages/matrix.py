@@ -60,21 +60,29 @@ class Lead:
     """The best of some rows, those that are not told apart from it, and how many rows there are.
 
     Those that are not told apart from the best are parted: `near` are better than erm for sure, `unsure` are erm and
-    what is not. Of rows that are equal in every number the first stands for all, and `same` has the labels of the
-    others, by its id.
+    what is not. Of rows that are equal in every number the first stands for all, and `same` has the others, by its id.
     """
 
     best: Row
     near: tuple[Row, ...]
     unsure: tuple[Row, ...]
     of: int
-    same: Mapping[str, Sequence[str]]
+    same: Mapping[str, Sequence[Row]]
+
+    @property
+    def first(self) -> Row:
+        """The row to name first: the best, unless that only scatters and another is better than erm for sure."""
+        return self.best if self._leads or not self.near else self.near[0]
 
     @property
     def bold(self) -> tuple[Row, ...]:
         """The rows that lead: what scatters so widely that nothing tells it from the best does not."""
-        leads = _is_erm(self.best) or beats_erm(self.best)
-        return (self.best, *self.near) if leads else self.near
+        rows = (self.best, *self.near) if self._leads else self.near
+        return tuple(equal for row in rows for equal in (row, *self.same[row.id]))
+
+    @property
+    def _leads(self) -> bool:
+        return _is_erm(self.best) or beats_erm(self.best)
 
 
 @dataclass(frozen=True)
@@ -188,7 +196,7 @@ def _lead(rows: Iterable[Row], metric: str) -> Lead:
         tuple(row for row in level if beats_erm(row)),
         tuple(row for row in level if not beats_erm(row)),
         len(first),
-        {members[0].id: [row.label for row in members[1:]] for members in alike.values()},
+        {members[0].id: members[1:] for members in alike.values()},
     )
 
 

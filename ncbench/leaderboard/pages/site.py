@@ -171,6 +171,11 @@ def render_site(board: Board, entries: Mapping[str, Entry], catalogue: Catalogue
         matrix=arranged,
         associations=associations(arranged, histories),
         conflicts={table.heading: conflicts(_sizes(table, entries)) for table in board.datasets},
+        inferences={
+            name: card.summary
+            for name in sorted({line.groups.partition(":")[0] for line in arranged.lines})
+            for card in catalogue.own("groups", name)
+        },
         methods=methods,
         uncompared=uncompared(board),
         rows=sum(len(method.configurations) for method in methods),

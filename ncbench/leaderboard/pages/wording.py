@@ -52,8 +52,8 @@ def standing(board: Board) -> str:
     return (
         f"So far {sum(row.reproduced for row in rows)} of {counted(board.counted, 'run')} are reproduced. Of "
         f"{counted(len(rows), 'row')}, {searched} have settings that a search by validation images chose, and {tuned} "
-        "some that were chosen by looking at test results: these do not rank. All others have published or default "
-        "settings, but for what was set for a whole table, such as its epochs."
+        "some that were chosen by looking at test results: these do not rank, and say so. All others have published or "
+        "default settings, but for what their table, or the row itself, says was set."
     )
 
 

@@ -114,6 +114,11 @@ class Row(Part):
         return tuple((run.seed, tuple(sorted(run.metrics.items()))) for run in self.runs)
 
     @property
+    def learns_features(self) -> bool:
+        """Whether its runs have learned their features, which no model of another run has given them."""
+        return bool(self.groups) or not any(key.startswith("base.recipe.") for key in self.recipe)
+
+    @property
     def label(self) -> str:
         """The method's spec, with that of what inferred its groups: ``"group_dro+eiil"``."""
         return f"{self.method.spec}+{self.groups}" if self.groups else self.method.spec
