@@ -256,7 +256,10 @@ def make_step(folder: Path, jobs: dict[str, object], in_vain: int = 0) -> tuple[
     element = Element(launched, "7", 0)
     element.note_attempts(2, in_vain)
     arguments = ("-m", "ncbench_launchers.slurm.step", launched, write_probe(launched))
-    return element, served.Process(*arguments, SLURM_ARRAY_JOB_ID="7", SLURM_ARRAY_TASK_ID="0", SLURM_CONF="/nowhere")
+    nowhere = launched / "slurm.conf"  # where there is a Slurm: without a file at all its commands look for one a minute
+    nowhere.write_text("ClusterName=none\nSlurmctldHost=none(127.0.0.1)\nSlurmctldPort=1\nMessageTimeout=2\n")
+    variables = {"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "0", "SLURM_CONF": str(nowhere)}
+    return element, served.Process(*arguments, **variables)
 
 
 def test_a_node_of_other_versions_makes_no_run(tmp_path: Path) -> None:
