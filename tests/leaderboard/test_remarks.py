@@ -67,7 +67,10 @@ def test_nothing_is_shared_where_some_records_do_not_say(board: Path) -> None:
     above, rows = words(board)
     assert "set by" not in above
     assert "default settings" not in above
-    assert rows == {"erm": "default settings; set by whoever ran it: batch_size=64", "jtt": ""}
+    assert rows == {
+        "erm": "default settings; set by whoever ran it: batch_size=64",
+        "jtt": "its records do not say where its settings come from",
+    }
 
 
 @pytest.mark.parametrize(

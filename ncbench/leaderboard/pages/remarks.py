@@ -13,6 +13,9 @@ from ncbench.leaderboard.tables.remarks import assigned, is_frozen, length, set_
 ONLY_BASE = "the settings that all rows share are that run's"
 """What is said of a row that trains a second time, or not at all."""
 
+UNSAID = "its records do not say where its settings come from"
+"""What is said of a row that has no source, beside others that have one."""
+
 
 @dataclass(frozen=True)
 class Remarks:
@@ -74,6 +77,7 @@ def parted(table: DatasetTable, entries: Mapping[str, Entry]) -> Remarks:
         return [
             *(flag for flag in flags[key] if flag not in flags_all),
             *(text for text in sources[key] if text != usual),
+            *([UNSAID] if not sources[key] and any(sources.values()) else []),
             *([ONLY_BASE] if key in of_base else []),
             *([f"set by whoever ran it: {', '.join(own)}"] if own else []),
             *(
