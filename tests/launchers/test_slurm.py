@@ -256,7 +256,7 @@ def make_step(folder: Path, jobs: dict[str, object], in_vain: int = 0) -> tuple[
     element = Element(launched, "7", 0)
     element.note_attempts(2, in_vain)
     arguments = ("-m", "ncbench_launchers.slurm.step", launched, write_probe(launched))
-    nowhere = launched / "slurm.conf"  # where there is a Slurm: without a file at all its commands look for one a minute
+    nowhere = launched / "slurm.conf"  # without any, Slurm looks for one for a minute
     nowhere.write_text("ClusterName=none\nSlurmctldHost=none(127.0.0.1)\nSlurmctldPort=1\nMessageTimeout=2\n")
     variables = {"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "0", "SLURM_CONF": str(nowhere)}
     return element, served.Process(*arguments, **variables)
