@@ -185,8 +185,8 @@ def test_a_value_that_a_search_came_to_is_not_tuned_on_test() -> None:
     tuned = Published(source="here", parameters=values, tuned_on_test="picked by test accuracy")
     card = dataclasses.replace(card, tuned_on_test={"colored_mnist": [tuned]})
     folder = Path(__file__).parents[2] / "leaderboard/results/colored_mnist/jtt"
-    records = (json.loads(path.read_bytes()) for path in folder.glob("*.json"))
-    record = next(each for each in records if each["method"]["parameters"].items() >= values.items())
+    record = json.loads(min(folder.glob("*.json")).read_bytes())
+    record["method"]["parameters"].update(values)
     assert tuned_on_test(Record.model_validate(record), card, None) == (
         "identify_epochs=20, upweight=200 picked by test accuracy"
     )
