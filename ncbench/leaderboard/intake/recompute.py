@@ -49,11 +49,10 @@ class Cells:
     @property
     def one_class(self) -> bool:
         """Whether all images of one class are right and none of the others, as where every prediction is that class."""
-        right: dict[int, set[bool]] = {}
-        for (target, _), count, correct in zip(self.label, self.count, self.correct, strict=True):
-            if count:
-                right.setdefault(target, set()).update((correct > 0, correct == count))
-        return len(right) > 1 and sorted(map(sorted, right.values())) == [[False]] * (len(right) - 1) + [[True]]
+        cells = list(zip(self.label, self.count, self.correct, strict=True))
+        right = {target for (target, _), _, correct in cells if correct}
+        wrong = {target for (target, _), count, correct in cells if correct < count}
+        return len(right) == 1 and bool(wrong) and right.isdisjoint(wrong)
 
     @property
     def sizes(self) -> Sizes:
