@@ -11,6 +11,7 @@ from scipy.stats import ttest_rel
 from ncbench.leaderboard.build import build
 from ncbench.leaderboard.pages.matrix import Lead, Matrix, matrix
 from ncbench.leaderboard.pages.wording import labels_used
+from ncbench.leaderboard.tables.board import Row
 from tests.leaderboard.records import SOMEBODY, make_record, named, place_all, seeds
 
 
@@ -26,6 +27,16 @@ def place_row(board: Path, method: str, count: int = 3, backbone: str = "mlp", *
 def cells(found: Matrix) -> dict[tuple[str, str], list[int | None]]:
     """Return the seeds behind each cell, by method and labels of training images."""
     return {(line.method, line.section.train): [cell and len(cell.runs) for cell in line.cells] for line in found.lines}
+
+
+def leading(board: Path, **levels: tuple[float, ...]) -> tuple[dict[str, Row], Matrix, Lead | None]:
+    """Build a board of methods at these levels, one a seed; return its rows, its matrix and what leads."""
+    for method, of_seeds in levels.items():
+        place_all(board, [make_record(method, seed, level) for seed, level in enumerate(of_seeds)])
+    made = build(board)
+    found = matrix(made)
+    ((lead,),) = (line.cells for line in found.leads)
+    return {row.method.name: row for section in made.datasets[0].sections for row in section.rows}, found, lead
 
 
 def test_a_column_has_one_backbone_and_one_number_of_epochs(board: Path) -> None:
@@ -104,24 +115,15 @@ def test_what_leads_are_the_best_of_its_labels_and_all_that_a_paired_test_does_n
 
 
 def test_what_is_not_told_apart_from_erm_is_not_bold(board: Path) -> None:
-    for method, levels in (("erm", (0.5, 0.5, 0.5)), ("jtt", (0.8, 0.8, 0.8)), ("afr", (0.9, 0.4, 0.9))):
-        place_all(board, [make_record(method, seed, level) for seed, level in enumerate(levels)])
-    made = build(board)
-    rows = {row.method.name: row for section in made.datasets[0].sections for row in section.rows}
-    found = matrix(made)
-    ((lead,),) = (line.cells for line in found.leads)
+    rows, found, lead = leading(board, erm=(0.5, 0.5, 0.5), jtt=(0.8, 0.8, 0.8), afr=(0.9, 0.4, 0.9))
     assert lead == Lead(rows["jtt"], (), (rows["afr"],), 3, {row.id: [] for row in rows.values()})
     assert found.leading == {rows["jtt"].id}
     assert "1 not told apart, and not better than erm for sure" in (board / "site" / "index.html").read_text()
 
 
 def test_where_the_highest_mean_only_scatters_a_sure_one_is_named_first(board: Path) -> None:
-    for method, levels in (("erm", (0.5, 0.5, 0.5)), ("jtt", (0.7, 0.7, 0.7)), ("afr", (0.95, 0.5, 0.95))):
-        place_all(board, [make_record(method, seed, level) for seed, level in enumerate(levels)])
-    made = build(board)
-    rows = {row.method.name: row for section in made.datasets[0].sections for row in section.rows}
-    found = matrix(made)
-    ((lead,),) = (line.cells for line in found.leads)
+    rows, found, lead = leading(board, erm=(0.5, 0.5, 0.5), jtt=(0.7, 0.7, 0.7), afr=(0.95, 0.5, 0.95))
+    assert lead is not None
     assert (lead.best, lead.first, lead.near) == (rows["afr"], rows["jtt"], (rows["jtt"],))
     assert found.leading == {rows["jtt"].id}
     page = (board / "site" / "index.html").read_text()

@@ -75,6 +75,11 @@ class Lead:
         return self.best if self._leads or not self.near else self.near[0]
 
     @property
+    def beside(self) -> tuple[Row, ...]:
+        """Those of `near` that are not named first."""
+        return tuple(row for row in self.near if row is not self.first)
+
+    @property
     def bold(self) -> tuple[Row, ...]:
         """The rows that lead: what scatters so widely that nothing tells it from the best does not."""
         rows = (self.best, *self.near) if self._leads else self.near
